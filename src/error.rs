@@ -1,0 +1,142 @@
+//! What can go wrong, with the numbers that were wrong.
+
+use core::fmt;
+
+use crate::kernels::Tier;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Why a call was refused. Nothing was written to the outputs.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A matrix has other dimensions than the call needs.
+    Shape {
+        /// The argument.
+        what: &'static str,
+        /// Rows and columns the call needs.
+        expected: (usize, usize),
+        /// Rows and columns it got.
+        found: (usize, usize),
+    },
+    /// A vector or buffer has another length than the call needs.
+    Length {
+        /// The argument.
+        what: &'static str,
+        /// Elements the call needs.
+        expected: usize,
+        /// Elements it got.
+        found: usize,
+    },
+    /// A product of dimensions does not fit the address space.
+    TooLarge {
+        /// The argument.
+        what: &'static str,
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        cols: usize,
+    },
+    /// Memory for a buffer could not be had.
+    Allocation {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+    /// The depth `k` is so large that an `i32` sum could overflow.
+    Depth {
+        /// The depth asked for.
+        k: usize,
+        /// The largest depth that cannot overflow for this kind of operand.
+        max: usize,
+    },
+    /// The machine lacks the tier that was asked for.
+    TierUnavailable {
+        /// The tier asked for.
+        tier: Tier,
+        /// The tiers this machine has.
+        available: &'static [Tier],
+    },
+    /// `SKINNY_TIER` (or a string given to [`Tier`]'s `FromStr`) names no tier.
+    TierUnknown,
+    /// A number that must be finite is not.
+    NotFinite {
+        /// The argument.
+        what: &'static str,
+        /// Index of the element, counted row by row.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A parameter is outside its range.
+    Parameter {
+        /// The parameter.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The range, in words.
+        expected: &'static str,
+    },
+    /// A rank is zero or exceeds the smaller dimension of its matrix.
+    Rank {
+        /// The rank asked for.
+        rank: usize,
+        /// The largest possible rank, `min(rows, cols)`.
+        max: usize,
+    },
+    /// The singular value decomposition did not converge.
+    Svd {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Error::Shape { what, expected, found } => write!(
+                f,
+                "{what}: expected {} x {}, found {} x {}",
+                expected.0, expected.1, found.0, found.1
+            ),
+            Error::Length { what, expected, found } => {
+                write!(f, "{what}: expected {expected} elements, found {found}")
+            }
+            Error::TooLarge { what, rows, cols } => {
+                write!(f, "{what}: {rows} x {cols} elements exceed the address space")
+            }
+            Error::Allocation { bytes } => write!(f, "could not allocate {bytes} bytes"),
+            Error::Depth { k, max } => {
+                write!(f, "depth k = {k} could overflow an i32 sum; at most {max} is exact")
+            }
+            Error::TierUnavailable { tier, available } => {
+                write!(f, "this machine has no kernel tier {tier}; it has ")?;
+                for (i, have) in available.iter().enumerate() {
+                    write!(f, "{}{have}", if i == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Error::TierUnknown => {
+                write!(f, "unknown kernel tier (SKINNY_TIER takes ")?;
+                for (i, tier) in Tier::ALL.iter().enumerate() {
+                    write!(f, "{}{tier}", if i == 0 { "" } else { "|" })?;
+                }
+                write!(f, ")")
+            }
+            Error::NotFinite { what, index, value } => {
+                write!(f, "{what}: element {index} is {value}, must be finite")
+            }
+            Error::Parameter { what, value, expected } => {
+                write!(f, "{what} is {value}, must be {expected}")
+            }
+            Error::Rank { rank, max } => write!(f, "rank {rank} is outside 1..={max}"),
+            Error::Svd { rows, cols } => {
+                write!(f, "the SVD of a {rows} x {cols} matrix did not converge")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,86 @@
+//! Kernels of the i8mm tier: `smmla` on pairs of rows and pairs of columns.
+
+use core::arch::aarch64::*;
+
+use super::super::micro::{Call, STEP};
+use super::ops::{sdot, smmla};
+
+const ROWS: usize = 8;
+const RUN: usize = 8;
+
+/// # Safety
+/// As [`MicroKernel`](super::super::micro::MicroKernel).
+#[target_feature(enable = "neon,dotprod,i8mm")]
+pub(crate) unsafe fn gemm_s8s8s32_8x8<const COLUMNS: usize>(call: &Call) {
+    let panel_bytes = ROWS * call.steps * STEP;
+    for panel in 0..call.panels {
+        // SAFETY: the panel is below `call.panels`, and the columns of the tile are those of the kernel.
+        unsafe {
+            match COLUMNS {
+                1 => tile::<0, 1>(call, panel, panel_bytes, COLUMNS),
+                2 => tile::<1, 0>(call, panel, panel_bytes, COLUMNS),
+                3 => tile::<1, 1>(call, panel, panel_bytes, COLUMNS),
+                4 => tile::<2, 0>(call, panel, panel_bytes, COLUMNS),
+                5 => tile::<2, 1>(call, panel, panel_bytes, COLUMNS),
+                6 => tile::<3, 0>(call, panel, panel_bytes, COLUMNS),
+                7 => tile::<3, 1>(call, panel, panel_bytes, COLUMNS),
+                8 => tile::<4, 0>(call, panel, panel_bytes, COLUMNS),
+                9 => tile::<4, 1>(call, panel, panel_bytes, COLUMNS),
+                _ => tile::<5, 0>(call, panel, panel_bytes, COLUMNS),
+            }
+        }
+    }
+}
+
+/// The sums of one panel and all `columns = 2 * PAIRS + SINGLE` columns.
+///
+/// # Safety
+/// The contract of `call` must hold, the panel being inside it.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usize, panel_bytes: usize, columns: usize) {
+    const ROW_PAIRS: usize = ROWS / 2;
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut acc = [[vdupq_n_s32(0); PAIRS]; ROW_PAIRS];
+        let mut single = [[vdupq_n_s32(0); SINGLE]; ROW_PAIRS];
+        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
+        let mut x = call.activations;
+        for _ in 0..call.steps * (STEP / RUN) {
+            let mut xs = [vdupq_n_s8(0); PAIRS];
+            for (c, v) in xs.iter_mut().enumerate() {
+                *v = vld1q_s8(x.add(c * 2 * RUN));
+            }
+            let mut x1 = [vdupq_n_s8(0); SINGLE];
+            for v in &mut x1 {
+                *v = vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast()));
+            }
+            for r in 0..ROW_PAIRS {
+                let weights = vld1q_s8(w.add(r * 16));
+                for c in 0..PAIRS {
+                    acc[r][c] = smmla(acc[r][c], weights, xs[c]);
+                }
+                for c in 0..SINGLE {
+                    single[r][c] = sdot(single[r][c], weights, x1[c]);
+                }
+            }
+            w = w.add(ROWS * RUN);
+            x = x.add(columns * RUN);
+        }
+        let out = call.sums.add(panel * ROWS);
+        for c in 0..PAIRS {
+            for r in 0..ROW_PAIRS / 2 {
+                // Each accumulator holds (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1).
+                let (low, high) = (acc[2 * r][c], acc[2 * r + 1][c]);
+                vst1q_s32(out.add(2 * c * call.sums_stride + 4 * r), vuzp1q_s32(low, high));
+                vst1q_s32(out.add((2 * c + 1) * call.sums_stride + 4 * r), vuzp2q_s32(low, high));
+            }
+        }
+        for c in 0..SINGLE {
+            for r in 0..ROW_PAIRS / 2 {
+                let sums = vpaddq_s32(single[2 * r][c], single[2 * r + 1][c]);
+                vst1q_s32(out.add(2 * PAIRS * call.sums_stride + 4 * r), sums);
+            }
+        }
+    }
+}

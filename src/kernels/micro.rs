@@ -1,0 +1,55 @@
+//! What a micro-kernel is.
+//!
+//! A micro-kernel multiplies consecutive panels of packed weights with one group of packed activation columns and
+//! stores the `i32` sums. It knows one tier, one weight layout and one batch size; everything else (tails, offsets,
+//! scales, threads) is the driver's.
+
+use super::pack::{Layout, WeightFormat};
+use super::tier::Tier;
+
+/// The largest number of activation columns that one micro-kernel takes.
+pub(crate) const MAX_COLUMNS: usize = 10;
+
+/// Depth is padded to a multiple of this in packed weights and activations: one `step`.
+pub(crate) const STEP: usize = 16;
+
+/// The operands of one micro-kernel call.
+///
+/// With `columns` the batch size of the kernel, `rows = panels * layout.panel_rows` and `depth = steps * STEP`:
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// `panels` packed panels of `layout.panel_bytes(depth)` bytes each, one after the other.
+    pub weights: *const u8,
+    /// Number of panels, at least 1.
+    pub panels: usize,
+    /// Depth in steps; 0 gives sums of 0.
+    pub steps: usize,
+    /// `depth * columns` packed activations.
+    pub activations: *const i8,
+    /// Sum `(row, column)` goes to `sums[column * sums_stride + row]`.
+    pub sums: *mut i32,
+    /// Elements from one column of sums to the next, at least `rows`.
+    pub sums_stride: usize,
+}
+
+/// A micro-kernel.
+///
+/// # Safety
+/// The processor must have the instructions of the kernel's tier. The pointers of the [`Call`] must be valid for the
+/// reads and writes that its fields state; nothing beyond them is touched, and no alignment is needed beyond that of
+/// the element types.
+pub(crate) type MicroKernel = unsafe fn(&Call);
+
+/// All kernels of one tier and weight format. They share one packed layout, so that weights packed once serve every
+/// batch size.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub tier: Tier,
+    pub format: WeightFormat,
+    pub layout: Layout,
+    /// The kernel for each batch size 1..=10.
+    pub kernels: [MicroKernel; MAX_COLUMNS],
+    /// Kernels for panels that [`has_extreme_pair`](super::pack::PackedMat) marks, where the usual ones would
+    /// overflow an `i16`; `None` where they cannot.
+    pub extreme: Option<[MicroKernel; MAX_COLUMNS]>,
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("README.md")]
+
+#[cfg(kernel_aarch64)]
+mod aarch64;
+mod epilogue;
+mod gemm;
+mod micro;
+mod pack;
+mod portable;
+pub mod reference;
+mod registry;
+mod threads;
+mod tier;
+
+pub use epilogue::{
+    Activation, Byte, Dequantize, DoubleRounding, Epilogue, FixedPoint, QuantizedMultipliers, Requantize,
+    RequantizeFloat, Rounding, Shift, SingleRounding, Sums,
+};
+pub use gemm::{Activations, Offsets, Workspace, gemm};
+pub use pack::{MAX_DEPTH, MAX_DEPTH_ZERO_POINT, PackedMat, WeightFormat};
+pub use threads::Threads;
+pub use tier::Tier;

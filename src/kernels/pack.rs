@@ -1,0 +1,304 @@
+//! Panel layouts: where each weight and each activation goes.
+//!
+//! Weights are cut into panels of `panel_rows` output features; a panel is stored as `[depth / weight_run][panel_rows]
+//! [weight_run]`: runs of consecutive depth, feature by feature, so that one register load fetches what one
+//! instruction multiplies. Panels follow one another, and so a product reads the weights in one forward stream.
+//! Rows beyond `n` and depth beyond `k` hold zeros.
+//!
+//! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
+
+use alloc::vec::Vec;
+
+use super::micro::{Family, MAX_COLUMNS, STEP};
+use super::registry;
+use super::tier::Tier;
+use crate::error::{Error, Result};
+use crate::matrix::MatRef;
+
+/// How a weight is stored in a packed matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightFormat {
+    /// One signed byte.
+    I8,
+}
+
+impl WeightFormat {
+    /// All formats.
+    pub const ALL: [WeightFormat; 1] = [WeightFormat::I8];
+}
+
+/// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.
+///
+/// Each term is at most `(-128) * (-128) = 2^14` in magnitude, and `k * 2^14 <= 2^31 - 1` holds up to `k = 131071`.
+pub const MAX_DEPTH: usize = (i32::MAX as usize) / (128 * 128);
+
+/// The largest depth for activations with a zero point: `q - z` reaches 255 in magnitude, so
+/// `k * 128 * 255 <= 2^31 - 1`.
+pub const MAX_DEPTH_ZERO_POINT: usize = (i32::MAX as usize) / (128 * 255);
+
+/// The geometry of packed operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Output features a panel.
+    pub panel_rows: usize,
+    /// Consecutive weights of one feature.
+    pub weight_run: usize,
+    /// Consecutive activations of one column.
+    pub activation_run: usize,
+}
+
+impl Layout {
+    /// Bytes of a panel of `steps` steps of depth.
+    pub(crate) fn panel_bytes(&self, steps: usize) -> usize {
+        self.panel_rows * steps * STEP
+    }
+}
+
+/// Sixty-four bytes on a cache line of their own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [i8; 64]);
+
+impl Line {
+    pub(crate) const BYTES: usize = size_of::<Self>();
+    pub(crate) const ZERO: Self = Line([0; Self::BYTES]);
+}
+
+/// An `n x k` integer matrix, laid out for the kernels of one tier.
+///
+/// It can only be made for a tier that this machine has, and only that tier's kernels run on it.
+#[derive(Clone, Debug)]
+pub struct PackedMat {
+    family: &'static Family,
+    n: usize,
+    k: usize,
+    lines: Vec<Line>,
+    /// Sum over `k` of each row, `panels * panel_rows` of them: what a zero point on the activations multiplies.
+    row_sums: Vec<i32>,
+    /// Panels where some row has -128 both at `k` and at `k + 8` of a step of 16; empty if none has.
+    extreme: Vec<bool>,
+}
+
+impl PackedMat {
+    /// Packs row-major weights, `n` output features x `k` depth, for the tier that [`Tier::select`] names.
+    ///
+    /// # Errors
+    /// [`Error::Depth`] beyond [`MAX_DEPTH`], [`Error::TooLarge`] or [`Error::Allocation`] when they do not fit the
+    /// memory, and the errors of [`Tier::select`].
+    pub fn new(weights: MatRef<'_, i8>) -> Result<Self> {
+        Self::for_tier(weights, Tier::select()?)
+    }
+
+    /// Packs for a given tier.
+    ///
+    /// # Errors
+    /// [`Error::TierUnavailable`] if this machine lacks the tier, else as [`new`](Self::new).
+    pub fn for_tier(weights: MatRef<'_, i8>, tier: Tier) -> Result<Self> {
+        let family = registry::select(tier.supported()?, WeightFormat::I8);
+        let (n, k) = weights.shape();
+        if k > MAX_DEPTH {
+            return Err(Error::Depth { k, max: MAX_DEPTH });
+        }
+        let layout = family.layout;
+        let steps = k.div_ceil(STEP);
+        let panels = n.div_ceil(layout.panel_rows);
+        let bytes = panels
+            .checked_mul(layout.panel_bytes(steps))
+            .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
+            .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
+        let mut lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
+        let mut row_sums = zeroed(0i32, panels * layout.panel_rows)?;
+        let mut extreme = if family.extreme.is_some() { zeroed(false, panels)? } else { Vec::new() };
+
+        let run = layout.weight_run;
+        for row in 0..n {
+            let (panel, row_in_panel) = (row / layout.panel_rows, row % layout.panel_rows);
+            let start = panel * layout.panel_bytes(steps) + row_in_panel * run;
+            let values = weights.row(row);
+            row_sums[row] = values.iter().map(|&w| i32::from(w)).sum();
+            for (i, chunk) in values.chunks(run).enumerate() {
+                let at = start + i * layout.panel_rows * run;
+                // A run divides the line, so it never crosses one.
+                lines[at / Line::BYTES].0[at % Line::BYTES..][..chunk.len()].copy_from_slice(chunk);
+            }
+            if !extreme.is_empty() && values.chunks(STEP).any(has_extreme_pair) {
+                extreme[panel] = true;
+            }
+        }
+        if !extreme.contains(&true) {
+            extreme = Vec::new();
+        }
+        Ok(Self { family, n, k, lines, row_sums, extreme })
+    }
+
+    /// Output features.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Depth: input features.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The tier whose kernels run on it.
+    pub fn tier(&self) -> Tier {
+        self.family.tier
+    }
+
+    /// Bytes of packed weights: what one product streams from memory.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * Line::BYTES
+    }
+
+    pub(crate) fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    pub(crate) fn row_sums(&self) -> &[i32] {
+        &self.row_sums
+    }
+
+    /// Depth in steps.
+    pub(crate) fn steps(&self) -> usize {
+        self.k.div_ceil(STEP)
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.n.div_ceil(self.family.layout.panel_rows)
+    }
+
+    /// Whether `panel` needs the kernels of [`Family::extreme`].
+    pub(crate) fn is_extreme(&self, panel: usize) -> bool {
+        self.extreme.get(panel).copied().unwrap_or(false)
+    }
+}
+
+/// Whether a step of weights holds -128 at both ends of a pair whose products an `smull`, `smlal2` kernel adds in
+/// `i16`: `2 * (-128)^2 = 2^15` overflows; every other pair of `i8` products fits.
+fn has_extreme_pair(step: &[i8]) -> bool {
+    const HALF: usize = STEP / 2;
+    step.len() > HALF && step[HALF..].iter().zip(step).any(|(&high, &low)| high == i8::MIN && low == i8::MIN)
+}
+
+fn zeroed<T: Clone>(zero: T, len: usize) -> Result<Vec<T>> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(len).map_err(|_| Error::Allocation { bytes: len.saturating_mul(size_of::<T>()) })?;
+    data.resize(len, zero);
+    Ok(data)
+}
+
+/// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
+pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = core::ops::Range<usize>> + Clone {
+    let groups = m.div_ceil(MAX_COLUMNS);
+    (0..groups).map(move |g| g * m / groups..(g + 1) * m / groups)
+}
+
+/// Lays out the rows of `x` (one activation vector each) for `layout`, group after group, into `packed`, which is
+/// resized to fit and keeps its memory from call to call.
+pub(crate) fn pack_activations(layout: Layout, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
+    let (m, k) = x.shape();
+    let depth = k.next_multiple_of(STEP);
+    let len = depth.checked_mul(m).ok_or(Error::TooLarge { what: "activations", rows: m, cols: k })?;
+    if packed.len() < len {
+        packed.try_reserve_exact(len - packed.len()).map_err(|_| Error::Allocation { bytes: len })?;
+        packed.resize(len, 0);
+    }
+    for group in column_groups(m) {
+        let columns = group.len();
+        let packed = &mut packed[group.start * depth..][..columns * depth];
+        match layout.activation_run {
+            8 => interleave::<8>(x, group, packed),
+            16 => interleave::<16>(x, group, packed),
+            run => unreachable!("no layout has runs of {run} activations"),
+        }
+    }
+    Ok(())
+}
+
+/// `packed` becomes `[depth / RUN][columns][RUN]`.
+fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: core::ops::Range<usize>, packed: &mut [i8]) {
+    let columns = group.len();
+    let (runs, _) = packed.as_chunks_mut::<RUN>();
+    for (column, row) in group.enumerate() {
+        let (whole, tail) = x.row(row).as_chunks::<RUN>();
+        let mut places = runs.iter_mut().skip(column).step_by(columns);
+        for (run, place) in whole.iter().zip(&mut places) {
+            *place = *run;
+        }
+        for place in places {
+            *place = [0; RUN];
+        }
+        if !tail.is_empty() {
+            runs[column + whole.len() * columns][..tail.len()].copy_from_slice(tail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn depth_limits_are_the_largest_that_cannot_overflow() {
+        let fits = |k: usize, x: i64| (k as i64) * 128 * x <= i64::from(i32::MAX);
+        assert!(fits(MAX_DEPTH, 128) && !fits(MAX_DEPTH + 1, 128));
+        assert!(fits(MAX_DEPTH_ZERO_POINT, 255) && !fits(MAX_DEPTH_ZERO_POINT + 1, 255));
+    }
+
+    #[test]
+    fn a_depth_beyond_the_limit_is_refused() {
+        let weights = vec![0i8; MAX_DEPTH + 1];
+        let error = PackedMat::new(MatRef::row_vector(&weights)).unwrap_err();
+        assert_eq!(error, Error::Depth { k: MAX_DEPTH + 1, max: MAX_DEPTH });
+        assert!(PackedMat::new(MatRef::row_vector(&weights[1..])).is_ok());
+    }
+
+    #[test]
+    fn every_weight_is_stored_once_and_the_rest_is_zero() {
+        for &tier in Tier::available() {
+            for (n, k) in [(0, 0), (0, 5), (5, 0), (1, 1), (17, 33), (16, 32), (33, 100)] {
+                let weights: Vec<i8> = (0..n * k).map(|i| (i % 127) as i8 + 1).collect();
+                let packed = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
+                let mut stored: Vec<i8> =
+                    packed.lines().iter().flat_map(|line| line.0).filter(|&w| w != 0).collect();
+                let mut expected = weights.clone();
+                stored.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(stored, expected, "{tier} {n} x {k}");
+                assert!(packed.bytes() < packed.panels() * packed.family().layout.panel_bytes(packed.steps()) + 64);
+            }
+        }
+    }
+
+    #[test]
+    fn column_groups_are_even_and_cover_the_batch() {
+        for m in 0..100 {
+            let groups: Vec<_> = column_groups(m).collect();
+            assert_eq!(groups.len(), m.div_ceil(MAX_COLUMNS));
+            assert_eq!(groups.iter().flat_map(|group| group.clone()).collect::<Vec<_>>(), (0..m).collect::<Vec<_>>());
+            assert!(groups.iter().all(|group| (1..=MAX_COLUMNS).contains(&group.len())));
+        }
+    }
+
+    #[test]
+    fn stale_activations_do_not_survive_in_the_padding() {
+        let mut packed = vec![77i8; 64];
+        let x = [1i8, 2, 3];
+        for run in [8, 16] {
+            packed.fill(77);
+            let layout = Layout { panel_rows: 4, weight_run: 4, activation_run: run };
+            pack_activations(layout, MatRef::row_vector(&x), &mut packed).unwrap();
+            let mut expected = [0i8; 16];
+            expected[..3].copy_from_slice(&x);
+            assert_eq!(packed[..16], expected);
+        }
+    }
+}

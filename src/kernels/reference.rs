@@ -1,0 +1,21 @@
+//! The definition of the product, as plainly as it can be written: what tests and benches compare with.
+
+use alloc::vec::Vec;
+
+use crate::matrix::MatRef;
+
+/// `x w^T`: `m x n` sums, row by row, of activations `x` (`m x k`) and weights `w` (`n x k`), modulo `2^32`.
+///
+/// # Panics
+/// If the depths differ: this is for tests and benches.
+pub fn gemm(w: MatRef<'_, i8>, x: MatRef<'_, i8>) -> Vec<i32> {
+    assert_eq!(w.cols(), x.cols(), "depth of weights and of activations");
+    let mut sums = Vec::with_capacity(x.rows() * w.rows());
+    for i in 0..x.rows() {
+        for j in 0..w.rows() {
+            let terms = x.row(i).iter().zip(w.row(j)).map(|(&x, &w)| i32::from(x) * i32::from(w));
+            sums.push(terms.fold(0, i32::wrapping_add));
+        }
+    }
+    sums
+}

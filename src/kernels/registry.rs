@@ -1,0 +1,79 @@
+//! The table of kernels. To add one, write the function and enter it here; driver, tests and benches iterate this.
+
+use super::micro::{Family, MAX_COLUMNS, MicroKernel};
+use super::pack::{Layout, WeightFormat};
+use super::tier::{Supported, Tier};
+use super::portable;
+
+#[cfg(kernel_aarch64)]
+use super::aarch64::{dotprod, i8mm, neon};
+
+/// One instance of a kernel that is generic over the batch size, for each batch size there is.
+macro_rules! for_each_batch {
+    ($kernel:path) => {{
+        use $kernel as kernel;
+        const KERNELS: [MicroKernel; MAX_COLUMNS] = [
+            kernel::<1>, kernel::<2>, kernel::<3>, kernel::<4>, kernel::<5>,
+            kernel::<6>, kernel::<7>, kernel::<8>, kernel::<9>, kernel::<10>,
+        ];
+        KERNELS
+    }};
+}
+
+/// Every family that this target can be built with.
+pub(crate) static FAMILIES: &[Family] = &[
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I8,
+        layout: Layout { panel_rows: 4, weight_run: 16, activation_run: 16 },
+        kernels: for_each_batch!(portable::gemm_s8s8s32_4x16),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::Neon,
+        format: WeightFormat::I8,
+        layout: Layout { panel_rows: 4, weight_run: 16, activation_run: 16 },
+        kernels: for_each_batch!(neon::gemm_s8s8s32_4x16),
+        extreme: Some(for_each_batch!(neon::gemm_s8s8s32_4x16_extreme)),
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I8,
+        layout: Layout { panel_rows: 16, weight_run: 4, activation_run: 16 },
+        kernels: for_each_batch!(dotprod::gemm_s8s8s32_16x4),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I8,
+        layout: Layout { panel_rows: 8, weight_run: 8, activation_run: 8 },
+        kernels: for_each_batch!(i8mm::gemm_s8s8s32_8x8),
+        extreme: None,
+    },
+];
+
+/// The family of a tier and weight format. Each tier has every format.
+pub(crate) fn select(tier: Supported, format: WeightFormat) -> &'static Family {
+    FAMILIES
+        .iter()
+        .find(|family| family.tier == tier.tier() && family.format == format)
+        .expect("the table has an entry for each tier of the target and each format (tested)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_complete_and_unambiguous() {
+        for &tier in Tier::available() {
+            for format in WeightFormat::ALL {
+                let found = FAMILIES.iter().filter(|family| family.tier == tier && family.format == format);
+                assert_eq!(found.count(), 1, "{tier} {format:?}");
+            }
+        }
+    }
+}
