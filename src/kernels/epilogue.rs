@@ -129,13 +129,35 @@ pub trait Byte: Copy + Send + Sync + sealed::Sealed {
     const HIGH: i32;
     /// Takes a value that is within the range.
     fn from_clamped(value: i32) -> Self;
+    /// [`RequantizeFloat`]'s formula for [`REQUANTIZE_LANES`] sums. What a target does by instructions of its own has
+    /// the same bits.
+    #[doc(hidden)]
+    fn requantize_lanes(
+        sums: &[i32; REQUANTIZE_LANES],
+        scales: &[f32; REQUANTIZE_LANES],
+        zero_point: i32,
+    ) -> [Self; REQUANTIZE_LANES] {
+        core::array::from_fn(|i| requantize_float(sums[i], scales[i], zero_point))
+    }
 }
+
+/// Outputs that are requantized at once.
+const REQUANTIZE_LANES: usize = 32;
 
 impl Byte for i8 {
     const LOW: i32 = i8::MIN as i32;
     const HIGH: i32 = i8::MAX as i32;
     fn from_clamped(value: i32) -> Self {
         value as i8
+    }
+    #[cfg(kernel_aarch64)]
+    #[inline]
+    fn requantize_lanes(
+        sums: &[i32; REQUANTIZE_LANES],
+        scales: &[f32; REQUANTIZE_LANES],
+        zero_point: i32,
+    ) -> [Self; REQUANTIZE_LANES] {
+        super::aarch64::epilogue::requantize_i8(sums, scales, zero_point as i16)
     }
 }
 
@@ -144,6 +166,15 @@ impl Byte for u8 {
     const HIGH: i32 = u8::MAX as i32;
     fn from_clamped(value: i32) -> Self {
         value as u8
+    }
+    #[cfg(kernel_aarch64)]
+    #[inline]
+    fn requantize_lanes(
+        sums: &[i32; REQUANTIZE_LANES],
+        scales: &[f32; REQUANTIZE_LANES],
+        zero_point: i32,
+    ) -> [Self; REQUANTIZE_LANES] {
+        super::aarch64::epilogue::requantize_u8(sums, scales, zero_point as i16)
     }
 }
 
@@ -160,7 +191,7 @@ pub struct RequantizeFloat<'a, O> {
 
 impl<'a, O: Byte> RequantizeFloat<'a, O> {
     /// `scales` has one scale for each output feature: weight scale x activation scale / output scale. A NaN scale
-    /// gives the lowest output.
+    /// gives the zero point.
     pub fn new(scales: &'a [f32], zero_point: O) -> Self
     where
         i32: From<O>,
@@ -189,27 +220,47 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
     }
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, _column: usize, out: &mut [O]) {
-        let (low, high) = ((O::LOW - self.zero_point) as f32, (O::HIGH - self.zero_point) as f32);
-        let back = self.zero_point.wrapping_sub(ROUNDING_MAGIC.to_bits() as i32);
-        let requantize = |sum: i32, scale: f32| {
-            // Clamping first is the same as clamping last, as the bounds are integers.
-            let clamped = (sum as f32 * scale).max(low).min(high);
-            O::from_clamped(((clamped + ROUNDING_MAGIC).to_bits() as i32).wrapping_add(back))
-        };
         let scales = &self.scales[rows.clone()];
-        match self.bias {
-            None => {
-                for ((y, &sum), &scale) in out.iter_mut().zip(sums).zip(scales) {
-                    *y = requantize(sum, scale);
-                }
+        let Some(bias) = self.bias else { return self.requantize(sums, scales, out) };
+        let bias = &bias[rows];
+        for (((sums, scales), bias), out) in sums
+            .chunks(REQUANTIZE_LANES)
+            .zip(scales.chunks(REQUANTIZE_LANES))
+            .zip(bias.chunks(REQUANTIZE_LANES))
+            .zip(out.chunks_mut(REQUANTIZE_LANES))
+        {
+            let mut biased = [0; REQUANTIZE_LANES];
+            for ((biased, sum), bias) in biased.iter_mut().zip(sums).zip(bias) {
+                *biased = sum.wrapping_add(*bias);
             }
-            Some(bias) => {
-                for (((y, &sum), &scale), &bias) in out.iter_mut().zip(sums).zip(scales).zip(&bias[rows]) {
-                    *y = requantize(sum.wrapping_add(bias), scale);
-                }
-            }
+            self.requantize(&biased[..sums.len()], scales, out);
         }
     }
+}
+
+impl<O: Byte> RequantizeFloat<'_, O> {
+    #[inline]
+    fn requantize(&self, sums: &[i32], scales: &[f32], out: &mut [O]) {
+        let (sums, sums_tail) = sums.as_chunks();
+        let (scales, scales_tail) = scales.as_chunks();
+        let (out, out_tail) = out.as_chunks_mut();
+        for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
+            *out = O::requantize_lanes(sums, scales, self.zero_point);
+        }
+        for ((&sum, &scale), out) in sums_tail.iter().zip(scales_tail).zip(out_tail) {
+            *out = requantize_float(sum, scale, self.zero_point);
+        }
+    }
+}
+
+/// [`RequantizeFloat`]'s formula.
+fn requantize_float<O: Byte>(sum: i32, scale: f32, zero_point: i32) -> O {
+    let scaled = sum as f32 * scale;
+    let scaled = if scaled.is_nan() { 0.0 } else { scaled };
+    // Clamping first is the same as clamping last, as the bounds are integers.
+    let clamped = scaled.max((O::LOW - zero_point) as f32).min((O::HIGH - zero_point) as f32);
+    let rounded = ((clamped + ROUNDING_MAGIC).to_bits() as i32).wrapping_sub(ROUNDING_MAGIC.to_bits() as i32);
+    O::from_clamped(rounded + zero_point)
 }
 
 /// An integer requantization: a formula from an `i32` sum of an output feature to an `i32` before the clamp to bytes.

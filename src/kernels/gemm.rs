@@ -1,6 +1,6 @@
 //! The driver: the sole caller of a micro-kernel.
 //!
-//! Weights are taken in blocks of [`BLOCK_ROWS`] rows. For each block the micro-kernel leaves the `i32` sums of all
+//! Weights are taken in blocks of rows. For each block the micro-kernel leaves the `i32` sums of all
 //! columns on the stack, in L1, and the epilogue turns them into outputs before the next block; so weights are read
 //! once and in order, and sums never reach memory.
 
@@ -15,9 +15,18 @@ use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::matrix::{MatMut, MatRef};
 
-/// Rows of a block: a multiple of every layout's `panel_rows`, and enough to spread the cost of a kernel call and of
-/// an epilogue, while the sums of ten columns (2.5 KB) and the block's weights stay in L1.
-const BLOCK_ROWS: usize = 64;
+/// Sums that a block holds at most: 4 KB, so that they stay in L1 beside activations and weights, yet enough to spread
+/// the cost of calling a kernel and an epilogue over many rows.
+const BLOCK_SUMS: usize = 1024;
+
+/// Threads split the rows, and blocks end, at multiples of this: a multiple of every layout's `panel_rows` and of the
+/// epilogue's vectors.
+const ROW_UNIT: usize = 32;
+
+/// Rows of a block for `columns` columns.
+const fn block_rows(columns: usize) -> usize {
+    BLOCK_SUMS / columns / ROW_UNIT * ROW_UNIT
+}
 
 /// Activations of a product: a batch of `m` vectors of depth `k`, one a row.
 #[derive(Clone, Copy, Debug)]
@@ -126,11 +135,11 @@ pub fn gemm<E: Epilogue>(
     };
 
     let product = Product { w, packed, m, offsets: x.offsets, epilogue, out: out.as_mut_slice().as_mut_ptr() };
-    let blocks = w.n().div_ceil(BLOCK_ROWS);
-    workspace.threads.split(blocks, w.bytes(), |range| {
-        // SAFETY: `split` hands out disjoint ranges of blocks, so no two threads write the same outputs, and each
-        // call ends before `split` returns, while `out` is borrowed.
-        unsafe { product.run_blocks(range) }
+    let units = w.n().div_ceil(ROW_UNIT);
+    workspace.threads.split(units, w.bytes(), |range| {
+        // SAFETY: `split` hands out disjoint ranges of rows, so no two threads write the same outputs, and each call
+        // ends before `split` returns, while `out` is borrowed.
+        unsafe { product.run_rows(range.start * ROW_UNIT..w.n().min(range.end * ROW_UNIT)) }
     });
     Ok(())
 }
@@ -152,22 +161,22 @@ struct Product<'a, E: Epilogue> {
 unsafe impl<E: Epilogue> Sync for Product<'_, E> {}
 
 impl<E: Epilogue> Product<'_, E> {
-    /// Computes the outputs of some blocks of rows, for all columns.
+    /// Computes the outputs of some rows, for all columns. `rows` starts at a multiple of [`ROW_UNIT`].
     ///
     /// # Safety
     /// No other thread may access those outputs meanwhile.
-    unsafe fn run_blocks(&self, blocks: Range<usize>) {
-        let mut sums = [MaybeUninit::<i32>::uninit(); BLOCK_ROWS * MAX_COLUMNS];
+    unsafe fn run_rows(&self, rows: Range<usize>) {
+        let mut sums = [MaybeUninit::<i32>::uninit(); BLOCK_SUMS];
         let n = self.w.n();
-        for block in blocks {
-            let rows = block * BLOCK_ROWS..n.min((block + 1) * BLOCK_ROWS);
+        let height = block_rows(self.m.min(MAX_COLUMNS));
+        for start in rows.clone().step_by(height) {
+            let rows = start..rows.end.min(start + height);
             for group in column_groups(self.m) {
-                self.block_sums(rows.clone(), group.clone(), &mut sums);
+                self.block_sums(rows.clone(), height, group.clone(), &mut sums);
                 for (i, column) in group.enumerate() {
                     // SAFETY: `block_sums` has written the sums of all rows of the block for each column of the group.
-                    let sums: &mut [i32] = unsafe {
-                        core::slice::from_raw_parts_mut(sums[i * BLOCK_ROWS..].as_mut_ptr().cast(), rows.len())
-                    };
+                    let sums: &mut [i32] =
+                        unsafe { core::slice::from_raw_parts_mut(sums[i * height..].as_mut_ptr().cast(), rows.len()) };
                     if let Some(offsets) = self.offsets {
                         let (constant, factor) = (offsets.constant[column], offsets.row_sum_factor[column]);
                         for (sum, &row_sum) in sums.iter_mut().zip(&self.w.row_sums()[rows.clone()]) {
@@ -185,19 +194,21 @@ impl<E: Epilogue> Product<'_, E> {
         }
     }
 
-    /// Leaves the sums of rows `rows` and the columns of `group` in `sums`, [`BLOCK_ROWS`] elements a column.
+    /// Leaves the sums of rows `rows`, at most `height`, and the columns of `group` in `sums`, `height` elements a
+    /// column.
     fn block_sums(
         &self,
         rows: Range<usize>,
+        height: usize,
         group: Range<usize>,
-        sums: &mut [MaybeUninit<i32>; BLOCK_ROWS * MAX_COLUMNS],
+        sums: &mut [MaybeUninit<i32>; BLOCK_SUMS],
     ) {
         let family = self.w.family();
         let panel_rows = family.layout.panel_rows;
         let panel_bytes = family.layout.panel_bytes(self.w.steps());
         let mut run = |kernels: &[MicroKernel; MAX_COLUMNS], panels: Range<usize>| {
             debug_assert!(panels.end <= self.w.panels());
-            debug_assert!((panels.end * panel_rows) - rows.start <= BLOCK_ROWS);
+            debug_assert!((panels.end * panel_rows) - rows.start <= height);
             let call = Call {
                 // SAFETY: panels up to `w.panels()` lie inside `lines`.
                 weights: unsafe { self.w.lines().as_ptr().cast::<u8>().add(panels.start * panel_bytes) },
@@ -207,11 +218,11 @@ impl<E: Epilogue> Product<'_, E> {
                 activations: self.packed[group.start * self.w.steps() * STEP..].as_ptr(),
                 // SAFETY: panels of the block start inside its rows, hence inside the first column of `sums`.
                 sums: unsafe { sums.as_mut_ptr().cast::<i32>().add(panels.start * panel_rows - rows.start) },
-                sums_stride: BLOCK_ROWS,
+                sums_stride: height,
             };
             // SAFETY: `PackedMat` proves that the processor has the tier. Its panels hold `panel_bytes` each; `packed`
             // was laid out by the same layout for `steps` steps of the group's columns; the block's panels have at
-            // most BLOCK_ROWS rows (a multiple of `panel_rows`), and `sums` has MAX_COLUMNS columns of that many.
+            // most `height` rows (a multiple of `panel_rows`), and `sums` has room for the group's columns of that many.
             unsafe { kernels[group.len() - 1](&call) }
         };
 

@@ -21,21 +21,21 @@ pub enum Threads {
 const BYTES_PER_THREAD: usize = 64 * 1024;
 
 impl Threads {
-    /// Calls `run` with contiguous ranges that together are `0..blocks`, and returns when all calls have ended.
-    /// `bytes` is what all blocks stream from memory.
-    pub(crate) fn split(&self, blocks: usize, bytes: usize, run: impl Fn(Range<usize>) + Sync) {
+    /// Calls `run` with contiguous ranges that together are `0..units`, and returns when all calls have ended.
+    /// `bytes` is what all units stream from memory.
+    pub(crate) fn split(&self, units: usize, bytes: usize, run: impl Fn(Range<usize>) + Sync) {
         match self {
             Threads::Caller => {
                 let _ = bytes;
-                run(0..blocks);
+                run(0..units);
             }
             #[cfg(feature = "rayon")]
             Threads::Pool(pool) => {
-                let parts = pool.current_num_threads().min(bytes / BYTES_PER_THREAD).min(blocks);
+                let parts = pool.current_num_threads().min(bytes / BYTES_PER_THREAD).min(units);
                 if parts <= 1 {
-                    return run(0..blocks);
+                    return run(0..units);
                 }
-                let part = |i: usize| i * blocks / parts..(i + 1) * blocks / parts;
+                let part = |i: usize| i * units / parts..(i + 1) * units / parts;
                 let run = &run;
                 pool.in_place_scope(|scope| {
                     for i in 1..parts {

@@ -51,3 +51,24 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
     }
     acc
 }
+
+/// `ldr q, [base, #OFFSET]`: 16 bytes at `base + OFFSET`, a multiple of 16 below 65536.
+///
+/// The intrinsic does the same, but the compiler then folds the step of `base` into the load (`ldr q, [base], #n`),
+/// which in-order cores issue alone.
+///
+/// # Safety
+/// The 16 bytes must be readable.
+#[inline(always)]
+pub(super) unsafe fn load<const OFFSET: usize>(base: *const i8) -> int8x16_t {
+    // SAFETY: NEON is part of every target with `kernel_aarch64`; the caller vouches for the address.
+    unsafe {
+        let v: int8x16_t;
+        asm!(
+            "ldr {v:q}, [{base}, #{offset}]",
+            v = out(vreg) v, base = in(reg) base, offset = const OFFSET,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+        v
+    }
+}

@@ -1,0 +1,217 @@
+//! Times small-batch products on this machine, after checking them against the oracle:
+//!
+//!     cargo run --release --example gemm -- --n 6144 --k 320 --batch 1..10
+//!
+//! prints a row a batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
+//! `--reps R` it makes exactly R calls after packing and prints nothing else of cost, for tools that count
+//! instructions. `--help` lists the options.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use skinny::kernels::{
+    Activation, Activations, Dequantize, PackedMat, RequantizeFloat, Sums, Threads, Workspace, gemm, reference,
+};
+use skinny::{MatMut, MatRef, Tier};
+
+const USAGE: &str = "\
+usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm] [--input i8]
+            [--output i8|i32|f32] [--threads T] [--reps R]";
+
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Output {
+    I8,
+    I32,
+    F32,
+}
+
+struct Options {
+    n: usize,
+    k: usize,
+    batches: std::ops::RangeInclusive<usize>,
+    tier: Tier,
+    output: Output,
+    threads: usize,
+    reps: Option<usize>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let mut options =
+            Options { n: 6144, k: 320, batches: 1..=10, tier: Tier::select()?, output: Output::I8, threads: 1, reps: None };
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
+            match name.as_str() {
+                "--n" => options.n = value.parse()?,
+                "--k" => options.k = value.parse()?,
+                "--batch" => {
+                    let (first, last) = value.split_once("..").unwrap_or((&value, &value));
+                    options.batches = first.parse()?..=last.trim_start_matches('=').parse()?;
+                }
+                "--tier" => options.tier = value.parse()?,
+                "--input" if value == "i8" => {}
+                "--output" => {
+                    options.output = match value.as_str() {
+                        "i8" => Output::I8,
+                        "i32" => Output::I32,
+                        "f32" => Output::F32,
+                        _ => return Err(format!("--output {value}?\n{USAGE}").into()),
+                    }
+                }
+                "--threads" => options.threads = value.parse()?,
+                "--reps" => options.reps = Some(value.parse()?),
+                _ => return Err(format!("{name} {value}?\n{USAGE}").into()),
+            }
+        }
+        if options.reps.is_some() && options.batches.clone().count() != 1 {
+            return Err("--reps needs a single --batch".into());
+        }
+        Ok(options)
+    }
+}
+
+/// Bytes that look random (SplitMix64).
+fn random_bytes(seed: u64, len: usize) -> Vec<i8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z >> 32) as i8).max(-127)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn threads(count: usize) -> Result<Threads, Failure> {
+    match count {
+        1 => Ok(Threads::Caller),
+        #[cfg(feature = "rayon")]
+        _ => Ok(Threads::Pool(std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(count).build()?))),
+        #[cfg(not(feature = "rayon"))]
+        _ => Err("--threads needs --features rayon".into()),
+    }
+}
+
+/// A product with one kind of output, ready to be called again and again.
+struct Bench<'a> {
+    w: &'a PackedMat,
+    x: MatRef<'a, i8>,
+    scales: &'a [f32],
+    column_scales: &'a [f32],
+    workspace: Workspace,
+    i8: Vec<i8>,
+    i32: Vec<i32>,
+    f32: Vec<f32>,
+}
+
+impl Bench<'_> {
+    fn call(&mut self, output: Output) -> skinny::Result<()> {
+        let (m, n) = (self.x.rows(), self.w.n());
+        let x = Activations::new(self.x);
+        let workspace = &mut self.workspace;
+        match output {
+            Output::I8 => {
+                let epilogue = RequantizeFloat::new(self.scales, 0i8);
+                gemm(self.w, x, &epilogue, MatMut::new(&mut self.i8, m, n)?, workspace)
+            }
+            Output::I32 => gemm(self.w, x, &Sums, MatMut::new(&mut self.i32, m, n)?, workspace),
+            Output::F32 => {
+                let epilogue = Dequantize {
+                    row_scales: self.scales,
+                    column_scales: self.column_scales,
+                    bias: None,
+                    activation: Activation::Identity,
+                };
+                gemm(self.w, x, &epilogue, MatMut::new(&mut self.f32, m, n)?, workspace)
+            }
+        }
+    }
+
+    /// Compares the sums with the oracle's.
+    fn check(&mut self, weights: MatRef<'_, i8>) -> Result<(), Failure> {
+        self.call(Output::I32)?;
+        if self.i32 == reference::gemm(weights, self.x) { Ok(()) } else { Err("the sums differ from the oracle's".into()) }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gemm: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    if std::env::args().any(|argument| argument == "--help") {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    let options = Options::parse(std::env::args().skip(1))?;
+    let Options { n, k, .. } = options;
+    let len = |a: usize, b: usize| a.checked_mul(b).ok_or("these dimensions do not fit the memory");
+    let weights = random_bytes(1, len(n, k)?);
+    let weights = MatRef::new(&weights, n, k)?;
+    let packed = PackedMat::for_tier(weights, options.tier)?;
+    let scales = vec![1.0 / (127.0 * (k.max(1) as f32).sqrt()); n];
+
+    if options.reps.is_none() {
+        println!("{n} x {k}, tier {}, {} thread(s)", options.tier, options.threads);
+        println!("{:>5} {:>12} {:>9} {:>9} {:>9}", "batch", "us/call", "GOP/s", "GB/s", "MAC/ns");
+    }
+    for m in options.batches.clone() {
+        let x = random_bytes(2, len(m, k)?);
+        let mut bench = Bench {
+            w: &packed,
+            x: MatRef::new(&x, m, k)?,
+            scales: &scales,
+            column_scales: &vec![1.0; m],
+            workspace: Workspace::with_threads(threads(options.threads)?),
+            i8: vec![0; len(m, n)?],
+            i32: vec![0; len(m, n)?],
+            f32: vec![0.0; len(m, n)?],
+        };
+        if let Some(reps) = options.reps {
+            for _ in 0..reps {
+                black_box(&mut bench).call(options.output)?;
+            }
+            continue;
+        }
+        bench.check(weights)?;
+        let seconds = seconds_per_call(|| black_box(&mut bench).call(options.output))?;
+        let macs = (m * n * k) as f64;
+        println!(
+            "{m:>5} {:>12.2} {:>9.2} {:>9.2} {:>9.2}",
+            seconds * 1e6,
+            2.0 * macs / seconds / 1e9,
+            packed.bytes() as f64 / seconds / 1e9,
+            macs / seconds / 1e9
+        );
+    }
+    Ok(())
+}
+
+/// The median over batches of calls that take about a hundredth of a second each.
+fn seconds_per_call(mut call: impl FnMut() -> skinny::Result<()>) -> skinny::Result<f64> {
+    let mut time = |calls: u32| -> skinny::Result<Duration> {
+        let start = Instant::now();
+        for _ in 0..calls {
+            call()?;
+        }
+        Ok(start.elapsed())
+    };
+    let once = time(3)? / 3;
+    let calls = (Duration::from_millis(10).as_nanos() / once.as_nanos().max(1)).clamp(1, 1_000_000) as u32;
+    let mut seconds = Vec::new();
+    for _ in 0..31 {
+        seconds.push(time(calls)?.as_secs_f64() / f64::from(calls));
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds[seconds.len() / 2])
+}
