@@ -1,150 +1,331 @@
 //! Kernels of the NEON tier: base AArch64, `smull`, `smlal2`, `sadalp`.
+//!
+//! The inner loops are scheduled by hand for the in-order Cortex-A53, and out-of-order cores do not mind: products go
+//! in groups of eight or more that do not depend on each other, each group kind by kind (all `smull`, all `smlal2`,
+//! all `sadalp`), and what the next step needs is loaded between the `sadalp`s, into registers that the group has just
+//! finished with. So no instruction waits for the one before it or for a load. Pointers are stepped by instructions of
+//! their own: a load that steps its pointer is issued alone on such cores.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
 
 const ROWS: usize = 4;
 
-/// How the products of 16 weights and 16 activations become `i32` sums.
-trait Multiply {
-    fn multiply_add(acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t;
+/// The products of a group: `acc += w * x => temporary`, register numbers all, each with what to load after it. The
+/// loads are left out for the `last` step, beyond which nothing may be read.
+macro_rules! products {
+    ($mode:ident: $($acc:literal += $w:literal * $x:literal => $t:literal $(, $load:literal)*;)*) => {
+        concat!(
+            $("smull v", $t, ".8h, v", $w, ".8b, v", $x, ".8b\n",)*
+            $("smlal2 v", $t, ".8h, v", $w, ".16b, v", $x, ".16b\n",)*
+            $("sadalp v", $acc, ".4s, v", $t, ".8h\n", $(products!(@$mode $load),)*)*
+        )
+    };
+    (@next $load:literal) => { concat!($load, "\n") };
+    (@last $load:literal) => { "" };
 }
 
-/// Two products are added in `i16`: exact unless both are `(-128)^2`.
-struct Usual;
+/// A tile's loop over the steps: `first` loads the operands of step 0; `$step!(next)` multiplies a step and loads the
+/// operands of the next, the pointers being `{w}` still at this step and `{x}` at the next; `$step!(last)` only
+/// multiplies.
+macro_rules! tile_loop {
+    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, $w_step:literal, first: [$($first:literal),*],
+     prefetch: [$($prefetch:literal),*], sums: [$($sum:ident = $register:tt),*], scratch: [$($scratch:tt),*]) => {
+        asm!(
+            $($first,)*
+            $(concat!("movi ", $register, ".2d, #0"),)*
+            "subs {steps}, {steps}, #1",
+            "b.eq 3f",
+            "2:",
+            "add {x}, {x}, {x_step}",
+            $($prefetch,)*
+            $step!(next),
+            concat!("add {w}, {w}, #", $w_step),
+            "subs {steps}, {steps}, #1",
+            "b.ne 2b",
+            "3:",
+            $step!(last),
+            w = inout(reg) $w => _,
+            x = inout(reg) $x => _,
+            x_step = in(reg) $x_step,
+            steps = inout(reg) $steps => _,
+            $(out($register) $sum,)*
+            $(out($scratch) _,)*
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
+            out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
+            out("v30") _, out("v31") _,
+            options(readonly, nostack)
+        )
+    };
+}
 
-impl Multiply for Usual {
-    #[inline(always)]
-    fn multiply_add(acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: NEON is part of every target with `kernel_aarch64`.
+/// Two steps of 4 rows x 1 column: eight sums, of even and of odd steps. `w` 24..31, `x` 16, 17.
+macro_rules! step_4x1 {
+    ($mode:ident) => {
+        products! { $mode:
+            0 += 24 * 16 => 18, "ldr q24, [{w}, #128]";
+            1 += 25 * 16 => 19, "ldr q25, [{w}, #144]";
+            2 += 26 * 16 => 20, "ldr q26, [{w}, #160]";
+            3 += 27 * 16 => 21, "ldr q27, [{w}, #176]", "ldr q16, [{x}]";
+            4 += 28 * 17 => 22, "ldr q28, [{w}, #192]";
+            5 += 29 * 17 => 23, "ldr q29, [{w}, #208]";
+            6 += 30 * 17 => 8, "ldr q30, [{w}, #224]";
+            7 += 31 * 17 => 9, "ldr q31, [{w}, #240]", "ldr q17, [{x}, #16]";
+        }
+    };
+}
+
+/// A step of 4 rows x 2 columns. `w` 24..27, `x` 28, 29.
+macro_rules! step_4x2 {
+    ($mode:ident) => {
+        products! { $mode:
+            0 += 24 * 28 => 16, "ldr q24, [{w}, #64]";
+            1 += 25 * 28 => 17, "ldr q25, [{w}, #80]";
+            2 += 26 * 28 => 18, "ldr q26, [{w}, #96]";
+            3 += 27 * 28 => 19, "ldr q28, [{x}]";
+            4 += 24 * 29 => 20, "ldr q27, [{w}, #112]";
+            5 += 25 * 29 => 21, "ldr q29, [{x}, #16]";
+            6 += 26 * 29 => 22;
+            7 += 27 * 29 => 23;
+        }
+    };
+}
+
+/// A step of 4 rows x 3 columns. `w` 24..27, `x` 28..30.
+macro_rules! step_4x3 {
+    ($mode:ident) => {
+        products! { $mode:
+            0 += 24 * 28 => 12, "ldr q24, [{w}, #64]";
+            1 += 25 * 28 => 13, "ldr q25, [{w}, #80]";
+            2 += 26 * 28 => 14, "ldr q26, [{w}, #96]";
+            3 += 27 * 28 => 15, "ldr q28, [{x}]";
+            4 += 24 * 29 => 16, "ldr q27, [{w}, #112]";
+            5 += 25 * 29 => 17, "ldr q29, [{x}, #16]";
+            6 += 26 * 29 => 18;
+            7 += 27 * 29 => 19, "ldr q30, [{x}, #32]";
+            8 += 24 * 30 => 20;
+            9 += 25 * 30 => 21;
+            10 += 26 * 30 => 22;
+            11 += 27 * 30 => 23;
+        }
+    };
+}
+
+/// A step of 4 rows x 4 columns, in two groups. `w` 24..27, `x` 28..31; the eight temporaries serve both groups.
+macro_rules! step_4x4 {
+    ($mode:ident) => {
+        concat!(
+            products! { $mode:
+                0 += 24 * 28 => 16, "ldr q24, [{w}, #64]";
+                1 += 25 * 28 => 17;
+                4 += 24 * 29 => 18, "ldr q25, [{w}, #80]";
+                5 += 25 * 29 => 19;
+                8 += 24 * 30 => 20;
+                9 += 25 * 30 => 21;
+                12 += 24 * 31 => 22;
+                13 += 25 * 31 => 23;
+            },
+            products! { $mode:
+                2 += 26 * 28 => 16, "ldr q28, [{x}]";
+                3 += 27 * 28 => 17, "ldr q26, [{w}, #96]";
+                6 += 26 * 29 => 18, "ldr q29, [{x}, #16]";
+                7 += 27 * 29 => 19, "ldr q27, [{w}, #112]";
+                10 += 26 * 30 => 20, "ldr q30, [{x}, #32]";
+                11 += 27 * 30 => 21;
+                14 += 26 * 31 => 22, "ldr q31, [{x}, #48]";
+                15 += 27 * 31 => 23;
+            }
+        )
+    };
+}
+
+/// Sums of one panel, as the loops leave them: for each column and row, four partial sums.
+type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
+
+/// A function that runs a tile's loop over `steps >= 1` steps of one panel at `w` and `COLUMNS` columns at `x`, the
+/// steps of `x` being `x_step` bytes apart.
+macro_rules! tile {
+    ($name:ident, $columns:literal, $step:ident, first: [$($first:literal),*], prefetch: [$($prefetch:literal),*],
+     sums: [$([$($sum:ident = $register:tt),*]),*], scratch: [$($scratch:tt),*]) => {
+        /// # Safety
+        /// The steps of the panel and of the columns must be readable, and there must be one at least.
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn $name(w: *const u8, x: *const i8, x_step: usize, steps: usize) -> Partial<$columns> {
+            // SAFETY: reads the steps that the contract lets it read, and writes the registers named.
+            unsafe {
+                $($(let $sum: int32x4_t;)*)*
+                tile_loop!($step, w, x, x_step, steps, 64, first: [$($first),*], prefetch: [$($prefetch),*],
+                    sums: [$($($sum = $register),*),*], scratch: [$($scratch),*]);
+                [$([$($sum),*]),*]
+            }
+        }
+    };
+}
+
+tile! { tile_4x2, 2, step_4x2,
+    first: [
+        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
+        "ldr q29, [{x}, #16]"
+    ],
+    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    sums: [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
+    scratch: []
+}
+
+tile! { tile_4x3, 3, step_4x3,
+    first: [
+        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
+        "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]"
+    ],
+    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: ["v12", "v13", "v14", "v15"]
+}
+
+tile! { tile_4x4, 4, step_4x4,
+    first: [
+        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]",
+        "ldr q31, [{x}, #48]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]"
+    ],
+    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: []
+}
+
+/// As the tiles above for one column, two steps at a time, so that there are eight independent products.
+///
+/// # Safety
+/// As the tiles above.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
+    let mut sums = [vdupq_n_s32(0); ROWS];
+    if steps >= 2 {
+        let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
+        let (b0, b1, b2, b3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
+        // SAFETY: reads pairs of steps that the contract lets it read, and writes the registers named.
         unsafe {
-            let pairs = vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x);
-            vpadalq_s16(acc, pairs)
+            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, 128,
+                first: [
+                    "ldr q24, [{w}]", "ldr q16, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]",
+                    "ldr q27, [{w}, #48]", "ldr q28, [{w}, #64]", "ldr q29, [{w}, #80]", "ldr q30, [{w}, #96]",
+                    "ldr q31, [{w}, #112]", "ldr q17, [{x}, #16]"
+                ],
+                prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
+                sums: [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+                scratch: ["v8", "v9"]
+            );
+        }
+        sums = [vaddq_s32(a0, b0), vaddq_s32(a1, b1), vaddq_s32(a2, b2), vaddq_s32(a3, b3)];
+    }
+    if steps % 2 == 1 {
+        // SAFETY: the last step is one that the contract lets it read.
+        unsafe {
+            let w = w.add((steps - 1) * ROWS * STEP).cast::<i8>();
+            let x = vld1q_s8(x.add((steps - 1) * STEP));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let w = vld1q_s8(w.add(r * STEP));
+                *sum = vpadalq_s16(*sum, vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x));
+            }
+        }
+    }
+    [sums]
+}
+
+/// One column of a panel that may hold extreme pairs: each product goes to `i32` by itself, exact for all operands.
+///
+/// # Safety
+/// As the tiles above.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usize) -> Partial<1> {
+    let mut sums = [vdupq_n_s32(0); ROWS];
+    for step in 0..steps {
+        // SAFETY: the step is one that the contract lets it read.
+        unsafe {
+            let w = w.add(step * ROWS * STEP).cast::<i8>();
+            let x = vld1q_s8(x.add(step * x_step));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let w = vld1q_s8(w.add(r * STEP));
+                *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+                *sum = vpadalq_s16(*sum, vmull_high_s8(w, x));
+            }
+        }
+    }
+    [sums]
+}
+
+/// Stores the sums of `COLUMNS` columns from `column` on.
+///
+/// # Safety
+/// The contract of `call` must hold, panel and columns being inside it.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store<const COLUMNS: usize>(call: &Call, panel: usize, column: usize, partial: Partial<COLUMNS>) {
+    for (c, [s0, s1, s2, s3]) in partial.into_iter().enumerate() {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let sums = vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3));
+            vst1q_s32(call.sums.add((column + c) * call.sums_stride + panel * ROWS), sums);
         }
     }
 }
 
-/// Each product goes to `i32` by itself: exact for all operands.
-struct Extreme;
-
-impl Multiply for Extreme {
-    #[inline(always)]
-    fn multiply_add(acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: NEON is part of every target with `kernel_aarch64`.
-        unsafe {
-            let acc = vpadalq_s16(acc, vmull_s8(vget_low_s8(w), vget_low_s8(x)));
-            vpadalq_s16(acc, vmull_high_s8(w, x))
-        }
-    }
-}
-
-/// The usual kernels: panels without an extreme pair.
+/// Panels of 4 rows in runs of 16: those without an extreme pair.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
+#[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
-    unsafe { gemm::<Usual, COLUMNS>(call) }
-}
-
-/// Kernels for panels with an extreme pair.
-///
-/// # Safety
-/// As [`MicroKernel`](super::super::micro::MicroKernel).
-pub(crate) unsafe fn gemm_s8s8s32_4x16_extreme<const COLUMNS: usize>(call: &Call) {
-    unsafe { gemm::<Extreme, COLUMNS>(call) }
-}
-
-#[inline(always)]
-unsafe fn gemm<M: Multiply, const COLUMNS: usize>(call: &Call) {
-    let panel_bytes = ROWS * call.steps * STEP;
-    let mut panel = 0;
-    // SAFETY: in the calls below panels are below `call.panels`, and the columns of the tiles are those of the kernel.
-    unsafe {
-        if COLUMNS <= 2 {
-            while panel + 2 <= call.panels {
-                match COLUMNS {
-                    1 => tile::<M, 2, 1>(call, panel, panel_bytes, COLUMNS, 0),
-                    _ => tile::<M, 2, 2>(call, panel, panel_bytes, COLUMNS, 0),
-                }
-                panel += 2;
-            }
-        }
-        while panel < call.panels {
+    let &Call { panels, steps, .. } = call;
+    let x_step = COLUMNS * STEP;
+    for panel in 0..panels {
+        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        unsafe {
+            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let x = |column| call.activations.add(column * STEP);
+            let two = |column| store(call, panel, column, tile_4x2(w, x(column), x_step, steps));
+            let three = |column| store(call, panel, column, tile_4x3(w, x(column), x_step, steps));
+            let four = |column| store(call, panel, column, tile_4x4(w, x(column), x_step, steps));
             match COLUMNS {
-                1 => tile::<M, 1, 1>(call, panel, panel_bytes, COLUMNS, 0),
-                2 => tile::<M, 1, 2>(call, panel, panel_bytes, COLUMNS, 0),
-                3 => tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 0),
-                4 => tile::<M, 1, 4>(call, panel, panel_bytes, COLUMNS, 0),
-                5 => {
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 2>(call, panel, panel_bytes, COLUMNS, 3);
-                }
-                6 => {
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 3);
-                }
-                7 => {
-                    tile::<M, 1, 4>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 4);
-                }
-                8 => {
-                    tile::<M, 1, 4>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 4>(call, panel, panel_bytes, COLUMNS, 4);
-                }
-                9 => {
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 3);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 6);
-                }
-                _ => {
-                    tile::<M, 1, 4>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 4);
-                    tile::<M, 1, 3>(call, panel, panel_bytes, COLUMNS, 7);
-                }
+                _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); ROWS]])),
+                1 => store(call, panel, 0, tile_4x1(w, x(0), steps)),
+                2 => two(0),
+                3 => three(0),
+                4 => four(0),
+                5 => (three(0), two(3)).0,
+                6 => (three(0), three(3)).0,
+                7 => (four(0), three(4)).0,
+                8 => (four(0), four(4)).0,
+                9 => (three(0), three(3), three(6)).0,
+                _ => (four(0), three(4), three(7)).0,
             }
-            panel += 1;
         }
     }
 }
 
-/// The sums of `PANELS` panels from `panel` on and `COLUMNS` columns from `column` on, of `columns` in all.
+/// As [`gemm_s8s8s32_4x16`], for panels with an extreme pair.
 ///
 /// # Safety
-/// The contract of `call` must hold, those panels and columns being inside it.
-#[inline(always)]
-unsafe fn tile<M: Multiply, const PANELS: usize, const COLUMNS: usize>(
-    call: &Call,
-    panel: usize,
-    panel_bytes: usize,
-    columns: usize,
-    column: usize,
-) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut acc = [[[vdupq_n_s32(0); COLUMNS]; ROWS]; PANELS];
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut x = call.activations.add(column * STEP);
-        for _ in 0..call.steps {
-            let mut xs = [vdupq_n_s8(0); COLUMNS];
-            for (c, v) in xs.iter_mut().enumerate() {
-                *v = vld1q_s8(x.add(c * STEP));
-            }
-            for (p, acc) in acc.iter_mut().enumerate() {
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let weights = vld1q_s8(w.add(p * panel_bytes + r * STEP));
-                    for (acc, &x) in acc.iter_mut().zip(&xs) {
-                        *acc = M::multiply_add(*acc, weights, x);
-                    }
-                }
-            }
-            w = w.add(ROWS * STEP);
-            x = x.add(columns * STEP);
-        }
-        for (p, acc) in acc.iter().enumerate() {
-            for c in 0..COLUMNS {
-                let sums = vpaddq_s32(vpaddq_s32(acc[0][c], acc[1][c]), vpaddq_s32(acc[2][c], acc[3][c]));
-                vst1q_s32(call.sums.add((column + c) * call.sums_stride + (panel + p) * ROWS), sums);
+/// As [`MicroKernel`](super::super::micro::MicroKernel).
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn gemm_s8s8s32_4x16_extreme<const COLUMNS: usize>(call: &Call) {
+    for panel in 0..call.panels {
+        for column in 0..COLUMNS {
+            // SAFETY: the panel is one of the call's, and the column one of the kernel's.
+            unsafe {
+                let w = call.weights.add(panel * ROWS * STEP * call.steps);
+                let x = call.activations.add(column * STEP);
+                store(call, panel, column, tile_4x1_extreme(w, x, COLUMNS * STEP, call.steps));
             }
         }
     }
