@@ -1,89 +1,313 @@
 //! Kernels of the dotprod tier: `sdot` by element.
+//!
+//! A panel's vector holds runs of 4 weights of 4 rows, so `sdot` with one lane of an activation vector adds 4 terms to
+//! the sums of 4 rows, and no sums need adding up at the end. The inner loops are scheduled by hand for the in-order
+//! Cortex-A55: a register is loaded again right after its last use, many products before its next one, and pointers are
+//! stepped by instructions of their own.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
-use super::ops::sdot_lane;
+use super::tile::{tile, tile_loop};
 
 const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
 
-/// # Safety
-/// As [`MicroKernel`](super::super::micro::MicroKernel).
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) unsafe fn gemm_s8s8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    let panel_bytes = ROWS * call.steps * STEP;
-    for panel in 0..call.panels {
-        // SAFETY: the panel is below `call.panels`, and the columns of the tiles are those of the kernel.
-        unsafe {
-            match COLUMNS {
-                1 => tile::<1>(call, panel, panel_bytes, COLUMNS, 0),
-                2 => tile::<2>(call, panel, panel_bytes, COLUMNS, 0),
-                3 => tile::<3>(call, panel, panel_bytes, COLUMNS, 0),
-                4 => tile::<4>(call, panel, panel_bytes, COLUMNS, 0),
-                5 => tile::<5>(call, panel, panel_bytes, COLUMNS, 0),
-                6 => {
-                    tile::<3>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<3>(call, panel, panel_bytes, COLUMNS, 3);
-                }
-                7 => {
-                    tile::<4>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<3>(call, panel, panel_bytes, COLUMNS, 4);
-                }
-                8 => {
-                    tile::<4>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<4>(call, panel, panel_bytes, COLUMNS, 4);
-                }
-                9 => {
-                    tile::<5>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<4>(call, panel, panel_bytes, COLUMNS, 5);
-                }
-                _ => {
-                    tile::<5>(call, panel, panel_bytes, COLUMNS, 0);
-                    tile::<5>(call, panel, panel_bytes, COLUMNS, 5);
-                }
-            }
-        }
-    }
+/// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
+/// number, and then the load of that register's next weights. What `next` loads belongs to the step after this one and
+/// is left out for the `last` step, beyond which nothing may be read.
+macro_rules! dots {
+    ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
+        concat!(
+            $("sdot v", $acc, ".4s, v", $w, ".16b, v", $x, ".4b[", $lane, "]\n", $(dots!(@$mode $x_load),)?)*
+            dots!(@$mode $w_load)
+        )
+    };
+    (@next $load:literal) => { concat!($load, "\n") };
+    (@last $load:literal) => { "" };
 }
 
-/// The sums of one panel and `COLUMNS` columns from `column` on, of `columns` in all.
+/// The four vectors of lane `$lane` times one column.
+macro_rules! lane_16x1 {
+    ($mode:ident, $lane:literal, [$a:literal, $b:literal, $c:literal, $d:literal],
+     [$w0:literal, $w1:literal, $w2:literal, $w3:literal], [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
+        concat!(
+            dots! { $mode, $lane, $a += $w0 * 8; => $l0 },
+            dots! { $mode, $lane, $b += $w1 * 8; => $l1 },
+            dots! { $mode, $lane, $c += $w2 * 8; => $l2 },
+            dots! { $mode, $lane, $d += $w3 * 8; => $l3 },
+        )
+    };
+}
+
+/// A step of 16 rows x 1 column: eight sums, of even and of odd lanes, as a chain of `sdot` on one sum would stall.
+/// Weights 16..31, activations 8.
+macro_rules! step_16x1 {
+    ($mode:ident) => {
+        concat!(
+            lane_16x1!($mode, 0, [0, 1, 2, 3], [16, 17, 18, 19],
+                ["ldr q16, [{w}, #256]", "ldr q17, [{w}, #272]", "ldr q18, [{w}, #288]", "ldr q19, [{w}, #304]"]),
+            lane_16x1!($mode, 1, [4, 5, 6, 7], [20, 21, 22, 23],
+                ["ldr q20, [{w}, #320]", "ldr q21, [{w}, #336]", "ldr q22, [{w}, #352]", "ldr q23, [{w}, #368]"]),
+            lane_16x1!($mode, 2, [0, 1, 2, 3], [24, 25, 26, 27],
+                ["ldr q24, [{w}, #384]", "ldr q25, [{w}, #400]", "ldr q26, [{w}, #416]", "ldr q27, [{w}, #432]"]),
+            lane_16x1!($mode, 3, [4, 5, 6, 7], [28, 29, 30, 31],
+                ["ldr q28, [{w}, #448]", "ldr q29, [{w}, #464]", "ldr q30, [{w}, #480]", "ldr q31, [{w}, #496]"]),
+            dots! { $mode, 0, => "ldr q8, [{x}]" },
+        )
+    };
+}
+
+/// The four vectors of lane `$lane` times two columns; `$x` loads the columns' next activations.
+macro_rules! lane_16x2 {
+    ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
+     [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
+        concat!(
+            dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; => $l0 },
+            dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; => $l1 },
+            dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; => $l2 },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]"; => "" },
+            dots! { $mode, $lane, => $l3 },
+        )
+    };
+}
+
+/// As [`lane_16x2`], three columns.
+macro_rules! lane_16x3 {
+    ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
+     [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
+        concat!(
+            dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; 8 += $w0 * 26; => $l0 },
+            dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; => $l1 },
+            dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; => $l2 },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]";
+                11 += $w3 * 26, "ldr q26, [{x}, #32]"; => "" },
+            dots! { $mode, $lane, => $l3 },
+        )
+    };
+}
+
+/// As [`lane_16x2`], four columns.
+macro_rules! lane_16x4 {
+    ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
+     [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
+        concat!(
+            dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; 8 += $w0 * 26; 12 += $w0 * 27; => $l0 },
+            dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; 13 += $w1 * 27; => $l1 },
+            dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; 14 += $w2 * 27; => $l2 },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]";
+                11 += $w3 * 26, "ldr q26, [{x}, #32]"; 15 += $w3 * 27, "ldr q27, [{x}, #48]"; => "" },
+            dots! { $mode, $lane, => $l3 },
+        )
+    };
+}
+
+/// As [`lane_16x2`], five columns; activations from 20 on.
+macro_rules! lane_16x5 {
+    ($mode:ident, $x:ident, $lane:literal, [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
+        concat!(
+            dots! { $mode, $lane, 0 += 25 * 20; 4 += 25 * 21; 8 += 25 * 22; 12 += 25 * 23; 16 += 25 * 24; => $l0 },
+            dots! { $mode, $lane, 1 += 26 * 20; 5 += 26 * 21; 9 += 26 * 22; 13 += 26 * 23; 17 += 26 * 24; => $l1 },
+            dots! { $mode, $lane, 2 += 27 * 20; 6 += 27 * 21; 10 += 27 * 22; 14 += 27 * 23; 18 += 27 * 24; => $l2 },
+            dots! { $x, $lane, 3 += 28 * 20, "ldr q20, [{x}]"; 7 += 28 * 21, "ldr q21, [{x}, #16]";
+                11 += 28 * 22, "ldr q22, [{x}, #32]"; 15 += 28 * 23, "ldr q23, [{x}, #48]";
+                19 += 28 * 24, "ldr q24, [{x}, #64]"; => "" },
+            dots! { $mode, $lane, => $l3 },
+        )
+    };
+}
+
+/// A step of 16 rows and two to four columns: weights in two sets of registers, 16..19 for even lanes and 20..23 for
+/// odd ones, each loaded two lanes ahead; activations from 24 on.
+macro_rules! step_two_sets {
+    ($lane:ident, $mode:ident) => {
+        concat!(
+            $lane!(next, last, 0, [16, 17, 18, 19],
+                ["ldr q16, [{w}, #128]", "ldr q17, [{w}, #144]", "ldr q18, [{w}, #160]", "ldr q19, [{w}, #176]"]),
+            $lane!(next, last, 1, [20, 21, 22, 23],
+                ["ldr q20, [{w}, #192]", "ldr q21, [{w}, #208]", "ldr q22, [{w}, #224]", "ldr q23, [{w}, #240]"]),
+            $lane!($mode, last, 2, [16, 17, 18, 19],
+                ["ldr q16, [{w}, #256]", "ldr q17, [{w}, #272]", "ldr q18, [{w}, #288]", "ldr q19, [{w}, #304]"]),
+            $lane!($mode, $mode, 3, [20, 21, 22, 23],
+                ["ldr q20, [{w}, #320]", "ldr q21, [{w}, #336]", "ldr q22, [{w}, #352]", "ldr q23, [{w}, #368]"]),
+        )
+    };
+}
+
+macro_rules! step_16x2 {
+    ($mode:ident) => { step_two_sets!(lane_16x2, $mode) };
+}
+
+macro_rules! step_16x3 {
+    ($mode:ident) => { step_two_sets!(lane_16x3, $mode) };
+}
+
+macro_rules! step_16x4 {
+    ($mode:ident) => { step_two_sets!(lane_16x4, $mode) };
+}
+
+/// A step of 16 rows and five columns: one set of registers for weights, 25..28, loaded one lane ahead.
+macro_rules! step_16x5 {
+    ($mode:ident) => {
+        concat!(
+            lane_16x5!(next, last, 0, ["ldr q25, [{w}, #64]", "ldr q26, [{w}, #80]", "ldr q27, [{w}, #96]", "ldr q28, [{w}, #112]"]),
+            lane_16x5!(next, last, 1, ["ldr q25, [{w}, #128]", "ldr q26, [{w}, #144]", "ldr q27, [{w}, #160]", "ldr q28, [{w}, #176]"]),
+            lane_16x5!(next, last, 2, ["ldr q25, [{w}, #192]", "ldr q26, [{w}, #208]", "ldr q27, [{w}, #224]", "ldr q28, [{w}, #240]"]),
+            lane_16x5!($mode, $mode, 3, ["ldr q25, [{w}, #256]", "ldr q26, [{w}, #272]", "ldr q27, [{w}, #288]", "ldr q28, [{w}, #304]"]),
+        )
+    };
+}
+
+tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
+    first: [
+        "ldr q16, [{w}]", "ldr q8, [{x}]", "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]",
+        "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]",
+        "ldr q24, [{w}, #128]", "ldr q25, [{w}, #144]", "ldr q26, [{w}, #160]", "ldr q27, [{w}, #176]",
+        "ldr q28, [{w}, #192]", "ldr q29, [{w}, #208]", "ldr q30, [{w}, #224]", "ldr q31, [{w}, #240]"
+    ],
+    prefetch: [
+        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
+        "prfm pldl1keep, [{w}, #1216]"
+    ],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
+    ],
+    scratch: [
+        "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",
+        "v31"
+    ]
+}
+
+tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
+    first: [
+        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]",
+        "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]",
+        "ldr q23, [{w}, #112]"
+    ],
+    prefetch: [
+        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
+        "prfm pldl1keep, [{w}, #1216]"
+    ],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
+    ],
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25"
+    ]
+}
+
+tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
+    first: [
+        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q26, [{x}, #32]", "ldr q17, [{w}, #16]",
+        "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]",
+        "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]"
+    ],
+    prefetch: [
+        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
+        "prfm pldl1keep, [{w}, #1216]"
+    ],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26"
+    ]
+}
+
+tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
+    first: [
+        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q26, [{x}, #32]", "ldr q27, [{x}, #48]",
+        "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]",
+        "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]"
+    ],
+    prefetch: [
+        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
+        "prfm pldl1keep, [{w}, #1216]"
+    ],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27"
+    ]
+}
+
+tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256,
+    first: [
+        "ldr q25, [{w}]", "ldr q20, [{x}]", "ldr q21, [{x}, #16]", "ldr q22, [{x}, #32]", "ldr q23, [{x}, #48]",
+        "ldr q24, [{x}, #64]", "ldr q26, [{w}, #16]", "ldr q27, [{w}, #32]", "ldr q28, [{w}, #48]"
+    ],
+    prefetch: [
+        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
+        "prfm pldl1keep, [{w}, #1216]"
+    ],
+    sums: [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
+        [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]
+    ],
+    scratch: [
+        "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28"
+    ]
+}
+
+/// Stores the sums of `COLUMNS` columns from `column` on.
 ///
 /// # Safety
 /// The contract of `call` must hold, panel and columns being inside it.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, panel_bytes: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut acc = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut x = call.activations.add(column * STEP);
-        for _ in 0..call.steps {
-            let mut xs = [vdupq_n_s8(0); COLUMNS];
-            for (c, v) in xs.iter_mut().enumerate() {
-                *v = vld1q_s8(x.add(c * STEP));
-            }
-            macro_rules! quarter {
-                ($lane:literal) => {
-                    for v in 0..VECTORS {
-                        let weights = vld1q_s8(w.add(($lane * VECTORS + v) * 16));
-                        for c in 0..COLUMNS {
-                            acc[c][v] = sdot_lane::<$lane>(acc[c][v], weights, xs[c]);
-                        }
-                    }
-                };
-            }
-            quarter!(0);
-            quarter!(1);
-            quarter!(2);
-            quarter!(3);
-            w = w.add(ROWS * STEP);
-            x = x.add(columns * STEP);
+#[target_feature(enable = "neon")]
+unsafe fn store<const COLUMNS: usize>(
+    call: &Call,
+    panel: usize,
+    column: usize,
+    sums: [[int32x4_t; VECTORS]; COLUMNS],
+) {
+    for (c, sums) in sums.into_iter().enumerate() {
+        for (v, sums) in sums.into_iter().enumerate() {
+            // SAFETY: by this function's contract.
+            unsafe { vst1q_s32(call.sums.add((column + c) * call.sums_stride + panel * ROWS + 4 * v), sums) };
         }
-        for (c, acc) in acc.iter().enumerate() {
-            for (v, &acc) in acc.iter().enumerate() {
-                vst1q_s32(call.sums.add((column + c) * call.sums_stride + panel * ROWS + v * 4), acc);
+    }
+}
+
+/// Panels of 16 rows in runs of 4.
+///
+/// # Safety
+/// As [`MicroKernel`](super::super::micro::MicroKernel).
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) unsafe fn gemm_s8s8s32_16x4<const COLUMNS: usize>(call: &Call) {
+    let &Call { panels, steps, .. } = call;
+    let x_step = COLUMNS * STEP;
+    for panel in 0..panels {
+        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        unsafe {
+            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let x = |column| call.activations.add(column * STEP);
+            let one = || {
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps);
+                let sums = core::array::from_fn(|v| vaddq_s32(even[v], odd[v]));
+                store(call, panel, 0, [sums]);
+            };
+            let two = |column| store(call, panel, column, tile_16x2(w, x(column), x_step, steps));
+            let three = |column| store(call, panel, column, tile_16x3(w, x(column), x_step, steps));
+            let four = |column| store(call, panel, column, tile_16x4(w, x(column), x_step, steps));
+            let five = |column| store(call, panel, column, tile_16x5(w, x(column), x_step, steps));
+            match COLUMNS {
+                _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
+                1 => one(),
+                2 => two(0),
+                3 => three(0),
+                4 => four(0),
+                5 => five(0),
+                6 => (three(0), three(3)).0,
+                7 => (four(0), three(4)).0,
+                8 => (four(0), four(4)).0,
+                9 => (five(0), four(5)).0,
+                _ => (five(0), five(5)).0,
             }
         }
     }

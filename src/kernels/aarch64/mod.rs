@@ -5,3 +5,4 @@ pub(super) mod epilogue;
 pub(super) mod i8mm;
 pub(super) mod neon;
 mod ops;
+mod tile;

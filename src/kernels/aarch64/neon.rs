@@ -10,6 +10,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
+use super::tile::{tile, tile_loop};
 
 const ROWS: usize = 4;
 
@@ -25,40 +26,6 @@ macro_rules! products {
     };
     (@next $load:literal) => { concat!($load, "\n") };
     (@last $load:literal) => { "" };
-}
-
-/// A tile's loop over the steps: `first` loads the operands of step 0; `$step!(next)` multiplies a step and loads the
-/// operands of the next, the pointers being `{w}` still at this step and `{x}` at the next; `$step!(last)` only
-/// multiplies.
-macro_rules! tile_loop {
-    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, $w_step:literal, first: [$($first:literal),*],
-     prefetch: [$($prefetch:literal),*], sums: [$($sum:ident = $register:tt),*], scratch: [$($scratch:tt),*]) => {
-        asm!(
-            $($first,)*
-            $(concat!("movi ", $register, ".2d, #0"),)*
-            "subs {steps}, {steps}, #1",
-            "b.eq 3f",
-            "2:",
-            "add {x}, {x}, {x_step}",
-            $($prefetch,)*
-            $step!(next),
-            concat!("add {w}, {w}, #", $w_step),
-            "subs {steps}, {steps}, #1",
-            "b.ne 2b",
-            "3:",
-            $step!(last),
-            w = inout(reg) $w => _,
-            x = inout(reg) $x => _,
-            x_step = in(reg) $x_step,
-            steps = inout(reg) $steps => _,
-            $(out($register) $sum,)*
-            $(out($scratch) _,)*
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
-            out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
-            out("v30") _, out("v31") _,
-            options(readonly, nostack)
-        )
-    };
 }
 
 /// Two steps of 4 rows x 1 column: eight sums, of even and of odd steps. `w` 24..31, `x` 16, 17.
@@ -144,38 +111,20 @@ macro_rules! step_4x4 {
 /// Sums of one panel, as the loops leave them: for each column and row, four partial sums.
 type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
-/// A function that runs a tile's loop over `steps >= 1` steps of one panel at `w` and `COLUMNS` columns at `x`, the
-/// steps of `x` being `x_step` bytes apart.
-macro_rules! tile {
-    ($name:ident, $columns:literal, $step:ident, first: [$($first:literal),*], prefetch: [$($prefetch:literal),*],
-     sums: [$([$($sum:ident = $register:tt),*]),*], scratch: [$($scratch:tt),*]) => {
-        /// # Safety
-        /// The steps of the panel and of the columns must be readable, and there must be one at least.
-        #[inline]
-        #[target_feature(enable = "neon")]
-        unsafe fn $name(w: *const u8, x: *const i8, x_step: usize, steps: usize) -> Partial<$columns> {
-            // SAFETY: reads the steps that the contract lets it read, and writes the registers named.
-            unsafe {
-                $($(let $sum: int32x4_t;)*)*
-                tile_loop!($step, w, x, x_step, steps, 64, first: [$($first),*], prefetch: [$($prefetch),*],
-                    sums: [$($($sum = $register),*),*], scratch: [$($scratch),*]);
-                [$([$($sum),*]),*]
-            }
-        }
-    };
-}
-
-tile! { tile_4x2, 2, step_4x2,
+tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64,
     first: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
         "ldr q29, [{x}, #16]"
     ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
-    scratch: []
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+        "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+    ]
 }
 
-tile! { tile_4x3, 3, step_4x3,
+tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64,
     first: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
         "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]"
@@ -185,10 +134,13 @@ tile! { tile_4x3, 3, step_4x3,
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
     ],
-    scratch: ["v12", "v13", "v14", "v15"]
+    scratch: [
+        "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21",
+        "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+    ]
 }
 
-tile! { tile_4x4, 4, step_4x4,
+tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64,
     first: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]",
         "ldr q31, [{x}, #48]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]"
@@ -198,7 +150,10 @@ tile! { tile_4x4, 4, step_4x4,
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
     ],
-    scratch: []
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+        "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+    ]
 }
 
 /// As the tiles above for one column, two steps at a time, so that there are eight independent products.
@@ -214,7 +169,7 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
         let (b0, b1, b2, b3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         // SAFETY: reads pairs of steps that the contract lets it read, and writes the registers named.
         unsafe {
-            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, 128,
+            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128,
                 first: [
                     "ldr q24, [{w}]", "ldr q16, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]",
                     "ldr q27, [{w}, #48]", "ldr q28, [{w}, #64]", "ldr q29, [{w}, #80]", "ldr q30, [{w}, #96]",
@@ -222,7 +177,10 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
                 ],
                 prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
                 sums: [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
-                scratch: ["v8", "v9"]
+                scratch: [
+                    "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+                    "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+                ]
             );
         }
         sums = [vaddq_s32(a0, b0), vaddq_s32(a1, b1), vaddq_s32(a2, b2), vaddq_s32(a3, b3)];
