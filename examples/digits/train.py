@@ -8,7 +8,7 @@ mono WAV files named {digit}_{speaker}_{index}.wav. Indexes 5..44 train, 45..49
 validate; 0..4, the data set's own test split, are never opened.
 
 Needs Python 3.11, torch and numpy (made with torch 2.2.2 on a CPU, numpy 1.26).
-Takes 11 to 16 minutes on one core. The same seed, thread count and torch on the
+Takes 10 to 16 minutes on one core. The same seed, thread count and torch on the
 same machine give the same file.
 
     python examples/digits/train.py --data FSDD --evaluate
