@@ -3,7 +3,8 @@
 //! A panel's vector holds runs of 4 weights of 4 rows, so `sdot` with one lane of an activation vector adds 4 terms to
 //! the sums of 4 rows, and no sums need adding up at the end. The inner loops are scheduled by hand for the in-order
 //! Cortex-A55: a register is loaded again right after its last use, many products before its next one, and pointers are
-//! stepped by instructions of their own.
+//! stepped by instructions of their own. Loads are `ldur`, which is the same to a core as `ldr`, but which LLVM's model of
+//! the Neoverse N1 counts as one micro-operation where it counts two for `ldr`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -47,14 +48,14 @@ macro_rules! step_16x1 {
     ($mode:ident) => {
         concat!(
             lane_16x1!($mode, 0, [0, 1, 2, 3], [16, 17, 18, 19],
-                ["ldr q16, [{w}, #256]", "ldr q17, [{w}, #272]", "ldr q18, [{w}, #288]", "ldr q19, [{w}, #304]"]),
+                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]),
             lane_16x1!($mode, 1, [4, 5, 6, 7], [20, 21, 22, 23],
-                ["ldr q20, [{w}, #320]", "ldr q21, [{w}, #336]", "ldr q22, [{w}, #352]", "ldr q23, [{w}, #368]"]),
+                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]),
             lane_16x1!($mode, 2, [0, 1, 2, 3], [24, 25, 26, 27],
-                ["ldr q24, [{w}, #384]", "ldr q25, [{w}, #400]", "ldr q26, [{w}, #416]", "ldr q27, [{w}, #432]"]),
+                ["ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]"]),
             lane_16x1!($mode, 3, [4, 5, 6, 7], [28, 29, 30, 31],
-                ["ldr q28, [{w}, #448]", "ldr q29, [{w}, #464]", "ldr q30, [{w}, #480]", "ldr q31, [{w}, #496]"]),
-            dots! { $mode, 0, => "ldr q8, [{x}]" },
+                ["ldur q28, [{w}, #192]", "ldur q29, [{w}, #208]", "ldur q30, [{w}, #224]", "ldur q31, [{w}, #240]"]),
+            dots! { $mode, 0, => "ldur q8, [{x}]" },
         )
     };
 }
@@ -67,7 +68,7 @@ macro_rules! lane_16x2 {
             dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; => $l0 },
             dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; => $l1 },
             dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; => $l2 },
-            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]"; => "" },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldur q24, [{x}]"; 7 += $w3 * 25, "ldur q25, [{x}, #16]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -81,8 +82,8 @@ macro_rules! lane_16x3 {
             dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; 8 += $w0 * 26; => $l0 },
             dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; => $l1 },
             dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; => $l2 },
-            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]";
-                11 += $w3 * 26, "ldr q26, [{x}, #32]"; => "" },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldur q24, [{x}]"; 7 += $w3 * 25, "ldur q25, [{x}, #16]";
+                11 += $w3 * 26, "ldur q26, [{x}, #32]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -96,8 +97,8 @@ macro_rules! lane_16x4 {
             dots! { $mode, $lane, 0 += $w0 * 24; 4 += $w0 * 25; 8 += $w0 * 26; 12 += $w0 * 27; => $l0 },
             dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; 13 += $w1 * 27; => $l1 },
             dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; 14 += $w2 * 27; => $l2 },
-            dots! { $x, $lane, 3 += $w3 * 24, "ldr q24, [{x}]"; 7 += $w3 * 25, "ldr q25, [{x}, #16]";
-                11 += $w3 * 26, "ldr q26, [{x}, #32]"; 15 += $w3 * 27, "ldr q27, [{x}, #48]"; => "" },
+            dots! { $x, $lane, 3 += $w3 * 24, "ldur q24, [{x}]"; 7 += $w3 * 25, "ldur q25, [{x}, #16]";
+                11 += $w3 * 26, "ldur q26, [{x}, #32]"; 15 += $w3 * 27, "ldur q27, [{x}, #48]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -110,9 +111,9 @@ macro_rules! lane_16x5 {
             dots! { $mode, $lane, 0 += 25 * 20; 4 += 25 * 21; 8 += 25 * 22; 12 += 25 * 23; 16 += 25 * 24; => $l0 },
             dots! { $mode, $lane, 1 += 26 * 20; 5 += 26 * 21; 9 += 26 * 22; 13 += 26 * 23; 17 += 26 * 24; => $l1 },
             dots! { $mode, $lane, 2 += 27 * 20; 6 += 27 * 21; 10 += 27 * 22; 14 += 27 * 23; 18 += 27 * 24; => $l2 },
-            dots! { $x, $lane, 3 += 28 * 20, "ldr q20, [{x}]"; 7 += 28 * 21, "ldr q21, [{x}, #16]";
-                11 += 28 * 22, "ldr q22, [{x}, #32]"; 15 += 28 * 23, "ldr q23, [{x}, #48]";
-                19 += 28 * 24, "ldr q24, [{x}, #64]"; => "" },
+            dots! { $x, $lane, 3 += 28 * 20, "ldur q20, [{x}]"; 7 += 28 * 21, "ldur q21, [{x}, #16]";
+                11 += 28 * 22, "ldur q22, [{x}, #32]"; 15 += 28 * 23, "ldur q23, [{x}, #48]";
+                19 += 28 * 24, "ldur q24, [{x}, #64]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -124,13 +125,13 @@ macro_rules! step_two_sets {
     ($lane:ident, $mode:ident) => {
         concat!(
             $lane!(next, last, 0, [16, 17, 18, 19],
-                ["ldr q16, [{w}, #128]", "ldr q17, [{w}, #144]", "ldr q18, [{w}, #160]", "ldr q19, [{w}, #176]"]),
+                ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]", "ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]),
             $lane!(next, last, 1, [20, 21, 22, 23],
-                ["ldr q20, [{w}, #192]", "ldr q21, [{w}, #208]", "ldr q22, [{w}, #224]", "ldr q23, [{w}, #240]"]),
+                ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]", "ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]),
             $lane!($mode, last, 2, [16, 17, 18, 19],
-                ["ldr q16, [{w}, #256]", "ldr q17, [{w}, #272]", "ldr q18, [{w}, #288]", "ldr q19, [{w}, #304]"]),
+                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]),
             $lane!($mode, $mode, 3, [20, 21, 22, 23],
-                ["ldr q20, [{w}, #320]", "ldr q21, [{w}, #336]", "ldr q22, [{w}, #352]", "ldr q23, [{w}, #368]"]),
+                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]),
         )
     };
 }
@@ -151,24 +152,24 @@ macro_rules! step_16x4 {
 macro_rules! step_16x5 {
     ($mode:ident) => {
         concat!(
-            lane_16x5!(next, last, 0, ["ldr q25, [{w}, #64]", "ldr q26, [{w}, #80]", "ldr q27, [{w}, #96]", "ldr q28, [{w}, #112]"]),
-            lane_16x5!(next, last, 1, ["ldr q25, [{w}, #128]", "ldr q26, [{w}, #144]", "ldr q27, [{w}, #160]", "ldr q28, [{w}, #176]"]),
-            lane_16x5!(next, last, 2, ["ldr q25, [{w}, #192]", "ldr q26, [{w}, #208]", "ldr q27, [{w}, #224]", "ldr q28, [{w}, #240]"]),
-            lane_16x5!($mode, $mode, 3, ["ldr q25, [{w}, #256]", "ldr q26, [{w}, #272]", "ldr q27, [{w}, #288]", "ldr q28, [{w}, #304]"]),
+            lane_16x5!(next, last, 0, ["ldur q25, [{w}, #-192]", "ldur q26, [{w}, #-176]", "ldur q27, [{w}, #-160]", "ldur q28, [{w}, #-144]"]),
+            lane_16x5!(next, last, 1, ["ldur q25, [{w}, #-128]", "ldur q26, [{w}, #-112]", "ldur q27, [{w}, #-96]", "ldur q28, [{w}, #-80]"]),
+            lane_16x5!(next, last, 2, ["ldur q25, [{w}, #-64]", "ldur q26, [{w}, #-48]", "ldur q27, [{w}, #-32]", "ldur q28, [{w}, #-16]"]),
+            lane_16x5!($mode, $mode, 3, ["ldur q25, [{w}]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"]),
         )
     };
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
     first: [
-        "ldr q16, [{w}]", "ldr q8, [{x}]", "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]",
-        "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]",
-        "ldr q24, [{w}, #128]", "ldr q25, [{w}, #144]", "ldr q26, [{w}, #160]", "ldr q27, [{w}, #176]",
-        "ldr q28, [{w}, #192]", "ldr q29, [{w}, #208]", "ldr q30, [{w}, #224]", "ldr q31, [{w}, #240]"
+        "ldur q16, [{w}]", "ldur q8, [{x}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
+        "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]",
+        "ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]",
+        "ldur q28, [{w}, #192]", "ldur q29, [{w}, #208]", "ldur q30, [{w}, #224]", "ldur q31, [{w}, #240]"
     ],
     prefetch: [
-        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
-        "prfm pldl1keep, [{w}, #1216]"
+        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
+        "prfm pldl1keep, [{w}, #960]"
     ],
     sums: [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
@@ -181,13 +182,13 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
 
 tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
     first: [
-        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]",
-        "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]",
-        "ldr q23, [{w}, #112]"
+        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]",
+        "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]",
+        "ldur q23, [{w}, #112]"
     ],
     prefetch: [
-        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
-        "prfm pldl1keep, [{w}, #1216]"
+        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
+        "prfm pldl1keep, [{w}, #960]"
     ],
     sums: [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
@@ -199,13 +200,13 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
     first: [
-        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q26, [{x}, #32]", "ldr q17, [{w}, #16]",
-        "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]", "ldr q21, [{w}, #80]",
-        "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]"
+        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q17, [{w}, #16]",
+        "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]",
+        "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
     ],
     prefetch: [
-        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
-        "prfm pldl1keep, [{w}, #1216]"
+        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
+        "prfm pldl1keep, [{w}, #960]"
     ],
     sums: [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -218,13 +219,13 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
     first: [
-        "ldr q16, [{w}]", "ldr q24, [{x}]", "ldr q25, [{x}, #16]", "ldr q26, [{x}, #32]", "ldr q27, [{x}, #48]",
-        "ldr q17, [{w}, #16]", "ldr q18, [{w}, #32]", "ldr q19, [{w}, #48]", "ldr q20, [{w}, #64]",
-        "ldr q21, [{w}, #80]", "ldr q22, [{w}, #96]", "ldr q23, [{w}, #112]"
+        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q27, [{x}, #48]",
+        "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]",
+        "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
     ],
     prefetch: [
-        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
-        "prfm pldl1keep, [{w}, #1216]"
+        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
+        "prfm pldl1keep, [{w}, #960]"
     ],
     sums: [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -237,12 +238,12 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256,
     first: [
-        "ldr q25, [{w}]", "ldr q20, [{x}]", "ldr q21, [{x}, #16]", "ldr q22, [{x}, #32]", "ldr q23, [{x}, #48]",
-        "ldr q24, [{x}, #64]", "ldr q26, [{w}, #16]", "ldr q27, [{w}, #32]", "ldr q28, [{w}, #48]"
+        "ldur q25, [{w}]", "ldur q20, [{x}]", "ldur q21, [{x}, #16]", "ldur q22, [{x}, #32]", "ldur q23, [{x}, #48]",
+        "ldur q24, [{x}, #64]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"
     ],
     prefetch: [
-        "prfm pldl1keep, [{w}, #1024]", "prfm pldl1keep, [{w}, #1088]", "prfm pldl1keep, [{w}, #1152]",
-        "prfm pldl1keep, [{w}, #1216]"
+        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
+        "prfm pldl1keep, [{w}, #960]"
     ],
     sums: [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],

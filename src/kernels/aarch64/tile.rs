@@ -1,8 +1,8 @@
 //! The loop that hand-scheduled tiles share.
 
 /// Runs a tile over its steps. `first` loads the operands of step 0; `$step!(next)` multiplies a step and loads the
-/// operands of the next, the pointers being `{w}` still at this step and `{x}` at the next; `$step!(last)` only
-/// multiplies, so that nothing beyond the operands is read. `sums` start at zero.
+/// operands of the next, where `{w}` and `{x}` already point; `$step!(last)` loads nothing of a next step, so that nothing
+/// beyond the operands is read. `sums` start at zero.
 macro_rules! tile_loop {
     ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, first: [$($first:literal),*],
      prefetch: [$($prefetch:literal),*], sums: [$($sum:ident = $register:tt),*], scratch: [$($scratch:tt),*]) => {
@@ -12,13 +12,14 @@ macro_rules! tile_loop {
             "subs {steps}, {steps}, #1",
             "b.eq 3f",
             "2:",
+            concat!("add {w}, {w}, #", $w_step),
             "add {x}, {x}, {x_step}",
             $($prefetch,)*
             $step!(next),
-            concat!("add {w}, {w}, #", $w_step),
             "subs {steps}, {steps}, #1",
             "b.ne 2b",
             "3:",
+            concat!("add {w}, {w}, #", $w_step),
             $step!(last),
             w = inout(reg) $w => _,
             x = inout(reg) $x => _,
