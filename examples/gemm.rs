@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, PackedMat, RequantizeFloat, Sums, Threads, Workspace, gemm, reference,
+    Activation, Activations, Dequantize, PackedMat, RequantizeFloat, Scales, Sums, Threads, Workspace, gemm, reference,
 };
 use skinny::{MatMut, MatRef, Tier};
 
@@ -100,7 +100,7 @@ fn threads(count: usize) -> Result<Threads, Failure> {
 struct Bench<'a> {
     w: &'a PackedMat,
     x: MatRef<'a, i8>,
-    scales: &'a [f32],
+    scales: &'a Scales,
     column_scales: &'a [f32],
     workspace: Workspace,
     i8: Vec<i8>,
@@ -121,7 +121,7 @@ impl Bench<'_> {
             Output::I32 => gemm(self.w, x, &Sums, MatMut::new(&mut self.i32, m, n)?, workspace),
             Output::F32 => {
                 let epilogue = Dequantize {
-                    row_scales: self.scales,
+                    row_scales: self.scales.as_slice(),
                     column_scales: self.column_scales,
                     bias: None,
                     activation: Activation::Identity,
@@ -159,7 +159,7 @@ fn run() -> Result<(), Failure> {
     let weights = random_bytes(1, len(n, k)?);
     let weights = MatRef::new(&weights, n, k)?;
     let packed = PackedMat::for_tier(weights, options.tier)?;
-    let scales = vec![1.0 / (127.0 * (k.max(1) as f32).sqrt()); n];
+    let scales = Scales::new(vec![1.0 / (127.0 * (k.max(1) as f32).sqrt()); n])?;
 
     if options.reps.is_none() {
         println!("{n} x {k}, tier {}, {} thread(s)", options.tier, options.threads);

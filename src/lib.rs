@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod error;
+mod float;
 pub mod kernels;
 mod matrix;
 

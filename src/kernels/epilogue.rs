@@ -3,10 +3,14 @@
 //! All are plain loops over slices, which the compiler vectorizes; the arithmetic is elementwise with one rounding an
 //! operation (never fused), so every target and tier gives the same bits.
 
+use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ops::Range;
 
+#[cfg(kernel_aarch64)]
+use super::aarch64::epilogue as aarch64;
 use crate::error::{Error, Result};
+use crate::float::round_to_i32;
 
 /// What a product does with its `i32` sums.
 ///
@@ -115,49 +119,39 @@ impl Epilogue for Dequantize<'_> {
     }
 }
 
+/// Outputs that are requantized at once.
+const LANES: usize = 32;
+
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for i8 {}
-    impl Sealed for u8 {}
+    use super::{LANES, Style};
+
+    pub trait Sealed: Sized {
+        /// [`RequantizeFloat`](super::RequantizeFloat)'s formula.
+        fn requantize(
+            sums: &[[i32; LANES]],
+            scales: &[[f32; LANES]],
+            zero_point: Self,
+            style: Style,
+            out: &mut [[Self; LANES]],
+        );
+    }
 }
 
 /// An 8-bit output type: `i8` or `u8`.
-pub trait Byte: Copy + Send + Sync + sealed::Sealed {
+pub trait Byte: Copy + Send + Sync + Into<i32> + sealed::Sealed {
     /// The least value.
     const LOW: i32;
     /// The greatest value.
     const HIGH: i32;
     /// Takes a value that is within the range.
     fn from_clamped(value: i32) -> Self;
-    /// [`RequantizeFloat`]'s formula for [`REQUANTIZE_LANES`] sums. What a target does by instructions of its own has
-    /// the same bits.
-    #[doc(hidden)]
-    fn requantize_lanes(
-        sums: &[i32; REQUANTIZE_LANES],
-        scales: &[f32; REQUANTIZE_LANES],
-        zero_point: i32,
-    ) -> [Self; REQUANTIZE_LANES] {
-        core::array::from_fn(|i| requantize_float(sums[i], scales[i], zero_point))
-    }
 }
-
-/// Outputs that are requantized at once.
-const REQUANTIZE_LANES: usize = 32;
 
 impl Byte for i8 {
     const LOW: i32 = i8::MIN as i32;
     const HIGH: i32 = i8::MAX as i32;
     fn from_clamped(value: i32) -> Self {
         value as i8
-    }
-    #[cfg(kernel_aarch64)]
-    #[inline]
-    fn requantize_lanes(
-        sums: &[i32; REQUANTIZE_LANES],
-        scales: &[f32; REQUANTIZE_LANES],
-        zero_point: i32,
-    ) -> [Self; REQUANTIZE_LANES] {
-        super::aarch64::epilogue::requantize_i8(sums, scales, zero_point as i16)
     }
 }
 
@@ -167,14 +161,64 @@ impl Byte for u8 {
     fn from_clamped(value: i32) -> Self {
         value as u8
     }
-    #[cfg(kernel_aarch64)]
-    #[inline]
-    fn requantize_lanes(
-        sums: &[i32; REQUANTIZE_LANES],
-        scales: &[f32; REQUANTIZE_LANES],
-        zero_point: i32,
-    ) -> [Self; REQUANTIZE_LANES] {
-        super::aarch64::epilogue::requantize_u8(sums, scales, zero_point as i16)
+}
+
+#[cfg(kernel_aarch64)]
+impl sealed::Sealed for i8 {
+    #[inline(always)]
+    fn requantize(
+        sums: &[[i32; LANES]],
+        scales: &[[f32; LANES]],
+        zero_point: i8,
+        style: Style,
+        out: &mut [[i8; LANES]],
+    ) {
+        aarch64::requantize_i8(sums, scales, zero_point, style, out);
+    }
+}
+
+#[cfg(kernel_aarch64)]
+impl sealed::Sealed for u8 {
+    #[inline(always)]
+    fn requantize(
+        sums: &[[i32; LANES]],
+        scales: &[[f32; LANES]],
+        zero_point: u8,
+        style: Style,
+        out: &mut [[u8; LANES]],
+    ) {
+        aarch64::requantize_u8(sums, scales, zero_point, style, out);
+    }
+}
+
+#[cfg(kernel_aarch64)]
+use super::aarch64::epilogue::Style;
+
+/// Elsewhere the compiler chooses the instructions.
+#[cfg(not(kernel_aarch64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Style;
+
+#[cfg(not(kernel_aarch64))]
+impl Style {
+    fn of_this_core() -> Self {
+        Self
+    }
+}
+
+#[cfg(not(kernel_aarch64))]
+impl<O: Byte> sealed::Sealed for O {
+    fn requantize(
+        sums: &[[i32; LANES]],
+        scales: &[[f32; LANES]],
+        zero_point: O,
+        _style: Style,
+        out: &mut [[O; LANES]],
+    ) {
+        let zero_point = zero_point.into();
+        for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
+            *out = core::array::from_fn(|i| requantize_float(sums[i], scales[i], zero_point));
+        }
     }
 }
 
@@ -185,18 +229,36 @@ impl Byte for u8 {
 pub struct RequantizeFloat<'a, O> {
     scales: &'a [f32],
     bias: Option<&'a [i32]>,
-    zero_point: i32,
-    output: PhantomData<O>,
+    zero_point: O,
+    style: Style,
+}
+
+/// One finite scale for each output feature: weight scale x activation scale / output scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scales(Vec<f32>);
+
+impl Scales {
+    /// Checks the scales, once for all products that use them.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for the first that is infinite or NaN.
+    pub fn new(scales: Vec<f32>) -> Result<Self> {
+        match scales.iter().position(|scale| !scale.is_finite()) {
+            None => Ok(Self(scales)),
+            Some(index) => Err(Error::NotFinite { what: "scales", index, value: scales[index] }),
+        }
+    }
+
+    /// The scales.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
 }
 
 impl<'a, O: Byte> RequantizeFloat<'a, O> {
-    /// `scales` has one scale for each output feature: weight scale x activation scale / output scale. A NaN scale
-    /// gives the zero point.
-    pub fn new(scales: &'a [f32], zero_point: O) -> Self
-    where
-        i32: From<O>,
-    {
-        Self { scales, bias: None, zero_point: zero_point.into(), output: PhantomData }
+    /// `zero_point` is the output that stands for 0.
+    pub fn new(scales: &'a Scales, zero_point: O) -> Self {
+        Self { scales: &scales.0, bias: None, zero_point, style: Style::of_this_core() }
     }
 
     /// Adds `bias` to the sums (modulo `2^32`): in units of weight scale x activation scale.
@@ -206,11 +268,6 @@ impl<'a, O: Byte> RequantizeFloat<'a, O> {
     }
 }
 
-/// Adding this to a float of magnitude up to `2^22` leaves, in the low bits of the sum, the float rounded to nearest
-/// with ties to even: the sum lies between `2^23` and `2^24`, where one unit in the last place is 1. Unlike a call of
-/// `round_ties_even` it becomes one addition on every target.
-pub(crate) const ROUNDING_MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
-
 impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
     type Output = O;
 
@@ -219,17 +276,18 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
         check_length("bias", n, self.bias.map_or(n, <[i32]>::len))
     }
 
+    #[inline(always)]
     fn apply(&self, sums: &[i32], rows: Range<usize>, _column: usize, out: &mut [O]) {
         let scales = &self.scales[rows.clone()];
         let Some(bias) = self.bias else { return self.requantize(sums, scales, out) };
         let bias = &bias[rows];
         for (((sums, scales), bias), out) in sums
-            .chunks(REQUANTIZE_LANES)
-            .zip(scales.chunks(REQUANTIZE_LANES))
-            .zip(bias.chunks(REQUANTIZE_LANES))
-            .zip(out.chunks_mut(REQUANTIZE_LANES))
+            .chunks(LANES)
+            .zip(scales.chunks(LANES))
+            .zip(bias.chunks(LANES))
+            .zip(out.chunks_mut(LANES))
         {
-            let mut biased = [0; REQUANTIZE_LANES];
+            let mut biased = [0; LANES];
             for ((biased, sum), bias) in biased.iter_mut().zip(sums).zip(bias) {
                 *biased = sum.wrapping_add(*bias);
             }
@@ -239,28 +297,23 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
 }
 
 impl<O: Byte> RequantizeFloat<'_, O> {
-    #[inline]
+    #[inline(always)]
     fn requantize(&self, sums: &[i32], scales: &[f32], out: &mut [O]) {
         let (sums, sums_tail) = sums.as_chunks();
         let (scales, scales_tail) = scales.as_chunks();
         let (out, out_tail) = out.as_chunks_mut();
-        for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
-            *out = O::requantize_lanes(sums, scales, self.zero_point);
-        }
+        O::requantize(sums, scales, self.zero_point, self.style, out);
         for ((&sum, &scale), out) in sums_tail.iter().zip(scales_tail).zip(out_tail) {
-            *out = requantize_float(sum, scale, self.zero_point);
+            *out = requantize_float(sum, scale, self.zero_point.into());
         }
     }
 }
 
-/// [`RequantizeFloat`]'s formula.
+/// [`RequantizeFloat`]'s formula, of a finite scale.
 fn requantize_float<O: Byte>(sum: i32, scale: f32, zero_point: i32) -> O {
-    let scaled = sum as f32 * scale;
-    let scaled = if scaled.is_nan() { 0.0 } else { scaled };
     // Clamping first is the same as clamping last, as the bounds are integers.
-    let clamped = scaled.max((O::LOW - zero_point) as f32).min((O::HIGH - zero_point) as f32);
-    let rounded = ((clamped + ROUNDING_MAGIC).to_bits() as i32).wrapping_sub(ROUNDING_MAGIC.to_bits() as i32);
-    O::from_clamped(rounded + zero_point)
+    let clamped = (sum as f32 * scale).max((O::LOW - zero_point) as f32).min((O::HIGH - zero_point) as f32);
+    O::from_clamped(round_to_i32(clamped) + zero_point)
 }
 
 /// An integer requantization: a formula from an `i32` sum of an output feature to an `i32` before the clamp to bytes.
@@ -299,10 +352,7 @@ impl<'a, O: Byte, R: Rounding> Requantize<'a, O, R> {
     }
 
     /// Clamps to `low..=high`, cut to the range of `O`: a fused activation.
-    pub fn with_range(mut self, low: O, high: O) -> Self
-    where
-        i32: From<O>,
-    {
+    pub fn with_range(mut self, low: O, high: O) -> Self {
         (self.low, self.high) = (low.into(), high.into());
         self
     }

@@ -15,9 +15,9 @@ use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::matrix::{MatMut, MatRef};
 
-/// Sums that a block holds at most: 4 KB, so that they stay in L1 beside activations and weights, yet enough to spread
+/// Sums that a block holds at most: 8 KB, so that they stay in L1 beside activations and weights, yet enough to spread
 /// the cost of calling a kernel and an epilogue over many rows.
-const BLOCK_SUMS: usize = 1024;
+const BLOCK_SUMS: usize = 2048;
 
 /// Threads split the rows, and blocks end, at multiples of this: a multiple of every layout's `panel_rows` and of the
 /// epilogue's vectors.
@@ -165,6 +165,7 @@ impl<E: Epilogue> Product<'_, E> {
     ///
     /// # Safety
     /// No other thread may access those outputs meanwhile.
+    #[inline]
     unsafe fn run_rows(&self, rows: Range<usize>) {
         let mut sums = [MaybeUninit::<i32>::uninit(); BLOCK_SUMS];
         let n = self.w.n();
@@ -228,7 +229,7 @@ impl<E: Epilogue> Product<'_, E> {
 
         let panels = rows.start / panel_rows..rows.end.div_ceil(panel_rows);
         match &family.extreme {
-            Some(extreme) if panels.clone().any(|panel| self.w.is_extreme(panel)) => {
+            Some(extreme) if self.w.has_extreme() => {
                 for panel in panels {
                     let kernels = if self.w.is_extreme(panel) { extreme } else { &family.kernels };
                     run(kernels, panel..panel + 1);

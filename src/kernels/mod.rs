@@ -14,7 +14,7 @@ mod tier;
 
 pub use epilogue::{
     Activation, Byte, Dequantize, DoubleRounding, Epilogue, FixedPoint, QuantizedMultipliers, Requantize,
-    RequantizeFloat, Rounding, Shift, SingleRounding, Sums,
+    RequantizeFloat, Rounding, Scales, Shift, SingleRounding, Sums,
 };
 pub use gemm::{Activations, Offsets, Workspace, gemm};
 pub use pack::{MAX_DEPTH, MAX_DEPTH_ZERO_POINT, PackedMat, WeightFormat};

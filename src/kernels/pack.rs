@@ -173,6 +173,11 @@ impl PackedMat {
         self.n.div_ceil(self.family.layout.panel_rows)
     }
 
+    /// Whether any panel needs the kernels of [`Family::extreme`].
+    pub(crate) fn has_extreme(&self) -> bool {
+        !self.extreme.is_empty()
+    }
+
     /// Whether `panel` needs the kernels of [`Family::extreme`].
     pub(crate) fn is_extreme(&self, panel: usize) -> bool {
         self.extreme.get(panel).copied().unwrap_or(false)
@@ -221,21 +226,25 @@ pub(crate) fn pack_activations(layout: Layout, x: MatRef<'_, i8>, packed: &mut V
     Ok(())
 }
 
-/// `packed` becomes `[depth / RUN][columns][RUN]`.
+/// `packed` becomes `[depth / RUN][columns][RUN]`. A step is one run of 16 or two of 8.
 fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: core::ops::Range<usize>, packed: &mut [i8]) {
     let columns = group.len();
     let (runs, _) = packed.as_chunks_mut::<RUN>();
+    let runs_a_step = columns * (STEP / RUN);
     for (column, row) in group.enumerate() {
-        let (whole, tail) = x.row(row).as_chunks::<RUN>();
-        let mut places = runs.iter_mut().skip(column).step_by(columns);
-        for (run, place) in whole.iter().zip(&mut places) {
-            *place = *run;
+        let (whole, tail) = x.row(row).as_chunks::<STEP>();
+        let mut places = runs.chunks_exact_mut(runs_a_step);
+        for (step, place) in whole.iter().zip(&mut places) {
+            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
+                place[half * columns + column] = *run;
+            }
         }
-        for place in places {
-            *place = [0; RUN];
-        }
-        if !tail.is_empty() {
-            runs[column + whole.len() * columns][..tail.len()].copy_from_slice(tail);
+        if let Some(place) = places.next() {
+            let mut step = [0; STEP];
+            step[..tail.len()].copy_from_slice(tail);
+            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
+                place[half * columns + column] = *run;
+            }
         }
     }
 }

@@ -2,43 +2,145 @@
 
 use core::arch::aarch64::*;
 
-/// Bytes that one call makes: enough independent work to hide the latency of an in-order core's conversions.
+use super::super::tier::Tier;
+
+/// Outputs that are made at once: enough independent work to hide the latency of an in-order core's conversions.
 pub(crate) const LANES: usize = 32;
 
-/// `clamp(round(f32(sum) * scale) + zero_point)` to `i8`, by `fcvtns` and saturating narrowing.
-#[inline]
-pub(crate) fn requantize_i8(sums: &[i32; LANES], scales: &[f32; LANES], zero_point: i16) -> [i8; LANES] {
-    let mut out = [0; LANES];
-    let halves = scaled(sums, scales, zero_point);
-    for (out, [low, high]) in out.as_chunks_mut::<16>().0.iter_mut().zip(halves) {
-        // SAFETY: NEON is part of every target with `kernel_aarch64`, and `out` has 16 elements.
-        unsafe { vst1q_s8(out.as_mut_ptr(), vqmovn_high_s16(vqmovn_s16(low), high)) };
+/// How a core best rounds and narrows. Both give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `fcvtns` and saturating narrowing: fewest instructions, best on cores up to the Cortex-A72.
+    Convert,
+    /// Clamping, adding [`ROUNDING_MAGIC`](crate::float::ROUNDING_MAGIC) and plain narrowing: more instructions, but
+    /// each can go to any vector pipe, where later cores have only one that converts.
+    Magic,
+}
+
+impl Style {
+    /// Cores that have `sdot` have fewer pipes that convert than pipes that add.
+    pub(crate) fn of_this_core() -> Self {
+        if Tier::Dotprod.is_available() { Style::Magic } else { Style::Convert }
     }
-    out
+}
+
+/// `clamp(round(f32(sum) * scale) + zero_point)` to `i8`. Scales are finite.
+#[inline(always)]
+pub(crate) fn requantize_i8(
+    sums: &[[i32; LANES]],
+    scales: &[[f32; LANES]],
+    zero_point: i8,
+    style: Style,
+    out: &mut [[i8; LANES]],
+) {
+    let zero_point = i16::from(zero_point);
+    // SAFETY: NEON is part of every target with `kernel_aarch64`, and LANES bytes are writable at each place.
+    let store = |bytes: [uint8x16_t; 2], out: &mut [i8; LANES]| unsafe {
+        vst1q_s8(out.as_mut_ptr(), vreinterpretq_s8_u8(bytes[0]));
+        vst1q_s8(out.as_mut_ptr().add(16), vreinterpretq_s8_u8(bytes[1]));
+    };
+    // SAFETY: NEON is part of every target with `kernel_aarch64`.
+    unsafe {
+        match style {
+            Style::Convert => each(sums, scales, out, |v| convert::<false>(v, vdupq_n_s16(zero_point)), store),
+            Style::Magic => {
+                let bounds = Bounds::new(-128, 127, zero_point);
+                each(sums, scales, out, |v| magic(v, bounds), store);
+            }
+        }
+    }
 }
 
 /// As [`requantize_i8`], to `u8`.
-#[inline]
-pub(crate) fn requantize_u8(sums: &[i32; LANES], scales: &[f32; LANES], zero_point: i16) -> [u8; LANES] {
-    let mut out = [0; LANES];
-    let halves = scaled(sums, scales, zero_point);
-    for (out, [low, high]) in out.as_chunks_mut::<16>().0.iter_mut().zip(halves) {
-        // SAFETY: NEON is part of every target with `kernel_aarch64`, and `out` has 16 elements.
-        unsafe { vst1q_u8(out.as_mut_ptr(), vqmovun_high_s16(vqmovun_s16(low), high)) };
+#[inline(always)]
+pub(crate) fn requantize_u8(
+    sums: &[[i32; LANES]],
+    scales: &[[f32; LANES]],
+    zero_point: u8,
+    style: Style,
+    out: &mut [[u8; LANES]],
+) {
+    let zero_point = i16::from(zero_point);
+    // SAFETY: NEON is part of every target with `kernel_aarch64`, and LANES bytes are writable at each place.
+    let store = |bytes: [uint8x16_t; 2], out: &mut [u8; LANES]| unsafe {
+        vst1q_u8(out.as_mut_ptr(), bytes[0]);
+        vst1q_u8(out.as_mut_ptr().add(16), bytes[1]);
+    };
+    // SAFETY: NEON is part of every target with `kernel_aarch64`.
+    unsafe {
+        match style {
+            Style::Convert => each(sums, scales, out, |v| convert::<true>(v, vdupq_n_s16(zero_point)), store),
+            Style::Magic => {
+                let bounds = Bounds::new(0, 255, zero_point);
+                each(sums, scales, out, |v| magic(v, bounds), store);
+            }
+        }
     }
-    out
 }
 
-/// `round(f32(sum) * scale) + zero_point`, saturated to `i16`; a NaN counts as 0.
-#[inline(always)]
-fn scaled(sums: &[i32; LANES], scales: &[f32; LANES], zero_point: i16) -> [[int16x8_t; 2]; LANES / 16] {
-    // SAFETY: NEON is part of every target with `kernel_aarch64`; both arrays have LANES elements.
-    unsafe {
-        let load = |i| vld1q_s32(sums.as_ptr().add(i));
-        let rounded = |i| vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(load(i)), vld1q_f32(scales.as_ptr().add(i))));
-        let rounded: [int32x4_t; LANES / 4] = core::array::from_fn(|i| rounded(4 * i));
-        let zero_point = vdupq_n_s16(zero_point);
-        let narrow = |i: usize| vqaddq_s16(vqmovn_high_s32(vqmovn_s32(rounded[i]), rounded[i + 1]), zero_point);
-        core::array::from_fn(|i| [narrow(4 * i), narrow(4 * i + 2)])
+/// Scales the sums, makes bytes of every sixteen of them by `narrow`, and stores every thirty-two.
+#[inline]
+#[target_feature(enable = "neon")]
+fn each<T>(
+    sums: &[[i32; LANES]],
+    scales: &[[f32; LANES]],
+    out: &mut [[T; LANES]],
+    narrow: impl Fn([float32x4_t; 4]) -> uint8x16_t,
+    store: impl Fn([uint8x16_t; 2], &mut [T; LANES]),
+) {
+    for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
+        // SAFETY: `i` is at most `LANES - 4`.
+        let scaled = |i: usize| unsafe {
+            vmulq_f32(vcvtq_f32_s32(vld1q_s32(sums.as_ptr().add(i))), vld1q_f32(scales.as_ptr().add(i)))
+        };
+        let scaled: [float32x4_t; LANES / 4] = [0, 4, 8, 12, 16, 20, 24, 28].map(scaled);
+        let [a, b, c, d, e, f, g, h] = scaled;
+        store([narrow([a, b, c, d]), narrow([e, f, g, h])], out);
     }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn convert<const UNSIGNED: bool>([a, b, c, d]: [float32x4_t; 4], zero_point: int16x8_t) -> uint8x16_t {
+    let (a, b, c, d) = (vcvtnq_s32_f32(a), vcvtnq_s32_f32(b), vcvtnq_s32_f32(c), vcvtnq_s32_f32(d));
+    let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), zero_point);
+    let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), zero_point);
+    if UNSIGNED {
+        vqmovun_high_s16(vqmovun_s16(low), high)
+    } else {
+        vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(low), high))
+    }
+}
+
+/// The bounds of the rounded numbers before the zero point is added to them.
+#[derive(Clone, Copy)]
+struct Bounds {
+    low: float32x4_t,
+    high: float32x4_t,
+    zero_point: uint8x16_t,
+}
+
+impl Bounds {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn new(low: i16, high: i16, zero_point: i16) -> Self {
+        Self {
+            low: vdupq_n_f32(f32::from(low - zero_point)),
+            high: vdupq_n_f32(f32::from(high - zero_point)),
+            zero_point: vdupq_n_u8(zero_point as u8),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn magic([a, b, c, d]: [float32x4_t; 4], bounds: Bounds) -> uint8x16_t {
+    // The low byte of the sum is that of the rounded number, as the magic number's is 0.
+    let round = |v| {
+        let clamped = vminq_f32(vmaxq_f32(v, bounds.low), bounds.high);
+        vreinterpretq_u16_f32(vaddq_f32(clamped, vdupq_n_f32(crate::float::ROUNDING_MAGIC)))
+    };
+    let low = vuzp1q_u16(round(a), round(b));
+    let high = vuzp1q_u16(round(c), round(d));
+    vaddq_u8(vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high)), bounds.zero_point)
 }

@@ -46,26 +46,25 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usiz
         let mut single = [[vdupq_n_s32(0); SINGLE]; ROW_PAIRS];
         let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
         let mut x = call.activations;
-        for _ in 0..call.steps * (STEP / RUN) {
-            let mut xs = [vdupq_n_s8(0); PAIRS];
-            for (c, v) in xs.iter_mut().enumerate() {
-                *v = vld1q_s8(x.add(c * 2 * RUN));
-            }
-            let mut x1 = [vdupq_n_s8(0); SINGLE];
-            for v in &mut x1 {
-                *v = vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast()));
-            }
-            for r in 0..ROW_PAIRS {
-                let weights = vld1q_s8(w.add(r * 16));
-                for c in 0..PAIRS {
-                    acc[r][c] = smmla(acc[r][c], weights, xs[c]);
+        for _ in 0..call.steps {
+            for half in 0..STEP / RUN {
+                let w = w.add(half * ROWS * RUN);
+                let x = x.add(half * columns * RUN);
+                let xs: [int8x16_t; PAIRS] = core::array::from_fn(|c| vld1q_s8(x.add(c * 2 * RUN)));
+                let x1: [int8x16_t; SINGLE] =
+                    core::array::from_fn(|_| vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast())));
+                for r in 0..ROW_PAIRS {
+                    let weights = vld1q_s8(w.add(r * 16));
+                    for c in 0..PAIRS {
+                        acc[r][c] = smmla(acc[r][c], weights, xs[c]);
+                    }
+                    for c in 0..SINGLE {
+                        single[r][c] = sdot(single[r][c], weights, x1[c]);
+                    }
                 }
-                for c in 0..SINGLE {
-                    single[r][c] = sdot(single[r][c], weights, x1[c]);
-                }
             }
-            w = w.add(ROWS * RUN);
-            x = x.add(columns * RUN);
+            w = w.add(ROWS * STEP);
+            x = x.add(columns * STEP);
         }
         let out = call.sums.add(panel * ROWS);
         for c in 0..PAIRS {
