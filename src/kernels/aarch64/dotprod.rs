@@ -16,8 +16,8 @@ const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
 
 /// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
-/// number, and then the load of that register's next weights. What `next` loads belongs to the step after this one and
-/// is left out for the `last` step, beyond which nothing may be read.
+/// number, and then the load of that register's next weights. What is loaded as `first` or `next` is left out as
+/// `last` or `single`.
 macro_rules! dots {
     ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
         concat!(
@@ -25,8 +25,10 @@ macro_rules! dots {
             dots!(@$mode $w_load)
         )
     };
+    (@first $load:literal) => { concat!($load, "\n") };
     (@next $load:literal) => { concat!($load, "\n") };
     (@last $load:literal) => { "" };
+    (@single $load:literal) => { "" };
 }
 
 /// The four vectors of lane `$lane` times one column.
@@ -160,8 +162,8 @@ macro_rules! step_16x5 {
     };
 }
 
-tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
-    first: [
+tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
+    load: [
         "ldur q16, [{w}]", "ldur q8, [{x}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
         "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]",
         "ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]",
@@ -171,7 +173,7 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
     ],
-    sums: [
+    sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
     scratch: [
@@ -180,8 +182,8 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256,
     ]
 }
 
-tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
-    first: [
+tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
+    load: [
         "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]",
         "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]",
         "ldur q23, [{w}, #112]"
@@ -190,7 +192,7 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
     ],
-    sums: [
+    sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
     scratch: [
@@ -198,8 +200,8 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256,
     ]
 }
 
-tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
-    first: [
+tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
+    load: [
         "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q17, [{w}, #16]",
         "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]",
         "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
@@ -208,7 +210,7 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
     ],
-    sums: [
+    sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
     ],
@@ -217,8 +219,8 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256,
     ]
 }
 
-tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
-    first: [
+tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
+    load: [
         "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q27, [{x}, #48]",
         "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]",
         "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
@@ -227,7 +229,7 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
     ],
-    sums: [
+    sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
     ],
@@ -236,8 +238,8 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256,
     ]
 }
 
-tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256,
-    first: [
+tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
+    load: [
         "ldur q25, [{w}]", "ldur q20, [{x}]", "ldur q21, [{x}, #16]", "ldur q22, [{x}, #32]", "ldur q23, [{x}, #48]",
         "ldur q24, [{x}, #64]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"
     ],
@@ -245,7 +247,7 @@ tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256,
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
     ],
-    sums: [
+    sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
         [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]

@@ -42,7 +42,11 @@ pub(crate) fn requantize_i8(
     // SAFETY: NEON is part of every target with `kernel_aarch64`.
     unsafe {
         match style {
-            Style::Convert => each(sums, scales, out, |v| convert::<false>(v, vdupq_n_s16(zero_point)), store),
+            Style::Convert if zero_point == 0 => each(sums, scales, out, |v| convert::<false>(v, |v| v), store),
+            Style::Convert => {
+                let zero_point = vdupq_n_s16(zero_point);
+                each(sums, scales, out, |v| convert::<false>(v, |v| vqaddq_s16(v, zero_point)), store);
+            }
             Style::Magic => {
                 let bounds = Bounds::new(-128, 127, zero_point);
                 each(sums, scales, out, |v| magic(v, bounds), store);
@@ -69,7 +73,11 @@ pub(crate) fn requantize_u8(
     // SAFETY: NEON is part of every target with `kernel_aarch64`.
     unsafe {
         match style {
-            Style::Convert => each(sums, scales, out, |v| convert::<true>(v, vdupq_n_s16(zero_point)), store),
+            Style::Convert if zero_point == 0 => each(sums, scales, out, |v| convert::<true>(v, |v| v), store),
+            Style::Convert => {
+                let zero_point = vdupq_n_s16(zero_point);
+                each(sums, scales, out, |v| convert::<true>(v, |v| vqaddq_s16(v, zero_point)), store);
+            }
             Style::Magic => {
                 let bounds = Bounds::new(0, 255, zero_point);
                 each(sums, scales, out, |v| magic(v, bounds), store);
@@ -101,10 +109,13 @@ fn each<T>(
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn convert<const UNSIGNED: bool>([a, b, c, d]: [float32x4_t; 4], zero_point: int16x8_t) -> uint8x16_t {
+fn convert<const UNSIGNED: bool>(
+    [a, b, c, d]: [float32x4_t; 4],
+    offset: impl Fn(int16x8_t) -> int16x8_t,
+) -> uint8x16_t {
     let (a, b, c, d) = (vcvtnq_s32_f32(a), vcvtnq_s32_f32(b), vcvtnq_s32_f32(c), vcvtnq_s32_f32(d));
-    let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), zero_point);
-    let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), zero_point);
+    let low = offset(vqmovn_high_s32(vqmovn_s32(a), b));
+    let high = offset(vqmovn_high_s32(vqmovn_s32(c), d));
     if UNSIGNED {
         vqmovun_high_s16(vqmovun_s16(low), high)
     } else {

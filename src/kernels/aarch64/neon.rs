@@ -14,18 +14,23 @@ use super::tile::{tile, tile_loop};
 
 const ROWS: usize = 4;
 
-/// The products of a group: `acc += w * x => temporary`, register numbers all, each with what to load after it. The
-/// loads are left out for the `last` step, beyond which nothing may be read.
+/// The products of a group, `acc += w * x => temporary` by register number, each with what to load after it.
 macro_rules! products {
     ($mode:ident: $($acc:literal += $w:literal * $x:literal => $t:literal $(, $load:literal)*;)*) => {
         concat!(
             $("smull v", $t, ".8h, v", $w, ".8b, v", $x, ".8b\n",)*
             $("smlal2 v", $t, ".8h, v", $w, ".16b, v", $x, ".16b\n",)*
-            $("sadalp v", $acc, ".4s, v", $t, ".8h\n", $(products!(@$mode $load),)*)*
+            $(products!(@add $mode), " v", $acc, ".4s, v", $t, ".8h\n", $(products!(@load $mode $load),)*)*
         )
     };
-    (@next $load:literal) => { concat!($load, "\n") };
-    (@last $load:literal) => { "" };
+    (@add first) => { "saddlp" };
+    (@add next) => { "sadalp" };
+    (@add last) => { "sadalp" };
+    (@add single) => { "saddlp" };
+    (@load first $load:literal) => { concat!($load, "\n") };
+    (@load next $load:literal) => { concat!($load, "\n") };
+    (@load last $load:literal) => { "" };
+    (@load single $load:literal) => { "" };
 }
 
 /// Two steps of 4 rows x 1 column: eight sums, of even and of odd steps. `w` 24..31, `x` 16, 17.
@@ -111,26 +116,26 @@ macro_rules! step_4x4 {
 /// Sums of one panel, as the loops leave them: for each column and row, four partial sums.
 type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
-tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64,
-    first: [
+tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
+    load: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
         "ldr q29, [{x}, #16]"
     ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
-    sums: [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
+    sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
         "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
     ]
 }
 
-tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64,
-    first: [
+tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
+    load: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
         "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]"
     ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
-    sums: [
+    sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
     ],
@@ -140,13 +145,13 @@ tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64,
     ]
 }
 
-tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64,
-    first: [
+tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
+    load: [
         "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]",
         "ldr q31, [{x}, #48]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]"
     ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
-    sums: [
+    sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
     ],
@@ -169,14 +174,14 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
         let (b0, b1, b2, b3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         // SAFETY: reads pairs of steps that the contract lets it read, and writes the registers named.
         unsafe {
-            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128,
-                first: [
+            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128, align: 8,
+                load: [
                     "ldr q24, [{w}]", "ldr q16, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]",
                     "ldr q27, [{w}, #48]", "ldr q28, [{w}, #64]", "ldr q29, [{w}, #80]", "ldr q30, [{w}, #96]",
                     "ldr q31, [{w}, #112]", "ldr q17, [{x}, #16]"
                 ],
                 prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
-                sums: [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+                sums: assigned [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
                 scratch: [
                     "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
                     "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"

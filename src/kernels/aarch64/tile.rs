@@ -1,16 +1,37 @@
 //! The loop that hand-scheduled tiles share.
 
-/// Runs a tile over its steps. `first` loads the operands of step 0; `$step!(next)` multiplies a step and loads the
-/// operands of the next, where `{w}` and `{x}` already point; `$step!(last)` loads nothing of a next step, so that nothing
-/// beyond the operands is read. `sums` start at zero.
+/// Runs a tile over its steps, one at least. `load` loads the operands of step 0. `$step!` multiplies a step:
+///
+/// - `first`, the first of several: sets the `assigned` sums, adds to `zeroed` ones, and loads the next step's operands;
+/// - `next`: adds to the sums and loads the next step's operands;
+/// - `last`: adds to the sums;
+/// - `single`, the first and last.
+///
+/// The pointers `{w}` and `{x}` are at the next step by then. Nothing beyond the last step is read. `2^align` is at
+/// least the bytes of the loop.
 macro_rules! tile_loop {
-    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, first: [$($first:literal),*],
-     prefetch: [$($prefetch:literal),*], sums: [$($sum:ident = $register:tt),*], scratch: [$($scratch:tt),*]) => {
+    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, align: $align:literal, load: [$($load:literal),*],
+     prefetch: [$($prefetch:literal),*], sums: $kind:ident [$($sum:ident = $register:tt),*],
+     scratch: [$($scratch:tt),*]) => {
         asm!(
-            $($first,)*
-            $(concat!("movi ", $register, ".2d, #0"),)*
+            "subs {steps}, {steps}, #1",
+            "b.ne 1f",
+            $($load,)*
+            $(tile_loop!(@$kind $register),)*
+            concat!("add {w}, {w}, #", $w_step),
+            $step!(single),
+            "b 4f",
+            "1:",
+            $($load,)*
+            $(tile_loop!(@$kind $register),)*
+            concat!("add {w}, {w}, #", $w_step),
+            "add {x}, {x}, {x_step}",
+            $step!(first),
             "subs {steps}, {steps}, #1",
             "b.eq 3f",
+            "b 2f",
+            // The loop does not cross a page, and what aligns it is jumped over.
+            concat!(".p2align ", $align),
             "2:",
             concat!("add {w}, {w}, #", $w_step),
             "add {x}, {x}, {x_step}",
@@ -21,6 +42,7 @@ macro_rules! tile_loop {
             "3:",
             concat!("add {w}, {w}, #", $w_step),
             $step!(last),
+            "4:",
             w = inout(reg) $w => _,
             x = inout(reg) $x => _,
             x_step = in(reg) $x_step,
@@ -30,13 +52,15 @@ macro_rules! tile_loop {
             options(readonly, nostack)
         )
     };
+    (@zeroed $register:tt) => { concat!("movi ", $register, ".2d, #0") };
+    (@assigned $register:tt) => { "" };
 }
 
 /// A function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`, the steps of
 /// `x` being `x_step` bytes apart. It returns four vectors of sums for each column.
 macro_rules! tile {
-    ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, first: [$($first:literal),*],
-     prefetch: [$($prefetch:literal),*], sums: [$([$($sum:ident = $register:tt),*]),*],
+    ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal, load: [$($load:literal),*],
+     prefetch: [$($prefetch:literal),*], sums: $kind:ident [$([$($sum:ident = $register:tt),*]),*],
      scratch: [$($scratch:tt),*]) => {
         /// # Safety
         /// The steps of the panel and of the columns must be readable, and there must be one at least.
@@ -46,8 +70,8 @@ macro_rules! tile {
             // SAFETY: reads the steps that the contract lets it read, and writes the registers named.
             unsafe {
                 $($(let $sum: int32x4_t;)*)*
-                tile_loop!($step, w, x, x_step, steps, w_step: $w_step, first: [$($first),*],
-                    prefetch: [$($prefetch),*], sums: [$($($sum = $register),*),*], scratch: [$($scratch),*]);
+                tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align, load: [$($load),*],
+                    prefetch: [$($prefetch),*], sums: $kind [$($($sum = $register),*),*], scratch: [$($scratch),*]);
                 [$([$($sum),*]),*]
             }
         }
