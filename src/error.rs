@@ -96,11 +96,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Error::Shape { what, expected, found } => write!(
-                f,
-                "{what}: expected {} x {}, found {} x {}",
-                expected.0, expected.1, found.0, found.1
-            ),
+            Error::Shape { what, expected, found } => {
+                write!(f, "{what}: expected {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1)
+            }
             Error::Length { what, expected, found } => {
                 write!(f, "{what}: expected {expected} elements, found {found}")
             }

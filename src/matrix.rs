@@ -237,10 +237,7 @@ mod tests {
 
     #[test]
     fn a_shape_that_does_not_fit_its_data_is_refused() {
-        assert_eq!(
-            MatRef::new(&[1, 2, 3], 2, 2),
-            Err(Error::Length { what: "matrix data", expected: 4, found: 3 })
-        );
+        assert_eq!(MatRef::new(&[1, 2, 3], 2, 2), Err(Error::Length { what: "matrix data", expected: 4, found: 3 }));
         assert!(MatMut::new(&mut [1, 2, 3, 4], 2, 2).is_ok());
         assert!(Mat::from_vec(alloc::vec![0u8; 6], 3, 2).is_ok());
     }
@@ -250,7 +247,10 @@ mod tests {
         let huge = usize::MAX / 2;
         assert_eq!(Mat::<f32>::zeros(huge, 3), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 3 }));
         assert_eq!(MatRef::<u8>::new(&[], huge, 4), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 4 }));
-        assert_eq!(Mat::<u64>::zeros(1 << 32, 1 << 29).map(|_| ()), Err(Error::TooLarge { what: "matrix", rows: 1 << 32, cols: 1 << 29 }));
+        assert_eq!(
+            Mat::<u64>::zeros(1 << 32, 1 << 29).map(|_| ()),
+            Err(Error::TooLarge { what: "matrix", rows: 1 << 32, cols: 1 << 29 })
+        );
     }
 
     #[test]
