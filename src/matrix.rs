@@ -18,6 +18,16 @@ fn check_length<T>(rows: usize, cols: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what: "matrix data", expected, found }) }
 }
 
+/// Makes `data` at least `len` elements long; it never shrinks, so a buffer soon stops to allocate.
+pub(crate) fn grow<T: Clone + Default>(data: &mut Vec<T>, len: usize) -> Result<()> {
+    if data.len() < len {
+        let bytes = len.saturating_mul(size_of::<T>());
+        data.try_reserve_exact(len - data.len()).map_err(|_| Error::Allocation { bytes })?;
+        data.resize(len, T::default());
+    }
+    Ok(())
+}
+
 /// A `rows x cols` matrix that owns its elements.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Mat<T> {
@@ -113,6 +123,17 @@ impl<'a, T> MatRef<'a, T> {
         Ok(Self { data, rows, cols })
     }
 
+    /// Views data whose length the caller has made `rows * cols`.
+    pub(crate) fn from_checked(data: &'a [T], rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
+        Self { data, rows, cols }
+    }
+
+    /// The rows `rows`, which exist.
+    pub(crate) fn rows_range(&self, rows: core::ops::Range<usize>) -> Self {
+        Self::from_checked(&self.data[rows.start * self.cols..rows.end * self.cols], rows.len(), self.cols)
+    }
+
     /// Views one vector as a matrix of one row: a batch of one.
     pub fn row_vector(data: &'a [T]) -> Self {
         Self { data, rows: 1, cols: data.len() }
@@ -169,6 +190,12 @@ impl<'a, T> MatMut<'a, T> {
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self> {
         check_length::<T>(rows, cols, data.len())?;
         Ok(Self { data, rows, cols })
+    }
+
+    /// Views data whose length the caller has made `rows * cols`.
+    pub(crate) fn from_checked(data: &'a mut [T], rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
+        Self { data, rows, cols }
     }
 
     /// Views one vector as a matrix of one row: a batch of one.

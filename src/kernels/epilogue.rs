@@ -65,7 +65,7 @@ pub enum Activation {
 
 impl Activation {
     /// The bounds between which `y` is clamped. A NaN becomes the lower bound.
-    fn bounds(self) -> Option<(f32, f32)> {
+    pub(crate) fn bounds(self) -> Option<(f32, f32)> {
         match self {
             Activation::Identity => None,
             Activation::Relu => Some((0.0, f32::INFINITY)),
