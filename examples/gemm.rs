@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, PackedMat, RequantizeFloat, Scales, Sums, Threads, Workspace, gemm, reference,
+    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Threads, WeightFormat, Workspace, gemm, reference,
 };
 use skinny::{MatMut, MatRef, Tier};
 
 const USAGE: &str = "\
-usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm] [--input i8]
+usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm]
+            [--weights i8|i4|i4g] [--input i8]
             [--output i8|i32|f32] [--threads T] [--reps R]";
 
 type Failure = Box<dyn std::error::Error>;
@@ -33,6 +34,7 @@ struct Options {
     k: usize,
     batches: std::ops::RangeInclusive<usize>,
     tier: Tier,
+    weights: WeightFormat,
     output: Output,
     threads: usize,
     reps: Option<usize>,
@@ -41,7 +43,7 @@ struct Options {
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let mut options =
-            Options { n: 6144, k: 320, batches: 1..=10, tier: Tier::select()?, output: Output::I8, threads: 1, reps: None };
+            Options { n: 6144, k: 320, batches: 1..=10, tier: Tier::select()?, weights: WeightFormat::I8, output: Output::I8, threads: 1, reps: None };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
             match name.as_str() {
@@ -52,6 +54,14 @@ impl Options {
                     options.batches = first.parse()?..=last.trim_start_matches('=').parse()?;
                 }
                 "--tier" => options.tier = value.parse()?,
+                "--weights" => {
+                    options.weights = match value.as_str() {
+                        "i8" => WeightFormat::I8,
+                        "i4" => WeightFormat::I4,
+                        "i4g" => WeightFormat::I4Group32,
+                        _ => return Err(format!("--weights {value}?\n{USAGE}").into()),
+                    }
+                }
                 "--input" if value == "i8" => {}
                 "--output" => {
                     options.output = match value.as_str() {
@@ -130,12 +140,6 @@ impl Bench<'_> {
             }
         }
     }
-
-    /// Compares the sums with the oracle's.
-    fn check(&mut self, weights: MatRef<'_, i8>) -> Result<(), Failure> {
-        self.call(Output::I32)?;
-        if self.i32 == reference::gemm(weights, self.x) { Ok(()) } else { Err("the sums differ from the oracle's".into()) }
-    }
 }
 
 fn main() -> ExitCode {
@@ -156,9 +160,19 @@ fn run() -> Result<(), Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
     let Options { n, k, .. } = options;
     let len = |a: usize, b: usize| a.checked_mul(b).ok_or("these dimensions do not fit the memory");
-    let weights = random_bytes(1, len(n, k)?);
+    let mut weights = random_bytes(1, len(n, k)?);
+    if options.weights != WeightFormat::I8 {
+        weights.iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+    }
     let weights = MatRef::new(&weights, n, k)?;
-    let packed = PackedMat::for_tier(weights, options.tier)?;
+    let groups = k.div_ceil(GROUP);
+    let multipliers: Vec<u8> = random_bytes(3, len(n, groups)?).into_iter().map(i8::unsigned_abs).collect();
+    let multipliers = MatRef::new(&multipliers, n, groups)?;
+    let packed = match options.weights {
+        WeightFormat::I4 => PackedMat::i4_for_tier(weights, options.tier)?,
+        WeightFormat::I4Group32 => PackedMat::i4_grouped_for_tier(weights, multipliers, options.tier)?,
+        _ => PackedMat::for_tier(weights, options.tier)?,
+    };
     let scales = Scales::new(vec![1.0 / (127.0 * (k.max(1) as f32).sqrt()); n])?;
 
     if options.reps.is_none() {
@@ -183,7 +197,14 @@ fn run() -> Result<(), Failure> {
             }
             continue;
         }
-        bench.check(weights)?;
+        bench.call(Output::I32)?;
+        let expected = match options.weights {
+            WeightFormat::I4Group32 => reference::gemm_grouped(weights, multipliers, bench.x),
+            _ => reference::gemm(weights, bench.x),
+        };
+        if bench.i32 != expected {
+            return Err("the sums differ from the oracle's".into());
+        }
         let seconds = seconds_per_call(|| black_box(&mut bench).call(options.output))?;
         let macs = (m * n * k) as f64;
         println!(

@@ -10,8 +10,10 @@ use core::ops::Range;
 
 use super::epilogue::Epilogue;
 use super::micro::{Call, MAX_COLUMNS, MicroKernel, STEP};
-use super::pack::{MAX_DEPTH_ZERO_POINT, PackedMat, column_groups, pack_activations};
+use super::pack::{PackedMat, column_groups, pack_activations};
 use super::threads::Threads;
+#[cfg(doc)]
+use super::pack::WeightFormat;
 use crate::error::{Error, Result};
 use crate::matrix::{MatMut, MatRef};
 
@@ -53,7 +55,7 @@ impl<'a> Activations<'a> {
 
     /// Activations whose sums are corrected by [`Offsets`]: a zero point `z` of a column is
     /// `row_sum_factor = -z, constant = 0`. A result is exact if its true value fits an `i32`, which holds for
-    /// zero points within the `i8` range up to [`MAX_DEPTH_ZERO_POINT`]: beyond that depth the product is refused.
+    /// zero points within the `i8` range up to [`WeightFormat::max_depth`]: beyond that depth the product is refused.
     pub fn with_offsets(values: MatRef<'a, i8>, offsets: Offsets<'a>) -> Self {
         Self { values, offsets: Some(offsets) }
     }
@@ -85,7 +87,7 @@ impl Workspace {
 ///
 /// # Errors
 /// [`Error::Shape`] or [`Error::Length`] when operands do not fit each other or the epilogue does not fit the product,
-/// [`Error::Depth`] for offsets beyond [`MAX_DEPTH_ZERO_POINT`], [`Error::Allocation`] when the workspace cannot grow.
+/// [`Error::Depth`] for offsets beyond [`WeightFormat::max_depth`], [`Error::Allocation`] when the workspace cannot grow.
 /// `out` is untouched then.
 ///
 /// # Example
@@ -118,8 +120,9 @@ pub fn gemm<E: Epilogue>(
                 return Err(Error::Length { what, expected: m, found: values.len() });
             }
         }
-        if k > MAX_DEPTH_ZERO_POINT {
-            return Err(Error::Depth { k, max: MAX_DEPTH_ZERO_POINT });
+        let max = w.format().max_depth(true);
+        if k > max {
+            return Err(Error::Depth { k, max });
         }
     }
     if m == 0 || w.n() == 0 {
@@ -127,10 +130,10 @@ pub fn gemm<E: Epilogue>(
     }
 
     // One column is laid out as its packed form already, unless its depth needs padding.
-    let packed: &[i8] = if m == 1 && k.is_multiple_of(STEP) {
+    let packed: &[i8] = if m == 1 && k.is_multiple_of(w.format().depth_multiple()) {
         x.values.as_slice()
     } else {
-        pack_activations(w.family().layout, x.values, &mut workspace.packed)?;
+        pack_activations(w.family(), x.values, &mut workspace.packed)?;
         &workspace.packed
     };
 
@@ -206,7 +209,7 @@ impl<E: Epilogue> Product<'_, E> {
     ) {
         let family = self.w.family();
         let panel_rows = family.layout.panel_rows;
-        let panel_bytes = family.layout.panel_bytes(self.w.steps());
+        let panel_bytes = self.w.panel_bytes();
         let mut run = |kernels: &[MicroKernel; MAX_COLUMNS], panels: Range<usize>| {
             debug_assert!(panels.end <= self.w.panels());
             debug_assert!((panels.end * panel_rows) - rows.start <= height);

@@ -17,6 +17,6 @@ pub use epilogue::{
     RequantizeFloat, Rounding, Scales, Shift, SingleRounding, Sums,
 };
 pub use gemm::{Activations, Offsets, Workspace, gemm};
-pub use pack::{MAX_DEPTH, MAX_DEPTH_ZERO_POINT, PackedMat, WeightFormat};
+pub use pack::{GROUP, MAX_DEPTH, MAX_DEPTH_ZERO_POINT, MAX_I4, MAX_MULTIPLIER, PackedMat, WeightFormat};
 pub use threads::Threads;
 pub use tier::Tier;

@@ -21,21 +21,53 @@ use crate::matrix::MatRef;
 pub enum WeightFormat {
     /// One signed byte.
     I8,
+    /// Four bits, -7..=7.
+    I4,
+    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's scale
+    /// in units of the row's. Being an integer it keeps sums exact.
+    I4Group32,
 }
 
 impl WeightFormat {
     /// All formats.
-    pub const ALL: [WeightFormat; 1] = [WeightFormat::I8];
+    pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
+
+    /// Depth is padded to a multiple of this. 4-bit kernels unpack two steps at a time.
+    pub(crate) const fn depth_multiple(self) -> usize {
+        match self {
+            WeightFormat::I8 => STEP,
+            WeightFormat::I4 | WeightFormat::I4Group32 => GROUP,
+        }
+    }
+
+    /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and
+    /// [`MAX_DEPTH_ZERO_POINT`], and for groups `k * 127 * 7 * x <= 2^31 - 1` with `x` 128 or 255.
+    pub const fn max_depth(self, zero_point: bool) -> usize {
+        let x = if zero_point { 255 } else { 128 };
+        match self {
+            WeightFormat::I8 | WeightFormat::I4 => i32::MAX as usize / (128 * x),
+            WeightFormat::I4Group32 => i32::MAX as usize / (MAX_MULTIPLIER as usize * MAX_I4 as usize * x),
+        }
+    }
 }
+
+/// The greatest 4-bit weight. The range is symmetric.
+pub const MAX_I4: i8 = 7;
+
+/// Weights along `k` that share a multiplier.
+pub const GROUP: usize = 32;
+
+/// The greatest multiplier of a group.
+pub const MAX_MULTIPLIER: u8 = 127;
 
 /// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.
 ///
 /// Each term is at most `(-128) * (-128) = 2^14` in magnitude, and `k * 2^14 <= 2^31 - 1` holds up to `k = 131071`.
-pub const MAX_DEPTH: usize = (i32::MAX as usize) / (128 * 128);
+pub const MAX_DEPTH: usize = WeightFormat::I8.max_depth(false);
 
 /// The largest depth for activations with a zero point: `q - z` reaches 255 in magnitude, so
 /// `k * 128 * 255 <= 2^31 - 1`.
-pub const MAX_DEPTH_ZERO_POINT: usize = (i32::MAX as usize) / (128 * 255);
+pub const MAX_DEPTH_ZERO_POINT: usize = WeightFormat::I8.max_depth(true);
 
 /// The geometry of packed operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +82,18 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Bytes of a panel of `steps` steps of depth.
-    pub(crate) fn panel_bytes(&self, steps: usize) -> usize {
-        self.panel_rows * steps * STEP
+    pub(crate) const fn panel_bytes(&self, format: WeightFormat, steps: usize) -> usize {
+        let weights = self.panel_rows * steps * STEP;
+        match format {
+            WeightFormat::I8 => weights,
+            WeightFormat::I4 => weights / 2,
+            WeightFormat::I4Group32 => weights / 2 + self.multiplier_bytes(steps),
+        }
+    }
+
+    /// Bytes of the multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache lines.
+    pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
+        (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
     }
 }
 
@@ -95,41 +137,115 @@ impl PackedMat {
     /// # Errors
     /// [`Error::TierUnavailable`] if this machine lacks the tier, else as [`new`](Self::new).
     pub fn for_tier(weights: MatRef<'_, i8>, tier: Tier) -> Result<Self> {
-        let family = registry::select(tier.supported()?, WeightFormat::I8);
-        let (n, k) = weights.shape();
-        if k > MAX_DEPTH {
-            return Err(Error::Depth { k, max: MAX_DEPTH });
+        let mut packed = Self::zeros(WeightFormat::I8, weights.shape(), tier)?;
+        for row in 0..packed.n {
+            let values = weights.row(row);
+            packed.row_sums[row] = values.iter().map(|&w| i32::from(w)).sum();
+            packed.place_row(row, values, |_half, place, w| *place = w);
+            if packed.family.extreme.is_some() && values.chunks(STEP).any(has_extreme_pair) {
+                packed.mark_extreme(row)?;
+            }
+        }
+        Ok(packed)
+    }
+
+    /// Packs 4-bit weights, each in -7..=7, for a given tier: half the bytes of [`for_tier`](Self::for_tier).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a weight outside that range, else as [`for_tier`](Self::for_tier).
+    pub fn i4_for_tier(weights: MatRef<'_, i8>, tier: Tier) -> Result<Self> {
+        let mut packed = Self::zeros(WeightFormat::I4, weights.shape(), tier)?;
+        packed.place_nibbles(weights, |_row, values| values.iter().map(|&w| i32::from(w)).sum())?;
+        Ok(packed)
+    }
+
+    /// Packs 4-bit weights, each in -7..=7, with a multiplier for each [`GROUP`] of them along `k`: `multipliers` is
+    /// `n x ceil(k / 32)`, each 0..=127, and the weight that the product uses is `multiplier * weight`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a weight or multiplier outside its range, [`Error::Shape`] for multipliers that do not
+    /// fit the weights, [`Error::Depth`] beyond [`WeightFormat::max_depth`], else as [`for_tier`](Self::for_tier).
+    pub fn i4_grouped_for_tier(weights: MatRef<'_, i8>, multipliers: MatRef<'_, u8>, tier: Tier) -> Result<Self> {
+        multipliers.expect_shape("group multipliers", weights.rows(), weights.cols().div_ceil(GROUP))?;
+        if let Some(&value) = multipliers.as_slice().iter().find(|&&m| m > MAX_MULTIPLIER) {
+            return Err(Error::Parameter { what: "group multiplier", value: value.into(), expected: "in 0..=127" });
+        }
+        let mut packed = Self::zeros(WeightFormat::I4Group32, weights.shape(), tier)?;
+        packed.place_nibbles(weights, |row, values| {
+            let groups = values.chunks(GROUP).zip(multipliers.row(row));
+            groups.map(|(group, &m)| i32::from(m) * group.iter().map(|&w| i32::from(w)).sum::<i32>()).sum()
+        })?;
+        let layout = packed.family.layout;
+        let (panel_bytes, multiplier_bytes) = (packed.panel_bytes(), layout.multiplier_bytes(packed.steps()));
+        for row in 0..packed.n {
+            let (panel, row_in_panel) = (row / layout.panel_rows, row % layout.panel_rows);
+            let start = (panel + 1) * panel_bytes - multiplier_bytes + row_in_panel;
+            for (group, &m) in multipliers.row(row).iter().enumerate() {
+                *packed.byte_mut(start + group * layout.panel_rows) = m as i8;
+            }
+        }
+        Ok(packed)
+    }
+
+    /// A matrix of zeros.
+    fn zeros(format: WeightFormat, (n, k): (usize, usize), tier: Tier) -> Result<Self> {
+        let family = registry::select(tier.supported()?, format);
+        let max = format.max_depth(false);
+        if k > max {
+            return Err(Error::Depth { k, max });
         }
         let layout = family.layout;
-        let steps = k.div_ceil(STEP);
         let panels = n.div_ceil(layout.panel_rows);
         let bytes = panels
-            .checked_mul(layout.panel_bytes(steps))
+            .checked_mul(layout.panel_bytes(format, steps(format, k)))
             .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
             .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
-        let mut lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
-        let mut row_sums = zeroed(0i32, panels * layout.panel_rows)?;
-        let mut extreme = if family.extreme.is_some() { zeroed(false, panels)? } else { Vec::new() };
+        let lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
+        let row_sums = zeroed(0, panels * layout.panel_rows)?;
+        Ok(Self { family, n, k, lines, row_sums, extreme: Vec::new() })
+    }
 
-        let run = layout.weight_run;
-        for row in 0..n {
-            let (panel, row_in_panel) = (row / layout.panel_rows, row % layout.panel_rows);
-            let start = panel * layout.panel_bytes(steps) + row_in_panel * run;
+    /// Calls `put` for each weight of a row with its place: the byte, and for 4-bit weights which half of it.
+    ///
+    /// A panel is a sequence of blocks of one run for each row. Two consecutive blocks of 4-bit weights share their
+    /// bytes, the first in the low halves.
+    fn place_row(&mut self, row: usize, values: &[i8], put: impl Fn(usize, &mut i8, i8)) {
+        let Layout { panel_rows, weight_run: run, .. } = self.family.layout;
+        let blocks_a_byte = if self.family.format == WeightFormat::I8 { 1 } else { 2 };
+        let start = row / panel_rows * self.panel_bytes() + row % panel_rows * run;
+        for (block, chunk) in values.chunks(run).enumerate() {
+            let at = start + block / blocks_a_byte * panel_rows * run;
+            // A run divides the line, so it never crosses one.
+            let places = &mut self.lines[at / Line::BYTES].0[at % Line::BYTES..];
+            for (place, &w) in places.iter_mut().zip(chunk) {
+                put(block % blocks_a_byte, place, w);
+            }
+        }
+    }
+
+    /// Places 4-bit weights and sets the row sums to what `row_sum` makes of each row.
+    fn place_nibbles(&mut self, weights: MatRef<'_, i8>, row_sum: impl Fn(usize, &[i8]) -> i32) -> Result<()> {
+        if let Some(&value) = weights.as_slice().iter().find(|w| w.unsigned_abs() > MAX_I4.unsigned_abs()) {
+            return Err(Error::Parameter { what: "4-bit weight", value: value.into(), expected: "in -7..=7" });
+        }
+        for row in 0..self.n {
             let values = weights.row(row);
-            row_sums[row] = values.iter().map(|&w| i32::from(w)).sum();
-            for (i, chunk) in values.chunks(run).enumerate() {
-                let at = start + i * layout.panel_rows * run;
-                // A run divides the line, so it never crosses one.
-                lines[at / Line::BYTES].0[at % Line::BYTES..][..chunk.len()].copy_from_slice(chunk);
-            }
-            if !extreme.is_empty() && values.chunks(STEP).any(has_extreme_pair) {
-                extreme[panel] = true;
-            }
+            self.row_sums[row] = row_sum(row, values);
+            self.place_row(row, values, |half, place, w| *place |= (w & 0x0f) << (4 * half));
         }
-        if !extreme.contains(&true) {
-            extreme = Vec::new();
+        Ok(())
+    }
+
+    fn mark_extreme(&mut self, row: usize) -> Result<()> {
+        if self.extreme.is_empty() {
+            self.extreme = zeroed(false, self.panels())?;
         }
-        Ok(Self { family, n, k, lines, row_sums, extreme })
+        self.extreme[row / self.family.layout.panel_rows] = true;
+        Ok(())
+    }
+
+    fn byte_mut(&mut self, at: usize) -> &mut i8 {
+        &mut self.lines[at / Line::BYTES].0[at % Line::BYTES]
     }
 
     /// Output features.
@@ -140,6 +256,11 @@ impl PackedMat {
     /// Depth: input features.
     pub fn k(&self) -> usize {
         self.k
+    }
+
+    /// How its weights are stored.
+    pub fn format(&self) -> WeightFormat {
+        self.family.format
     }
 
     /// The tier whose kernels run on it.
@@ -166,7 +287,11 @@ impl PackedMat {
 
     /// Depth in steps.
     pub(crate) fn steps(&self) -> usize {
-        self.k.div_ceil(STEP)
+        steps(self.family.format, self.k)
+    }
+
+    pub(crate) fn panel_bytes(&self) -> usize {
+        self.family.layout.panel_bytes(self.family.format, self.steps())
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -182,6 +307,11 @@ impl PackedMat {
     pub(crate) fn is_extreme(&self, panel: usize) -> bool {
         self.extreme.get(panel).copied().unwrap_or(false)
     }
+}
+
+/// Steps of a depth `k`, padding included.
+fn steps(format: WeightFormat, k: usize) -> usize {
+    k.next_multiple_of(format.depth_multiple()) / STEP
 }
 
 /// Whether a step of weights holds -128 at both ends of a pair whose products an `smull`, `smlal2` kernel adds in
@@ -204,11 +334,11 @@ pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = core::ops::Range<u
     (0..groups).map(move |g| g * m / groups..(g + 1) * m / groups)
 }
 
-/// Lays out the rows of `x` (one activation vector each) for `layout`, group after group, into `packed`, which is
+/// Lays out the rows of `x` (one activation vector each) for `family`, group after group, into `packed`, which is
 /// resized to fit and keeps its memory from call to call.
-pub(crate) fn pack_activations(layout: Layout, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
+pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
     let (m, k) = x.shape();
-    let depth = k.next_multiple_of(STEP);
+    let depth = k.next_multiple_of(family.format.depth_multiple());
     let len = depth.checked_mul(m).ok_or(Error::TooLarge { what: "activations", rows: m, cols: k })?;
     if packed.len() < len {
         packed.try_reserve_exact(len - packed.len()).map_err(|_| Error::Allocation { bytes: len })?;
@@ -217,7 +347,7 @@ pub(crate) fn pack_activations(layout: Layout, x: MatRef<'_, i8>, packed: &mut V
     for group in column_groups(m) {
         let columns = group.len();
         let packed = &mut packed[group.start * depth..][..columns * depth];
-        match layout.activation_run {
+        match family.layout.activation_run {
             8 => interleave::<8>(x, group, packed),
             16 => interleave::<16>(x, group, packed),
             run => unreachable!("no layout has runs of {run} activations"),
@@ -239,9 +369,11 @@ fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: core::ops::Range<usize
                 place[half * columns + column] = *run;
             }
         }
-        if let Some(place) = places.next() {
+        for (i, place) in places.enumerate() {
             let mut step = [0; STEP];
-            step[..tail.len()].copy_from_slice(tail);
+            if i == 0 {
+                step[..tail.len()].copy_from_slice(tail);
+            }
             for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
                 place[half * columns + column] = *run;
             }
@@ -282,7 +414,7 @@ mod tests {
                 stored.sort_unstable();
                 expected.sort_unstable();
                 assert_eq!(stored, expected, "{tier} {n} x {k}");
-                assert!(packed.bytes() < packed.panels() * packed.family().layout.panel_bytes(packed.steps()) + 64);
+                assert!(packed.bytes() < packed.panels() * packed.panel_bytes() + 64);
             }
         }
     }
@@ -301,13 +433,13 @@ mod tests {
     fn stale_activations_do_not_survive_in_the_padding() {
         let mut packed = vec![77i8; 64];
         let x = [1i8, 2, 3];
-        for run in [8, 16] {
+        for family in registry::FAMILIES {
             packed.fill(77);
-            let layout = Layout { panel_rows: 4, weight_run: 4, activation_run: run };
-            pack_activations(layout, MatRef::row_vector(&x), &mut packed).unwrap();
-            let mut expected = [0i8; 16];
+            pack_activations(family, MatRef::row_vector(&x), &mut packed).unwrap();
+            let mut expected = [0i8; GROUP];
             expected[..3].copy_from_slice(&x);
-            assert_eq!(packed[..16], expected);
+            let depth = family.format.depth_multiple();
+            assert_eq!(packed[..depth], expected[..depth]);
         }
     }
 }

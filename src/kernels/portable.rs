@@ -3,13 +3,18 @@
 use core::slice;
 
 use super::micro::{Call, STEP};
+use super::pack::{Layout, WeightFormat};
+
+/// The layout of all these kernels.
+pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
+
+const ROWS: usize = 4;
 
 /// `COLUMNS` columns, panels of 4 rows in runs of 16.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::micro::MicroKernel); no special instructions.
 pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
-    const ROWS: usize = 4;
     let panel_bytes = ROWS * call.steps * STEP;
     // SAFETY: the contract makes `panels` panels readable, and a `u8` is as good as an `i8`.
     let weights = unsafe { slice::from_raw_parts(call.weights.cast::<i8>(), call.panels * panel_bytes) };
@@ -25,6 +30,58 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
             for (w, x) in weights.chunks_exact(ROWS).zip(activations.iter().skip(column).step_by(COLUMNS)) {
                 for (sum, w) in sums.iter_mut().zip(w) {
                     *sum += dot(w, x);
+                }
+            }
+            for (row, sum) in sums.into_iter().enumerate() {
+                // SAFETY: the contract makes `rows` sums of each column writable.
+                unsafe { call.sums.add(column * call.sums_stride + panel * ROWS + row).write(sum) };
+            }
+        }
+    }
+}
+
+/// As [`gemm_s8s8s32_4x16`], 4-bit weights.
+///
+/// # Safety
+/// As [`MicroKernel`](super::micro::MicroKernel); no special instructions. `steps` is even.
+pub(crate) unsafe fn gemm_s4s8s32_4x16<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe { gemm_i4::<COLUMNS>(call, WeightFormat::I4) }
+}
+
+/// As [`gemm_s4s8s32_4x16`], with a multiplier for each group.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_4x16`].
+pub(crate) unsafe fn gemm_s4gs8s32_4x16<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe { gemm_i4::<COLUMNS>(call, WeightFormat::I4Group32) }
+}
+
+unsafe fn gemm_i4<const COLUMNS: usize>(call: &Call, format: WeightFormat) {
+    let panel_bytes = LAYOUT.panel_bytes(format, call.steps);
+    // SAFETY: the contract makes `panels` panels readable.
+    let weights = unsafe { slice::from_raw_parts(call.weights, call.panels * panel_bytes) };
+    // SAFETY: the contract makes `steps * STEP` activations of each column readable.
+    let activations = unsafe { slice::from_raw_parts(call.activations, call.steps * STEP * COLUMNS) };
+    let (activations, _) = activations.as_chunks::<STEP>();
+
+    for panel in 0..call.panels {
+        let panel_weights = &weights[panel * panel_bytes..][..panel_bytes];
+        let (bytes, multipliers) = panel_weights.split_at(ROWS * call.steps * STEP / 2);
+        let (bytes, _) = bytes.as_chunks::<STEP>();
+        for column in 0..COLUMNS {
+            let mut sums = [0i32; ROWS];
+            for (group, bytes) in bytes.chunks_exact(ROWS).enumerate() {
+                let x = |half: usize| &activations[(2 * group + half) * COLUMNS + column];
+                for (row, (sum, bytes)) in sums.iter_mut().zip(bytes).enumerate() {
+                    let low = bytes.map(|byte| (byte << 4) as i8 >> 4);
+                    let high = bytes.map(|byte| byte as i8 >> 4);
+                    let multiplier = match format {
+                        WeightFormat::I4Group32 => i32::from(multipliers[group * ROWS + row]),
+                        _ => 1,
+                    };
+                    *sum += multiplier * (dot(&low, x(0)) + dot(&high, x(1)));
                 }
             }
             for (row, sum) in sums.into_iter().enumerate() {

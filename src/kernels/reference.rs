@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::pack::GROUP;
 use crate::matrix::MatRef;
 
 /// `x w^T`: `m x n` sums, row by row, of activations `x` (`m x k`) and weights `w` (`n x k`), modulo `2^32`.
@@ -14,6 +15,24 @@ pub fn gemm(w: MatRef<'_, i8>, x: MatRef<'_, i8>) -> Vec<i32> {
     for i in 0..x.rows() {
         for j in 0..w.rows() {
             let terms = x.row(i).iter().zip(w.row(j)).map(|(&x, &w)| i32::from(x) * i32::from(w));
+            sums.push(terms.fold(0, i32::wrapping_add));
+        }
+    }
+    sums
+}
+
+/// As [`gemm`], of grouped 4-bit weights: `multipliers` is `n x ceil(k / 32)`.
+///
+/// # Panics
+/// If the shapes do not fit: this is for tests and benches.
+pub fn gemm_grouped(w: MatRef<'_, i8>, multipliers: MatRef<'_, u8>, x: MatRef<'_, i8>) -> Vec<i32> {
+    assert_eq!(w.cols(), x.cols(), "depth of weights and of activations");
+    let mut sums = Vec::with_capacity(x.rows() * w.rows());
+    for i in 0..x.rows() {
+        for j in 0..w.rows() {
+            let m = |k: usize| i32::from(multipliers.row(j)[k / GROUP]);
+            let terms = x.row(i).iter().zip(w.row(j)).enumerate();
+            let terms = terms.map(|(k, (&x, &w))| m(k) * i32::from(w) * i32::from(x));
             sums.push(terms.fold(0, i32::wrapping_add));
         }
     }

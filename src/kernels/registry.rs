@@ -1,12 +1,12 @@
 //! The table of kernels. To add one, write the function and enter it here; driver, tests and benches iterate this.
 
 use super::micro::{Family, MAX_COLUMNS, MicroKernel};
-use super::pack::{Layout, WeightFormat};
+use super::pack::WeightFormat;
 use super::tier::{Supported, Tier};
 use super::portable;
 
 #[cfg(kernel_aarch64)]
-use super::aarch64::{dotprod, i8mm, neon};
+use super::aarch64::{dotprod, dotprod_i4, i8mm, i8mm_i4, neon, neon_i4};
 
 /// One instance of a kernel that is generic over the batch size, for each batch size there is.
 macro_rules! for_each_batch {
@@ -25,32 +25,94 @@ pub(crate) static FAMILIES: &[Family] = &[
     Family {
         tier: Tier::Portable,
         format: WeightFormat::I8,
-        layout: Layout { panel_rows: 4, weight_run: 16, activation_run: 16 },
+        layout: portable::LAYOUT,
         kernels: for_each_batch!(portable::gemm_s8s8s32_4x16),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I4,
+        layout: portable::LAYOUT,
+        kernels: for_each_batch!(portable::gemm_s4s8s32_4x16),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I4Group32,
+        layout: portable::LAYOUT,
+        kernels: for_each_batch!(portable::gemm_s4gs8s32_4x16),
         extreme: None,
     },
     #[cfg(kernel_aarch64)]
     Family {
         tier: Tier::Neon,
         format: WeightFormat::I8,
-        layout: Layout { panel_rows: 4, weight_run: 16, activation_run: 16 },
+        layout: neon::LAYOUT,
         kernels: for_each_batch!(neon::gemm_s8s8s32_4x16),
         extreme: Some(for_each_batch!(neon::gemm_s8s8s32_4x16_extreme)),
     },
     #[cfg(kernel_aarch64)]
     Family {
+        tier: Tier::Neon,
+        format: WeightFormat::I4,
+        layout: neon::LAYOUT,
+        kernels: for_each_batch!(neon_i4::gemm_s4s8s32_4x16),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::Neon,
+        format: WeightFormat::I4Group32,
+        layout: neon::LAYOUT,
+        kernels: for_each_batch!(neon_i4::gemm_s4gs8s32_4x16),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
         tier: Tier::Dotprod,
         format: WeightFormat::I8,
-        layout: Layout { panel_rows: 16, weight_run: 4, activation_run: 16 },
+        layout: dotprod::LAYOUT,
         kernels: for_each_batch!(dotprod::gemm_s8s8s32_16x4),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4,
+        layout: dotprod::LAYOUT,
+        kernels: for_each_batch!(dotprod_i4::gemm_s4s8s32_16x4),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4Group32,
+        layout: dotprod::LAYOUT,
+        kernels: for_each_batch!(dotprod_i4::gemm_s4gs8s32_16x4),
         extreme: None,
     },
     #[cfg(kernel_aarch64)]
     Family {
         tier: Tier::I8mm,
         format: WeightFormat::I8,
-        layout: Layout { panel_rows: 8, weight_run: 8, activation_run: 8 },
+        layout: i8mm::LAYOUT,
         kernels: for_each_batch!(i8mm::gemm_s8s8s32_8x8),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4,
+        layout: i8mm::LAYOUT,
+        kernels: for_each_batch!(i8mm_i4::gemm_s4s8s32_8x8),
+        extreme: None,
+    },
+    #[cfg(kernel_aarch64)]
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4Group32,
+        layout: i8mm::LAYOUT,
+        kernels: for_each_batch!(i8mm_i4::gemm_s4gs8s32_8x8),
         extreme: None,
     },
 ];

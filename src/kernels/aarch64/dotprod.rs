@@ -10,7 +10,11 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
+use super::super::pack::Layout;
 use super::tile::{tile, tile_loop};
+
+/// The layout of this tier's kernels.
+pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: 4, activation_run: 16 };
 
 const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
@@ -263,7 +267,7 @@ tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
 /// The contract of `call` must hold, panel and columns being inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn store<const COLUMNS: usize>(
+pub(super) unsafe fn store<const COLUMNS: usize>(
     call: &Call,
     panel: usize,
     column: usize,

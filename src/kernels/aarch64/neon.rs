@@ -10,7 +10,11 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
+use super::super::pack::Layout;
 use super::tile::{tile, tile_loop};
+
+/// The layout of this tier's kernels.
+pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: 16, activation_run: 16 };
 
 const ROWS: usize = 4;
 

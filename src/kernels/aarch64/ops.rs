@@ -6,6 +6,22 @@
 use core::arch::aarch64::{int8x16_t, int32x4_t};
 use core::arch::asm;
 
+/// `sdot acc.4s, a.16b, b.4b[LANE]`: to each of four sums, the dot product of its four bytes of `a` with the four
+/// bytes of lane `LANE` of `b`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn sdot_lane<const LANE: i32>(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction belongs to `dotprod`, which the caller must have enabled.
+    unsafe {
+        asm!(
+            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.4b[{lane}]",
+            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b, lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
 /// `sdot acc.4s, a.16b, b.16b`: to each of four sums, the dot product of its four bytes of `a` and `b`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
