@@ -120,7 +120,8 @@ fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
 
 #[test]
 fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
-    let (n, k, m) = (37, 61, 5);
+    const K: usize = 61;
+    let (n, k, m) = (37, K, 5);
     let mut random = Random(11);
     let (w, bias, x) = (random.mat(n, k, 0.4), random.vec(n, 1.0), random.mat(m, k, 3.0));
     let dense = Linear::new(Weight::dense(w.clone()).unwrap(), Some(bias)).unwrap();
@@ -132,7 +133,7 @@ fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
         layer.forward(x.view(), MatMut::new(&mut out, m, n).unwrap(), &mut scratch).unwrap();
         for i in 0..m {
             for j in 0..n {
-                let bound = product_bound(w.view().row(j), x.view().row(i), &vec![0.0; k]);
+                let bound = product_bound(w.view().row(j), x.view().row(i), &[0.0; K]);
                 let (out, exact) = (f64::from(out[i * n + j]), f64::from(exact[i * n + j]));
                 assert!((out - exact).abs() <= bound, "{tier}, {i}, {j}: {out} for {exact}, bound {bound}");
                 assert!(bound < 0.5, "a bound of {bound} says nothing");
@@ -154,9 +155,10 @@ fn a_gru_in_8_bits_is_within_the_bound_of_its_steps() {
         let mut off = vec![0.0; hidden];
         let mut h = vec![0.0f32; hidden];
         for t in 0..x.rows() {
-            let input = |row| product_bound(reference.weight_ih.view().row(row), x.view().row(t), &vec![0.0; 20]);
+            let input = |row| product_bound(reference.weight_ih.view().row(row), x.view().row(t), &[0.0; 20]);
             let recurrent = |row| product_bound(reference.weight_hh.view().row(row), &h, &off);
-            // sigmoid has slope 1/4 at most, tanh 1; |h - n| <= 2; z <= 1 for the blend's own terms, whose sum it splits.
+            // sigmoid has slope 1/4 at most, tanh 1; |h - n| <= 2; z <= 1 for the blend's own terms, whose sum it
+            // splits.
             off = (0..hidden)
                 .map(|j| {
                     let [r, z, n] = [j, hidden + j, 2 * hidden + j];

@@ -179,8 +179,8 @@ fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, act
     }
 }
 
-/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are added
-/// in pairs.
+/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are
+/// added in pairs.
 fn dot(w: &[f32], x: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (w, w_tail) = w.as_chunks::<LANES>();

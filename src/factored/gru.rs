@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::kernels::Tier;
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8 bits:
+/// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8
+/// bits:
 ///
 /// ```text
 /// r  = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
@@ -19,9 +20,13 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
-/// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and one
-/// of all recurrent weights. Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv 1710.09026,
-/// appendix B. The input product is done for several time steps at once, as many as [`Scratch::time_batch`] says.
+/// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and
+/// one of all recurrent weights. Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv
+/// 1710.09026. The input product is done for several time steps at once, as many as [`Scratch::time_batch`]
+/// says.
+///
+/// Nothing panics on data. In 8 bits a NaN in the input counts as 0 and an infinity as the largest finite input of its
+/// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`](super::gates)).
 ///
 /// # Example
 /// ```
@@ -61,8 +66,8 @@ pub struct Gru {
 const GATES: usize = 3;
 
 impl Gru {
-    /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each bias
-    /// has `3 hidden` elements, gates in the order r, z, n.
+    /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each
+    /// bias has `3 hidden` elements, gates in the order r, z, n.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.

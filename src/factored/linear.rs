@@ -38,8 +38,8 @@ impl Linear {
     /// A layer of a weight, `out x in`, and a bias of `out` elements.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) or [`Error::NotFinite`](crate::Error::NotFinite) for a bias that does not
-    /// fit.
+    /// [`Error::Length`](crate::Error::Length) or [`Error::NotFinite`](crate::Error::NotFinite) for a bias that does
+    /// not fit.
     pub fn new(weight: impl Into<Weight>, bias: Option<Vec<f32>>) -> Result<Self> {
         let weight = weight.into();
         expect_bias("bias", bias.as_deref(), weight.n())?;
@@ -94,8 +94,8 @@ impl Linear {
         self.activation
     }
 
-    /// Computes the outputs of the vectors in `x` (`m x in`) into `out` (`m x out`). However many there are, each output is
-    /// the same bits as that of its vector alone.
+    /// Computes the outputs of the vectors in `x` (`m x in`) into `out` (`m x out`). However many there are, each
+    /// output is the same bits as that of its vector alone.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit (`out` is untouched then),

@@ -8,8 +8,8 @@ use crate::kernels::{Activation, Tier};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::QuantizedMat;
 
-/// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each vector
-/// by itself.
+/// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each
+/// vector by itself.
 ///
 /// # Example
 /// ```

@@ -10,8 +10,8 @@ use crate::matrix::{Mat, MatMut, MatRef};
 
 /// A linear map from `k` to `n` features, dense or factored, in `f32` or in 8 bits.
 ///
-/// Layers know weights by [`apply`](Self::apply) alone. So a further structure is a further variant here: gates that are
-/// factored each by itself, say, would be a stack of weights that share their input.
+/// Layers know weights by [`apply`](Self::apply) alone. So a further structure is a further variant here: gates that
+/// are factored each by itself, say, would be a stack of weights that share their input.
 ///
 /// # Example
 /// ```
@@ -80,8 +80,8 @@ impl Weight {
         })
     }
 
-    /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the factors
-    /// of the first stage of training are.
+    /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the
+    /// factors of the first stage of training are.
     ///
     /// # Errors
     /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of [`LowRank::truncate`].

@@ -1,7 +1,7 @@
 //! From `f32` to 8 bits: weights once, activations at every product.
 //!
 //! - [`QuantizedMat`]: weights, symmetric, one scale for each output feature.
-//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) for each column.
+//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) a column.
 
 mod activations;
 mod weights;
