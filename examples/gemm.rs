@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Threads, WeightFormat, Workspace, gemm, reference,
+    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Threads,
+    WeightFormat, Workspace, gemm, reference,
 };
 use skinny::{MatMut, MatRef, Tier};
 
@@ -42,8 +43,16 @@ struct Options {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let mut options =
-            Options { n: 6144, k: 320, batches: 1..=10, tier: Tier::select()?, weights: WeightFormat::I8, output: Output::I8, threads: 1, reps: None };
+        let mut options = Options {
+            n: 6144,
+            k: 320,
+            batches: 1..=10,
+            tier: Tier::select()?,
+            weights: WeightFormat::I8,
+            output: Output::I8,
+            threads: 1,
+            reps: None,
+        };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
             match name.as_str() {

@@ -84,6 +84,15 @@ pub enum Error {
         /// The largest possible rank, `min(rows, cols)`.
         max: usize,
     },
+    /// A weight is stored in a form that the operation cannot start from.
+    Stored {
+        /// The operation.
+        operation: &'static str,
+        /// The forms it can start from.
+        expected: &'static str,
+        /// The form of the weight.
+        found: &'static str,
+    },
     /// The singular value decomposition did not converge.
     Svd {
         /// Rows of the matrix.
@@ -96,11 +105,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Error::Shape { what, expected, found } => write!(
-                f,
-                "{what}: expected {} x {}, found {} x {}",
-                expected.0, expected.1, found.0, found.1
-            ),
+            Error::Shape { what, expected, found } => {
+                write!(f, "{what}: expected {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1)
+            }
             Error::Length { what, expected, found } => {
                 write!(f, "{what}: expected {expected} elements, found {found}")
             }
@@ -132,6 +139,9 @@ impl fmt::Display for Error {
                 write!(f, "{what} is {value}, must be {expected}")
             }
             Error::Rank { rank, max } => write!(f, "rank {rank} is outside 1..={max}"),
+            Error::Stored { operation, expected, found } => {
+                write!(f, "cannot {operation} a weight stored as {found}, only as {expected}")
+            }
             Error::Svd { rows, cols } => {
                 write!(f, "the SVD of a {rows} x {cols} matrix did not converge")
             }

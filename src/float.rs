@@ -10,3 +10,15 @@ pub(crate) const ROUNDING_MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
 pub(crate) fn round_to_i32(value: f32) -> i32 {
     ((value + ROUNDING_MAGIC).to_bits() as i32).wrapping_sub(ROUNDING_MAGIC.to_bits() as i32)
 }
+
+/// The largest magnitude of a symmetric 8-bit value.
+pub(crate) const LARGEST_BYTE: f32 = 127.0;
+
+/// The bits of [`f32::MAX`]: magnitudes with greater bits are infinite or NaN.
+pub(crate) const LARGEST_FINITE: u32 = f32::MAX.to_bits();
+
+/// The bits of the greatest magnitude among `values`, 0 if there are none. Beyond [`LARGEST_FINITE`] if any is infinite
+/// or NaN. Signed, as the least vector instructions have a maximum of signed integers alone.
+pub(crate) fn magnitude_bits(values: &[f32]) -> u32 {
+    values.iter().fold(0, |largest: i32, value| largest.max(value.to_bits() as i32 & i32::MAX)) as u32
+}

@@ -4,10 +4,17 @@
 
 extern crate alloc;
 
+#[forbid(unsafe_code)]
 mod error;
+#[forbid(unsafe_code)]
+pub mod factored;
+#[forbid(unsafe_code)]
 mod float;
 pub mod kernels;
+#[forbid(unsafe_code)]
 mod matrix;
+#[forbid(unsafe_code)]
+pub mod quant;
 
 pub use error::{Error, Result};
 pub use kernels::Tier;

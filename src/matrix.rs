@@ -18,6 +18,16 @@ fn check_length<T>(rows: usize, cols: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what: "matrix data", expected, found }) }
 }
 
+/// Makes `data` at least `len` elements long; it never shrinks, so a buffer soon stops to allocate.
+pub(crate) fn grow<T: Clone + Default>(data: &mut Vec<T>, len: usize) -> Result<()> {
+    if data.len() < len {
+        let bytes = len.saturating_mul(size_of::<T>());
+        data.try_reserve_exact(len - data.len()).map_err(|_| Error::Allocation { bytes })?;
+        data.resize(len, T::default());
+    }
+    Ok(())
+}
+
 /// A `rows x cols` matrix that owns its elements.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Mat<T> {
@@ -113,6 +123,17 @@ impl<'a, T> MatRef<'a, T> {
         Ok(Self { data, rows, cols })
     }
 
+    /// Views data whose length the caller has made `rows * cols`.
+    pub(crate) fn from_checked(data: &'a [T], rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
+        Self { data, rows, cols }
+    }
+
+    /// The rows `rows`, which exist.
+    pub(crate) fn rows_range(&self, rows: core::ops::Range<usize>) -> Self {
+        Self::from_checked(&self.data[rows.start * self.cols..rows.end * self.cols], rows.len(), self.cols)
+    }
+
     /// Views one vector as a matrix of one row: a batch of one.
     pub fn row_vector(data: &'a [T]) -> Self {
         Self { data, rows: 1, cols: data.len() }
@@ -169,6 +190,12 @@ impl<'a, T> MatMut<'a, T> {
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self> {
         check_length::<T>(rows, cols, data.len())?;
         Ok(Self { data, rows, cols })
+    }
+
+    /// Views data whose length the caller has made `rows * cols`.
+    pub(crate) fn from_checked(data: &'a mut [T], rows: usize, cols: usize) -> Self {
+        debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
+        Self { data, rows, cols }
     }
 
     /// Views one vector as a matrix of one row: a batch of one.
@@ -237,10 +264,7 @@ mod tests {
 
     #[test]
     fn a_shape_that_does_not_fit_its_data_is_refused() {
-        assert_eq!(
-            MatRef::new(&[1, 2, 3], 2, 2),
-            Err(Error::Length { what: "matrix data", expected: 4, found: 3 })
-        );
+        assert_eq!(MatRef::new(&[1, 2, 3], 2, 2), Err(Error::Length { what: "matrix data", expected: 4, found: 3 }));
         assert!(MatMut::new(&mut [1, 2, 3, 4], 2, 2).is_ok());
         assert!(Mat::from_vec(alloc::vec![0u8; 6], 3, 2).is_ok());
     }
@@ -250,7 +274,10 @@ mod tests {
         let huge = usize::MAX / 2;
         assert_eq!(Mat::<f32>::zeros(huge, 3), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 3 }));
         assert_eq!(MatRef::<u8>::new(&[], huge, 4), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 4 }));
-        assert_eq!(Mat::<u64>::zeros(1 << 32, 1 << 29).map(|_| ()), Err(Error::TooLarge { what: "matrix", rows: 1 << 32, cols: 1 << 29 }));
+        assert_eq!(
+            Mat::<u64>::zeros(1 << 32, 1 << 29).map(|_| ()),
+            Err(Error::TooLarge { what: "matrix", rows: 1 << 32, cols: 1 << 29 })
+        );
     }
 
     #[test]

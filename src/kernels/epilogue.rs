@@ -65,7 +65,7 @@ pub enum Activation {
 
 impl Activation {
     /// The bounds between which `y` is clamped. A NaN becomes the lower bound.
-    fn bounds(self) -> Option<(f32, f32)> {
+    pub(crate) fn bounds(self) -> Option<(f32, f32)> {
         match self {
             Activation::Identity => None,
             Activation::Relu => Some((0.0, f32::INFINITY)),
@@ -98,7 +98,8 @@ impl Epilogue for Dequantize<'_> {
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [f32]) {
         let column_scale = self.column_scales[column];
-        let scaled = sums.iter().zip(&self.row_scales[rows.clone()]).map(|(&sum, &scale)| sum as f32 * scale * column_scale);
+        let scaled =
+            sums.iter().zip(&self.row_scales[rows.clone()]).map(|(&sum, &scale)| sum as f32 * scale * column_scale);
         match self.bias {
             Some(bias) => {
                 for ((y, v), b) in out.iter_mut().zip(scaled).zip(&bias[rows]) {
@@ -281,11 +282,8 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
         let scales = &self.scales[rows.clone()];
         let Some(bias) = self.bias else { return self.requantize(sums, scales, out) };
         let bias = &bias[rows];
-        for (((sums, scales), bias), out) in sums
-            .chunks(LANES)
-            .zip(scales.chunks(LANES))
-            .zip(bias.chunks(LANES))
-            .zip(out.chunks_mut(LANES))
+        for (((sums, scales), bias), out) in
+            sums.chunks(LANES).zip(scales.chunks(LANES)).zip(bias.chunks(LANES)).zip(out.chunks_mut(LANES))
         {
             let mut biased = [0; LANES];
             for ((biased, sum), bias) in biased.iter_mut().zip(sums).zip(bias) {
@@ -506,9 +504,5 @@ fn saturate(x: i64) -> i32 {
 }
 
 fn check_range(what: &'static str, value: i64, low: i64, high: i64, expected: &'static str) -> Result<()> {
-    if (low..=high).contains(&value) {
-        Ok(())
-    } else {
-        Err(Error::Parameter { what, value: value as f64, expected })
-    }
+    if (low..=high).contains(&value) { Ok(()) } else { Err(Error::Parameter { what, value: value as f64, expected }) }
 }

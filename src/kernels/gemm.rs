@@ -10,10 +10,10 @@ use core::ops::Range;
 
 use super::epilogue::Epilogue;
 use super::micro::{Call, MAX_COLUMNS, MicroKernel, STEP};
-use super::pack::{PackedMat, column_groups, pack_activations};
-use super::threads::Threads;
 #[cfg(doc)]
 use super::pack::WeightFormat;
+use super::pack::{PackedMat, column_groups, pack_activations};
+use super::threads::Threads;
 use crate::error::{Error, Result};
 use crate::matrix::{MatMut, MatRef};
 
@@ -189,9 +189,8 @@ impl<E: Epilogue> Product<'_, E> {
                     }
                     // SAFETY: `column < m` and `rows` is within `n`, so this is inside `out`'s `m x n` elements; by
                     // this function's contract nobody else accesses them.
-                    let out = unsafe {
-                        core::slice::from_raw_parts_mut(self.out.add(column * n + rows.start), rows.len())
-                    };
+                    let out =
+                        unsafe { core::slice::from_raw_parts_mut(self.out.add(column * n + rows.start), rows.len()) };
                     self.epilogue.apply(sums, rows.clone(), column, out);
                 }
             }

@@ -408,8 +408,7 @@ mod tests {
             for (n, k) in [(0, 0), (0, 5), (5, 0), (1, 1), (17, 33), (16, 32), (33, 100)] {
                 let weights: Vec<i8> = (0..n * k).map(|i| (i % 127) as i8 + 1).collect();
                 let packed = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
-                let mut stored: Vec<i8> =
-                    packed.lines().iter().flat_map(|line| line.0).filter(|&w| w != 0).collect();
+                let mut stored: Vec<i8> = packed.lines().iter().flat_map(|line| line.0).filter(|&w| w != 0).collect();
                 let mut expected = weights.clone();
                 stored.sort_unstable();
                 expected.sort_unstable();

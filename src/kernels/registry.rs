@@ -2,8 +2,8 @@
 
 use super::micro::{Family, MAX_COLUMNS, MicroKernel};
 use super::pack::WeightFormat;
-use super::tier::{Supported, Tier};
 use super::portable;
+use super::tier::{Supported, Tier};
 
 #[cfg(kernel_aarch64)]
 use super::aarch64::{dotprod, dotprod_i4, i8mm, i8mm_i4, neon, neon_i4};
@@ -13,8 +13,16 @@ macro_rules! for_each_batch {
     ($kernel:path) => {{
         use $kernel as kernel;
         const KERNELS: [MicroKernel; MAX_COLUMNS] = [
-            kernel::<1>, kernel::<2>, kernel::<3>, kernel::<4>, kernel::<5>,
-            kernel::<6>, kernel::<7>, kernel::<8>, kernel::<9>, kernel::<10>,
+            kernel::<1>,
+            kernel::<2>,
+            kernel::<3>,
+            kernel::<4>,
+            kernel::<5>,
+            kernel::<6>,
+            kernel::<7>,
+            kernel::<8>,
+            kernel::<9>,
+            kernel::<10>,
         ];
         KERNELS
     }};

@@ -58,7 +58,9 @@ impl Tier {
             SELECTED
                 .get_or_init(|| match env::var_os("SKINNY_TIER") {
                     None => Ok(best()),
-                    Some(name) => name.to_str().ok_or(Error::TierUnknown)?.parse::<Tier>()?.supported().map(|s| s.tier()),
+                    Some(name) => {
+                        name.to_str().ok_or(Error::TierUnknown)?.parse::<Tier>()?.supported().map(|s| s.tier())
+                    }
                 })
                 .clone()
         }

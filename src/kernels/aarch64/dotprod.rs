@@ -53,14 +53,34 @@ macro_rules! lane_16x1 {
 macro_rules! step_16x1 {
     ($mode:ident) => {
         concat!(
-            lane_16x1!($mode, 0, [0, 1, 2, 3], [16, 17, 18, 19],
-                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]),
-            lane_16x1!($mode, 1, [4, 5, 6, 7], [20, 21, 22, 23],
-                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]),
-            lane_16x1!($mode, 2, [0, 1, 2, 3], [24, 25, 26, 27],
-                ["ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]"]),
-            lane_16x1!($mode, 3, [4, 5, 6, 7], [28, 29, 30, 31],
-                ["ldur q28, [{w}, #192]", "ldur q29, [{w}, #208]", "ldur q30, [{w}, #224]", "ldur q31, [{w}, #240]"]),
+            lane_16x1!(
+                $mode,
+                0,
+                [0, 1, 2, 3],
+                [16, 17, 18, 19],
+                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]
+            ),
+            lane_16x1!(
+                $mode,
+                1,
+                [4, 5, 6, 7],
+                [20, 21, 22, 23],
+                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]
+            ),
+            lane_16x1!(
+                $mode,
+                2,
+                [0, 1, 2, 3],
+                [24, 25, 26, 27],
+                ["ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]"]
+            ),
+            lane_16x1!(
+                $mode,
+                3,
+                [4, 5, 6, 7],
+                [28, 29, 30, 31],
+                ["ldur q28, [{w}, #192]", "ldur q29, [{w}, #208]", "ldur q30, [{w}, #224]", "ldur q31, [{w}, #240]"]
+            ),
             dots! { $mode, 0, => "ldur q8, [{x}]" },
         )
     };
@@ -89,7 +109,7 @@ macro_rules! lane_16x3 {
             dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; => $l1 },
             dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; => $l2 },
             dots! { $x, $lane, 3 += $w3 * 24, "ldur q24, [{x}]"; 7 += $w3 * 25, "ldur q25, [{x}, #16]";
-                11 += $w3 * 26, "ldur q26, [{x}, #32]"; => "" },
+            11 += $w3 * 26, "ldur q26, [{x}, #32]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -104,7 +124,7 @@ macro_rules! lane_16x4 {
             dots! { $mode, $lane, 1 += $w1 * 24; 5 += $w1 * 25; 9 += $w1 * 26; 13 += $w1 * 27; => $l1 },
             dots! { $mode, $lane, 2 += $w2 * 24; 6 += $w2 * 25; 10 += $w2 * 26; 14 += $w2 * 27; => $l2 },
             dots! { $x, $lane, 3 += $w3 * 24, "ldur q24, [{x}]"; 7 += $w3 * 25, "ldur q25, [{x}, #16]";
-                11 += $w3 * 26, "ldur q26, [{x}, #32]"; 15 += $w3 * 27, "ldur q27, [{x}, #48]"; => "" },
+            11 += $w3 * 26, "ldur q26, [{x}, #32]"; 15 += $w3 * 27, "ldur q27, [{x}, #48]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -118,8 +138,8 @@ macro_rules! lane_16x5 {
             dots! { $mode, $lane, 1 += 26 * 20; 5 += 26 * 21; 9 += 26 * 22; 13 += 26 * 23; 17 += 26 * 24; => $l1 },
             dots! { $mode, $lane, 2 += 27 * 20; 6 += 27 * 21; 10 += 27 * 22; 14 += 27 * 23; 18 += 27 * 24; => $l2 },
             dots! { $x, $lane, 3 += 28 * 20, "ldur q20, [{x}]"; 7 += 28 * 21, "ldur q21, [{x}, #16]";
-                11 += 28 * 22, "ldur q22, [{x}, #32]"; 15 += 28 * 23, "ldur q23, [{x}, #48]";
-                19 += 28 * 24, "ldur q24, [{x}, #64]"; => "" },
+            11 += 28 * 22, "ldur q22, [{x}, #32]"; 15 += 28 * 23, "ldur q23, [{x}, #48]";
+            19 += 28 * 24, "ldur q24, [{x}, #64]"; => "" },
             dots! { $mode, $lane, => $l3 },
         )
     };
@@ -130,38 +150,89 @@ macro_rules! lane_16x5 {
 macro_rules! step_two_sets {
     ($lane:ident, $mode:ident) => {
         concat!(
-            $lane!(next, last, 0, [16, 17, 18, 19],
-                ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]", "ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]),
-            $lane!(next, last, 1, [20, 21, 22, 23],
-                ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]", "ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]),
-            $lane!($mode, last, 2, [16, 17, 18, 19],
-                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]),
-            $lane!($mode, $mode, 3, [20, 21, 22, 23],
-                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]),
+            $lane!(
+                next,
+                last,
+                0,
+                [16, 17, 18, 19],
+                ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]", "ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]
+            ),
+            $lane!(
+                next,
+                last,
+                1,
+                [20, 21, 22, 23],
+                ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]", "ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]
+            ),
+            $lane!(
+                $mode,
+                last,
+                2,
+                [16, 17, 18, 19],
+                ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]
+            ),
+            $lane!(
+                $mode,
+                $mode,
+                3,
+                [20, 21, 22, 23],
+                ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]
+            ),
         )
     };
 }
 
 macro_rules! step_16x2 {
-    ($mode:ident) => { step_two_sets!(lane_16x2, $mode) };
+    ($mode:ident) => {
+        step_two_sets!(lane_16x2, $mode)
+    };
 }
 
 macro_rules! step_16x3 {
-    ($mode:ident) => { step_two_sets!(lane_16x3, $mode) };
+    ($mode:ident) => {
+        step_two_sets!(lane_16x3, $mode)
+    };
 }
 
 macro_rules! step_16x4 {
-    ($mode:ident) => { step_two_sets!(lane_16x4, $mode) };
+    ($mode:ident) => {
+        step_two_sets!(lane_16x4, $mode)
+    };
 }
 
 /// A step of 16 rows and five columns: one set of registers for weights, 25..28, loaded one lane ahead.
 macro_rules! step_16x5 {
     ($mode:ident) => {
         concat!(
-            lane_16x5!(next, last, 0, ["ldur q25, [{w}, #-192]", "ldur q26, [{w}, #-176]", "ldur q27, [{w}, #-160]", "ldur q28, [{w}, #-144]"]),
-            lane_16x5!(next, last, 1, ["ldur q25, [{w}, #-128]", "ldur q26, [{w}, #-112]", "ldur q27, [{w}, #-96]", "ldur q28, [{w}, #-80]"]),
-            lane_16x5!(next, last, 2, ["ldur q25, [{w}, #-64]", "ldur q26, [{w}, #-48]", "ldur q27, [{w}, #-32]", "ldur q28, [{w}, #-16]"]),
-            lane_16x5!($mode, $mode, 3, ["ldur q25, [{w}]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"]),
+            lane_16x5!(
+                next,
+                last,
+                0,
+                [
+                    "ldur q25, [{w}, #-192]",
+                    "ldur q26, [{w}, #-176]",
+                    "ldur q27, [{w}, #-160]",
+                    "ldur q28, [{w}, #-144]"
+                ]
+            ),
+            lane_16x5!(
+                next,
+                last,
+                1,
+                ["ldur q25, [{w}, #-128]", "ldur q26, [{w}, #-112]", "ldur q27, [{w}, #-96]", "ldur q28, [{w}, #-80]"]
+            ),
+            lane_16x5!(
+                next,
+                last,
+                2,
+                ["ldur q25, [{w}, #-64]", "ldur q26, [{w}, #-48]", "ldur q27, [{w}, #-32]", "ldur q28, [{w}, #-16]"]
+            ),
+            lane_16x5!(
+                $mode,
+                $mode,
+                3,
+                ["ldur q25, [{w}]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"]
+            ),
         )
     };
 }

@@ -193,7 +193,12 @@ unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, 
             w = w.add(ROWS * STEP / 2);
             x = x.add(columns * STEP);
         }
-        store(call, panel, column, sums.map(|sums| sums.map(|sums| vshrq_n_s32::<4>(sums))));
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = vshrq_n_s32::<4>(*sum);
+            }
+        }
+        store(call, panel, column, sums);
     }
 }
 

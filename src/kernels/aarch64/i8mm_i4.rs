@@ -5,7 +5,7 @@
 use core::arch::aarch64::*;
 
 use super::super::micro::{Call, STEP};
-use super::i8mm::{LAYOUT, Sums, ROW_PAIRS};
+use super::i8mm::{LAYOUT, ROW_PAIRS, Sums};
 use super::ops::{sdot, smmla};
 
 const ROWS: usize = LAYOUT.panel_rows;
@@ -55,6 +55,18 @@ impl<const PAIRS: usize, const SINGLE: usize> Halves<PAIRS, SINGLE> {
                     }
                 }
             }
+        }
+    }
+
+    /// # Safety
+    /// As [`step`](Self::step), for two steps.
+    #[inline]
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    unsafe fn two_steps(&mut self, w: *const i8, x: *const i8) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            self.step(w, x);
+            self.step(w.add(ROWS * STEP / 2), x.add(Self::COLUMNS * STEP));
         }
     }
 
@@ -117,14 +129,20 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usiz
         let mut w = call.weights.add(panel * ROWS * STEP / 2 * call.steps).cast::<i8>();
         let mut x = call.activations;
         let mut halves = Halves::<PAIRS, SINGLE>::zero();
-        for _ in 0..call.steps {
-            halves.step(w, x);
-            w = w.add(ROWS * STEP / 2);
-            x = x.add((2 * PAIRS + SINGLE) * STEP);
+        for _ in 0..call.steps / 2 {
+            halves.two_steps(w, x);
+            w = w.add(ROWS * STEP);
+            x = x.add(2 * (2 * PAIRS + SINGLE) * STEP);
         }
         let mut sums = halves.total();
-        sums.pairs = sums.pairs.map(|pairs| pairs.map(|sums| vshrq_n_s32::<4>(sums)));
-        sums.single = sums.single.map(|single| single.map(|sums| vshrq_n_s32::<4>(sums)));
+        for r in 0..ROW_PAIRS {
+            for c in 0..PAIRS {
+                sums.pairs[r][c] = vshrq_n_s32::<4>(sums.pairs[r][c]);
+            }
+            for c in 0..SINGLE {
+                sums.single[r][c] = vshrq_n_s32::<4>(sums.single[r][c]);
+            }
+        }
         sums.store(call, panel);
     }
 }
@@ -142,7 +160,7 @@ pub(crate) unsafe fn gemm_s4gs8s32_8x8<const COLUMNS: usize>(call: &Call) {
 }
 
 /// The sum of a group fits `i16`, `32 * 7 * 128 < 2^15`, so narrowing (which takes the factor 16 off) lets one `smlal`
-/// apply the multipliers of a pair of rows.
+/// apply four multipliers.
 ///
 /// # Safety
 /// The contract of `call` must hold, the panel being inside it.
@@ -156,29 +174,39 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, pan
         let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
         let mut multipliers = w.add(weight_bytes);
         let mut x = call.activations;
-        let mut sums = Sums::<PAIRS, SINGLE>::zero();
+        let mut pairs = Sums::<PAIRS, 0>::zero();
+        let mut single = [[vdupq_n_s32(0); SINGLE]; ROW_PAIRS / 2];
         for _ in 0..call.steps / 2 {
             let mut group = Halves::<PAIRS, SINGLE>::zero();
-            for _ in 0..2 {
-                group.step(w, x);
-                w = w.add(ROWS * STEP / 2);
-                x = x.add((2 * PAIRS + SINGLE) * STEP);
-            }
+            group.two_steps(w, x);
             let group = group.total();
-            // Each row's multiplier twice, as sums of pairs of rows lie: row, row, next row, next row.
             let m = vld1_s8(multipliers);
+            // Each row's multiplier twice, as the sums of pairs of rows lie: row, row, next row, next row.
             let (low, high) = (vmovl_s8(vzip1_s8(m, m)), vmovl_s8(vzip2_s8(m, m)));
-            let m = [vget_low_s16(low), vget_high_s16(low), vget_low_s16(high), vget_high_s16(high)];
+            let twice = [vget_low_s16(low), vget_high_s16(low), vget_low_s16(high), vget_high_s16(high)];
             for r in 0..ROW_PAIRS {
                 for c in 0..PAIRS {
-                    sums.pairs[r][c] = vmlal_s16(sums.pairs[r][c], vshrn_n_s32::<4>(group.pairs[r][c]), m[r]);
-                }
-                for c in 0..SINGLE {
-                    sums.single[r][c] = vmlal_s16(sums.single[r][c], vshrn_n_s32::<4>(group.single[r][c]), m[r]);
+                    let group = vshrn_n_s32::<4>(group.pairs[r][c]);
+                    pairs.pairs[r][c] = vmlal_s16(pairs.pairs[r][c], group, twice[r]);
                 }
             }
+            let m = vmovl_s8(m);
+            for c in 0..SINGLE {
+                let low = vpaddq_s32(group.single[0][c], group.single[1][c]);
+                let high = vpaddq_s32(group.single[2][c], group.single[3][c]);
+                let group = vshrn_high_n_s32::<4>(vshrn_n_s32::<4>(low), high);
+                single[0][c] = vmlal_s16(single[0][c], vget_low_s16(group), vget_low_s16(m));
+                single[1][c] = vmlal_high_s16(single[1][c], group, m);
+            }
+            w = w.add(ROWS * STEP);
+            x = x.add(2 * (2 * PAIRS + SINGLE) * STEP);
             multipliers = multipliers.add(ROWS);
         }
-        sums.store(call, panel);
+        pairs.store(call, panel);
+        for c in 0..SINGLE {
+            let out = call.sums.add(2 * PAIRS * call.sums_stride + panel * ROWS);
+            vst1q_s32(out, single[0][c]);
+            vst1q_s32(out.add(4), single[1][c]);
+        }
     }
 }

@@ -113,8 +113,9 @@ pub(crate) unsafe fn gemm_s4gs8s32_4x16<const COLUMNS: usize>(call: &Call) {
 
 /// The sums of `groups >= 1` groups of 4 rows x 1 column, scheduled for the in-order Cortex-A53; `m` are the multipliers.
 ///
-/// The arithmetic is [`grouped_tile`]'s. What a group needs is loaded at its start: there are enough loads that none is
-/// waited for.
+/// The arithmetic is [`grouped_tile`]'s. Weights are in 4..7, their high halves in 16..19, activations in 2 and 3, products
+/// in 20..23, multipliers in 25. A group's products are added up while the next group is unpacked, so that nothing waits
+/// for them.
 ///
 /// # Safety
 /// The steps of the panel and of the column and the groups of multipliers must be readable.
@@ -126,39 +127,38 @@ unsafe fn grouped_tile_4x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
     unsafe {
         asm!(
             "movi v0.2d, #0", "movi v1.2d, #0",
+            "movi v20.2d, #0", "movi v21.2d, #0", "movi v22.2d, #0", "movi v23.2d, #0", "movi v25.2d, #0",
             "b 2f",
             ".p2align 8",
             "2:",
             "ldr q4, [{w}]", "ldr q5, [{w}, #16]", "ldr q6, [{w}, #32]", "ldr q7, [{w}, #48]",
-            "ldr q2, [{x}]", "ldr q3, [{x}, #16]", "ldr s24, [{m}]",
+            "ldr q3, [{x}, #16]", "ldr q2, [{x}]", "ldr s24, [{m}]",
             "prfm pldl1keep, [{w}, #640]",
             "add {w}, {w}, #64", "add {x}, {x}, #32", "add {m}, {m}, #4",
-            // Low halves, sign and all, in 16..19, high halves in 4..7.
-            "shl v16.16b, v4.16b, #4", "shl v17.16b, v5.16b, #4", "shl v18.16b, v6.16b, #4", "shl v19.16b, v7.16b, #4",
+            "addp v26.8h, v20.8h, v21.8h", "addp v27.8h, v22.8h, v23.8h",
+            "sshr v16.16b, v4.16b, #4", "sshr v17.16b, v5.16b, #4", "sshr v18.16b, v6.16b, #4", "sshr v19.16b, v7.16b, #4",
+            "shl v4.16b, v4.16b, #4", "shl v5.16b, v5.16b, #4", "shl v6.16b, v6.16b, #4", "shl v7.16b, v7.16b, #4",
+            "addp v26.8h, v26.8h, v27.8h",
+            "smull v20.8h, v16.8b, v3.8b", "smull v21.8h, v17.8b, v3.8b", "smull v22.8h, v18.8b, v3.8b",
+            "smull v23.8h, v19.8b, v3.8b",
+            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
             "sshr v4.16b, v4.16b, #4", "sshr v5.16b, v5.16b, #4", "sshr v6.16b, v6.16b, #4", "sshr v7.16b, v7.16b, #4",
-            "sshr v16.16b, v16.16b, #4", "sshr v17.16b, v17.16b, #4", "sshr v18.16b, v18.16b, #4",
-            "sshr v19.16b, v19.16b, #4",
-            "smull v20.8h, v4.8b, v3.8b", "smull v21.8h, v5.8b, v3.8b", "smull v22.8h, v6.8b, v3.8b",
-            "smull v23.8h, v7.8b, v3.8b",
-            "smull v28.8h, v16.8b, v2.8b", "smull v29.8h, v17.8b, v2.8b", "smull v30.8h, v18.8b, v2.8b",
-            "smull v31.8h, v19.8b, v2.8b",
-            "smlal2 v20.8h, v4.16b, v3.16b", "smlal2 v21.8h, v5.16b, v3.16b", "smlal2 v22.8h, v6.16b, v3.16b",
-            "smlal2 v23.8h, v7.16b, v3.16b",
-            "smlal2 v28.8h, v16.16b, v2.16b", "smlal2 v29.8h, v17.16b, v2.16b", "smlal2 v30.8h, v18.16b, v2.16b",
-            "smlal2 v31.8h, v19.16b, v2.16b",
+            "smlal2 v20.8h, v16.16b, v3.16b", "smlal2 v21.8h, v17.16b, v3.16b", "smlal2 v22.8h, v18.16b, v3.16b",
+            "smlal2 v23.8h, v19.16b, v3.16b",
             "zip1 v24.8b, v24.8b, v24.8b",
-            "addp v20.8h, v20.8h, v21.8h", "addp v22.8h, v22.8h, v23.8h",
-            "sshll v24.8h, v24.8b, #0",
-            "addp v28.8h, v28.8h, v29.8h", "addp v30.8h, v30.8h, v31.8h",
+            "smlal v20.8h, v4.8b, v2.8b", "smlal v21.8h, v5.8b, v2.8b", "smlal v22.8h, v6.8b, v2.8b",
+            "smlal v23.8h, v7.8b, v2.8b",
+            "sshll v25.8h, v24.8b, #0",
+            "smlal2 v20.8h, v4.16b, v2.16b", "smlal2 v21.8h, v5.16b, v2.16b", "smlal2 v22.8h, v6.16b, v2.16b",
+            "smlal2 v23.8h, v7.16b, v2.16b",
             "subs {groups}, {groups}, #1",
-            "addp v20.8h, v20.8h, v22.8h", "addp v28.8h, v28.8h, v30.8h",
-            "add v20.8h, v20.8h, v28.8h",
-            "smlal v0.4s, v20.4h, v24.4h", "smlal2 v1.4s, v20.8h, v24.8h",
             "b.ne 2b",
+            "addp v26.8h, v20.8h, v21.8h", "addp v27.8h, v22.8h, v23.8h", "addp v26.8h, v26.8h, v27.8h",
+            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
             w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
             out("v0") low, out("v1") high, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
             out("v7") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
-            out("v22") _, out("v23") _, out("v24") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             options(readonly, nostack)
         );
     }

@@ -1,0 +1,204 @@
+//! One matrix, however it is stored: the place where a storage format meets the product.
+
+use alloc::vec::Vec;
+
+use super::expect_finite;
+use super::scratch::Scratch;
+use crate::error::{Error, Result};
+use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, gemm};
+use crate::matrix::{Mat, MatMut, MatRef};
+use crate::quant::{QuantizedMat, ZeroPoint};
+
+/// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
+///
+/// A further storage format is a further variant of the private `Storage` and the arms that the compiler then asks for,
+/// all in this file.
+#[derive(Clone, Debug)]
+pub struct DenseWeight(Storage);
+
+#[derive(Clone, Debug)]
+enum Storage {
+    F32(Mat<f32>),
+    I8 { weights: PackedMat, scales: Vec<f32> },
+}
+
+impl QuantizedMat {
+    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
+    ///
+    /// # Errors
+    /// [`Error::TierUnavailable`] if this machine lacks the tier, [`Error::Depth`] if sums could overflow,
+    /// [`Error::Allocation`].
+    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
+        let weights = PackedMat::for_tier(self.values(), tier)?;
+        Ok(DenseWeight(Storage::I8 { weights, scales: self.scales().to_vec() }))
+    }
+}
+
+impl DenseWeight {
+    /// Weights in `f32`, `n x k`.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN.
+    pub fn from_f32(w: Mat<f32>) -> Result<Self> {
+        expect_finite("weights", w.as_slice())?;
+        Ok(Self(Storage::F32(w)))
+    }
+
+    /// Weights that were seen to be finite.
+    pub(super) fn from_finite(w: Mat<f32>) -> Self {
+        Self(Storage::F32(w))
+    }
+
+    /// The same in 8 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] unless it is in `f32`, and those of [`QuantizedMat::pack`].
+    pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        match &self.0 {
+            Storage::F32(w) => QuantizedMat::quantize(w.view())?.pack(tier),
+            Storage::I8 { .. } => Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() }),
+        }
+    }
+
+    /// Output features.
+    pub fn n(&self) -> usize {
+        match &self.0 {
+            Storage::F32(w) => w.rows(),
+            Storage::I8 { weights, .. } => weights.n(),
+        }
+    }
+
+    /// Depth: input features.
+    pub fn k(&self) -> usize {
+        match &self.0 {
+            Storage::F32(w) => w.cols(),
+            Storage::I8 { weights, .. } => weights.k(),
+        }
+    }
+
+    /// The weights, if they are in `f32`.
+    pub fn as_f32(&self) -> Option<MatRef<'_, f32>> {
+        match &self.0 {
+            Storage::F32(w) => Some(w.view()),
+            Storage::I8 { .. } => None,
+        }
+    }
+
+    /// The tier whose kernels run on it; none for `f32`, which runs the same everywhere.
+    pub fn tier(&self) -> Option<Tier> {
+        match &self.0 {
+            Storage::F32(_) => None,
+            Storage::I8 { weights, .. } => Some(weights.tier()),
+        }
+    }
+
+    /// Bytes that one product streams from memory.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Storage::F32(w) => size_of_val(w.as_slice()),
+            Storage::I8 { weights, scales } => weights.bytes() + size_of_val(&scales[..]),
+        }
+    }
+
+    /// The name of the storage format.
+    pub fn format(&self) -> &'static str {
+        match &self.0 {
+            Storage::F32(_) => "f32",
+            Storage::I8 { .. } => "int8",
+        }
+    }
+
+    /// `out = activation(x W^T + bias)`: `x` is `m x k`, `out` is `m x n`, `bias` has `n` elements.
+    ///
+    /// In 8 bits, each row of `x` is quantized by itself, symmetrically ([`ZeroPoint::None`]).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit, [`Error::Allocation`].
+    pub fn apply(
+        &self,
+        x: MatRef<'_, f32>,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        mut out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        x.expect_shape("input", x.rows(), self.k())?;
+        out.expect_shape("output", x.rows(), self.n())?;
+        if let Some(bias) = bias
+            && bias.len() != self.n()
+        {
+            return Err(Error::Length { what: "bias", expected: self.n(), found: bias.len() });
+        }
+        match &self.0 {
+            Storage::F32(w) => {
+                product_f32(w.view(), x, bias, activation, out.as_mut_slice());
+                Ok(())
+            }
+            Storage::I8 { weights, scales } => {
+                let Scratch { quantized, workspace, .. } = scratch;
+                quantized.quantize(x, ZeroPoint::None)?;
+                let epilogue = Dequantize { row_scales: scales, column_scales: quantized.scales(), bias, activation };
+                gemm(weights, quantized.operand(), &epilogue, out, workspace)
+            }
+        }
+    }
+}
+
+impl crate::quant::QuantizedActivations {
+    /// The batch as the operand of [`gemm`], with the correction of its zero points if it has any.
+    pub fn operand(&self) -> Activations<'_> {
+        match self.zero_point() {
+            ZeroPoint::None => Activations::new(self.values()),
+            ZeroPoint::PerColumn => Activations::with_offsets(
+                self.values(),
+                Offsets { constant: self.constants(), row_sum_factor: self.row_sum_factors() },
+            ),
+        }
+    }
+}
+
+/// Partial sums of a dot product: enough independent chains for any core, and a multiple of every vector.
+const LANES: usize = 16;
+
+/// `out = activation(x w^T + bias)`, each output by the same sums in the same order, whatever the batch.
+fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
+    let n = w.rows();
+    for row in 0..n {
+        // All columns of the batch use a row of weights while it is in cache.
+        let weights = w.row(row);
+        let bias = bias.map(|bias| bias[row]);
+        for column in 0..x.rows() {
+            let sum = dot(weights, x.row(column));
+            out[column * n + row] = bias.map_or(sum, |bias| sum + bias);
+        }
+    }
+    if let Some((low, high)) = activation.bounds() {
+        for y in out {
+            *y = y.max(low).min(high);
+        }
+    }
+}
+
+/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are added
+/// in pairs.
+fn dot(w: &[f32], x: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (w, w_tail) = w.as_chunks::<LANES>();
+    let (x, x_tail) = x.as_chunks::<LANES>();
+    for (w, x) in w.iter().zip(x) {
+        for l in 0..LANES {
+            sums[l] += w[l] * x[l];
+        }
+    }
+    for ((sum, w), x) in sums.iter_mut().zip(w_tail).zip(x_tail) {
+        *sum += w * x;
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for l in 0..width {
+            sums[l] += sums[l + width];
+        }
+    }
+    sums[0]
+}

@@ -1,0 +1,212 @@
+//! Gate functions of recurrent layers: `tanh` and the logistic function without a branch, a call or a fused operation,
+//! so that loops over them vectorize and every target gives the same bits.
+//!
+//! Both are odd rational functions `x P(x^2) / Q(x^2)` of arguments clamped to where the functions are 1 but for the
+//! error: `tanh x` of degree 7 over 8 on `[-7.75, 7.75]`, `tanh(x / 2)`, from which the logistic function is made, of degree
+//! 7 over 6 on `[-14, 14]`. The coefficients minimize the largest absolute error there, 1e-7 and 9e-7 before rounding
+//! (found by iteratively reweighted least squares), and are scaled so that `Q` is monic, which saves a product.
+//!
+//! A division costs as much as all the rest on many cores, so gates work with numerators and denominators ([`Ratio`]) and
+//! divide where they must.
+
+/// `numerator / denominator`, no greater than 1 in magnitude; the denominator is positive.
+#[derive(Clone, Copy)]
+struct Ratio {
+    numerator: f32,
+    denominator: f32,
+}
+
+/// A NaN counts as `-limit`: `max` and `min` are one instruction each on AArch64, comparisons that keep a NaN are two.
+#[inline(always)]
+fn clamp(x: f32, limit: f32) -> f32 {
+    x.max(-limit).min(limit)
+}
+
+/// `tanh x`. The denominator is below 1e9.
+#[inline(always)]
+fn tanh_ratio(x: f32) -> Ratio {
+    let x = clamp(x, 7.75);
+    let t = x * x;
+    Ratio {
+        numerator: x * (((46.141_13 * t + 11_813.992) * t + 515_790.8) * t + 3_987_206.3),
+        denominator: (((t + 958.706_8) * t + 95_145.234) * t + 1_844_852.9) * t + 3_987_208.0,
+    }
+}
+
+/// `tanh(x / 2)`. The denominator is below 1e8.
+#[inline(always)]
+fn tanh_of_half_ratio(x: f32) -> Ratio {
+    let x = clamp(x, 14.0);
+    let t = x * x;
+    Ratio {
+        numerator: x * (((0.013_803_976 * t + 31.991_21) * t + 6_913.718_8) * t + 224_795.48),
+        denominator: ((t + 592.119_1) * t + 51_291.844) * t + 449_592.9,
+    }
+}
+
+/// The hyperbolic tangent, within 6e-7 of the true one and never beyond 1 in magnitude. A NaN counts as minus infinity.
+///
+/// # Example
+/// ```
+/// use skinny::factored::gates::tanh;
+///
+/// assert!((tanh(0.5) - 0.46211716).abs() < 6e-7);
+/// assert_eq!(tanh(-0.0), 0.0);
+/// ```
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let Ratio { numerator, denominator } = tanh_ratio(x);
+    numerator / denominator
+}
+
+/// The logistic function `1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2`, within 8e-7 of the true one and never outside `[0, 1]`.
+/// A NaN counts as minus infinity.
+///
+/// # Example
+/// ```
+/// use skinny::factored::gates::sigmoid;
+///
+/// assert_eq!(sigmoid(0.0), 0.5);
+/// assert!((sigmoid(2.0) - 0.8807971).abs() < 8e-7);
+/// ```
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    let Ratio { numerator, denominator } = tanh_of_half_ratio(x);
+    (denominator + numerator) / (denominator + denominator)
+}
+
+/// Parts `0..N` of `gates`, which holds at least `N` parts of `len` elements.
+#[inline(always)]
+fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
+    core::array::from_fn(|i| &gates[i * len..][..len])
+}
+
+/// A GRU's step on its hidden state `h`, in the form of PyTorch and cuDNN (reset after the product), gates stacked in
+/// the order r, z, n:
+///
+/// ```text
+/// r = sigmoid(input_r + recurrent_r)
+/// z = sigmoid(input_z + recurrent_z)
+/// n = tanh(input_n + r * recurrent_n)
+/// h = (1 - z) * n + z * h
+/// ```
+///
+/// `input` and `recurrent` hold `3 * h.len()` elements, biases included. A function of its own, never inlined, so that
+/// one look at the assembly shows whether its one loop is vectorized.
+#[inline(never)]
+pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
+    let len = h.len();
+    let [input_r, input_z, input_n] = parts(input, len);
+    let [recurrent_r, recurrent_z, recurrent_n] = parts(recurrent, len);
+    for i in 0..len {
+        let r = tanh_of_half_ratio(input_r[i] + recurrent_r[i]);
+        let z = tanh_of_half_ratio(input_z[i] + recurrent_z[i]);
+        // The logistic functions are (d + a) / 2d each; one division serves both.
+        let inverse = 0.5 / (r.denominator * z.denominator);
+        let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
+        let r = (r.denominator + r.numerator) * from_r;
+        let z = (z.denominator + z.numerator) * from_z;
+        let n = tanh(input_n[i] + r * recurrent_n[i]);
+        // This form of the blend does not drift: as z is at most 1, rounding included, the state never moves away from n.
+        h[i] = n + z.min(1.0) * (h[i] - n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finite floats, `step` apart by their bits, of both signs.
+    fn sweep(step: usize) -> impl Iterator<Item = f32> {
+        (0..f32::INFINITY.to_bits()).step_by(step).flat_map(|bits| {
+            let x = f32::from_bits(bits);
+            [x, -x]
+        })
+    }
+
+    #[test]
+    fn tanh_is_within_its_bound() {
+        let mut largest = 0.0f64;
+        for x in sweep(1009) {
+            let y = tanh(x);
+            assert!(y.abs() <= 1.0, "tanh({x}) = {y}");
+            largest = largest.max((f64::from(y) - f64::from(x).tanh()).abs());
+        }
+        assert!(largest < 6e-7, "{largest:e}");
+    }
+
+    #[test]
+    fn sigmoid_is_within_its_bound() {
+        let mut largest = 0.0f64;
+        for x in sweep(1009) {
+            let y = sigmoid(x);
+            assert!((0.0..=1.0).contains(&y), "sigmoid({x}) = {y}");
+            largest = largest.max((f64::from(y) - 1.0 / (1.0 + (-f64::from(x)).exp())).abs());
+        }
+        assert!(largest < 8e-7, "{largest:e}");
+    }
+
+    #[test]
+    fn tanh_is_odd_and_nan_counts_as_minus_infinity() {
+        for x in sweep(1_000_003) {
+            assert_eq!(tanh(-x), -tanh(x));
+        }
+        assert_eq!((tanh(f32::NAN), sigmoid(f32::NAN)), (tanh(f32::NEG_INFINITY), sigmoid(f32::NEG_INFINITY)));
+    }
+
+    #[test]
+    fn a_vector_of_any_length_steps_as_its_elements_do() {
+        for len in 0..40usize {
+            let value = |i: usize| (i as f32 * 0.37).sin_like();
+            let input: alloc::vec::Vec<f32> = (0..3 * len).map(value).collect();
+            let recurrent: alloc::vec::Vec<f32> = (0..3 * len).map(|i| value(i + 100)).collect();
+            let mut h: alloc::vec::Vec<f32> = (0..len).map(|i| value(i + 200)).collect();
+            let before = h.clone();
+            gru(&mut h, &input, &recurrent);
+            for i in 0..len {
+                let mut one = [before[i]];
+                gru(
+                    &mut one,
+                    &[input[i], input[len + i], input[2 * len + i]],
+                    &[recurrent[i], recurrent[len + i], recurrent[2 * len + i]],
+                );
+                assert_eq!(one[0].to_bits(), h[i].to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_is_what_the_equations_say() {
+        let values = [-200.0, -15.0, -8.0, -3.0, -1.0, -0.1, 0.0, 0.2, 1.5, 4.0, 7.7, 14.1, 90.0f32];
+        let mut largest = 0.0f64;
+        for a in values {
+            for b in values {
+                for c in values {
+                    for h in [-1.0, -0.3, 0.0, 0.9f32] {
+                        let mut state = [h];
+                        gru(&mut state, &[a, b, c], &[0.5, -0.25, 1.75]);
+                        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+                        let [a, b, c, h] = [a, b, c, h].map(f64::from);
+                        let (r, z) = (sigmoid(a + 0.5), sigmoid(b - 0.25));
+                        let n = (c + r * 1.75).tanh();
+                        largest = largest.max((f64::from(state[0]) - ((1.0 - z) * n + z * h)).abs());
+                        assert!(state[0].abs() <= 1.0);
+                    }
+                }
+            }
+        }
+        assert!(largest < 3e-6, "{largest:e}");
+    }
+
+    trait SinLike {
+        fn sin_like(self) -> Self;
+    }
+
+    impl SinLike for f32 {
+        /// Some value in -1..1.
+        fn sin_like(self) -> f32 {
+            let x = self * 7.3;
+            (x - x.trunc()) * 2.0 - 1.0
+        }
+    }
+}

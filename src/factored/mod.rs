@@ -1,0 +1,64 @@
+//! Layers whose weights are dense or factored, in `f32` or in 8 bits.
+//!
+//! A weight goes one way, and each step has a type:
+//!
+//! | step | type | made by |
+//! |---|---|---|
+//! | `f32`, dense | [`Mat<f32>`](crate::Mat) | training |
+//! | `f32`, low rank: `W ~ U V` | [`LowRank`] | `LowRank::truncate` (feature `svd`), or training |
+//! | 8 bits | [`QuantizedMat`](crate::quant::QuantizedMat), one for `W` or each factor | `QuantizedMat::quantize` |
+//! | laid out for a processor | [`DenseWeight`], [`LowRankLinear`] | `QuantizedMat::pack` |
+//!
+//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`] and [`Gru`]. Layers
+//! do not change, and threads may share them; what changes from step to step is a state ([`GruState`]) and a [`Scratch`],
+//! which one thread needs one of for all its layers.
+//!
+//! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
+//! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.
+
+mod dense;
+pub mod gates;
+mod gru;
+mod linear;
+mod low_rank;
+mod low_rank_linear;
+mod recurrent;
+mod scratch;
+#[cfg(feature = "svd")]
+mod svd;
+mod weight;
+
+pub use dense::DenseWeight;
+pub use gru::{Gru, GruState};
+pub use linear::Linear;
+pub use low_rank::{LowRank, RankPolicy};
+pub use low_rank_linear::LowRankLinear;
+pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
+#[cfg(feature = "svd")]
+pub use svd::singular_values;
+pub use weight::Weight;
+
+use crate::error::{Error, Result};
+use crate::matrix::MatRef;
+
+/// Fails at the first element that is infinite or NaN.
+fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),
+    }
+}
+
+/// Fails unless there is no bias, or one of `n` finite elements.
+fn expect_bias(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()> {
+    let Some(bias) = bias else { return Ok(()) };
+    if bias.len() != n {
+        return Err(Error::Length { what, expected: n, found: bias.len() });
+    }
+    expect_finite(what, bias)
+}
+
+/// Fails unless `x` has depth `k`.
+fn expect_depth(what: &'static str, x: MatRef<'_, f32>, k: usize) -> Result<()> {
+    x.expect_shape(what, x.rows(), k)
+}

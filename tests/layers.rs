@@ -1,0 +1,397 @@
+//! Layers against their equations in `f64`, and against themselves: any tier, time batch, cut of the sequence, pool.
+
+use skinny::factored::{Gru, GruState, Linear, LowRank, Scratch, Weight};
+use skinny::kernels::Activation;
+use skinny::quant::QuantizedMat;
+use skinny::{Error, Mat, MatMut, MatRef, Tier};
+
+/// Numbers in -1..1 that repeat from run to run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+
+    fn vec(&mut self, len: usize, magnitude: f32) -> Vec<f32> {
+        (0..len).map(|_| self.next() * magnitude).collect()
+    }
+
+    fn mat(&mut self, rows: usize, cols: usize, magnitude: f32) -> Mat<f32> {
+        Mat::from_vec(self.vec(rows * cols, magnitude), rows, cols).unwrap()
+    }
+}
+
+/// A GRU's parameters, and its equations as PyTorch documents them, in `f64`.
+struct Reference {
+    input: usize,
+    hidden: usize,
+    weight_ih: Mat<f32>,
+    weight_hh: Mat<f32>,
+    bias_ih: Vec<f32>,
+    bias_hh: Vec<f32>,
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl Reference {
+    fn new(input: usize, hidden: usize, magnitude: f32) -> Self {
+        let mut random = Random((input * 1000 + hidden) as u64);
+        Self {
+            input,
+            hidden,
+            weight_ih: random.mat(3 * hidden, input, magnitude),
+            weight_hh: random.mat(3 * hidden, hidden, magnitude),
+            bias_ih: random.vec(3 * hidden, magnitude),
+            bias_hh: random.vec(3 * hidden, magnitude),
+        }
+    }
+
+    fn gru(&self) -> Gru {
+        let weight = |w: &Mat<f32>| Weight::dense(w.clone()).unwrap();
+        let (bias_ih, bias_hh) = (self.bias_ih.clone(), self.bias_hh.clone());
+        Gru::new(weight(&self.weight_ih), weight(&self.weight_hh), Some(bias_ih), Some(bias_hh)).unwrap()
+    }
+
+    fn step(&self, x: &[f32], h: &[f64]) -> Vec<f64> {
+        let product = |w: &Mat<f32>, row: usize, x: &dyn Fn(usize) -> f64| {
+            w.view().row(row).iter().enumerate().map(|(i, &w)| f64::from(w) * x(i)).sum::<f64>()
+        };
+        let from_input = |row| product(&self.weight_ih, row, &|i| f64::from(x[i])) + f64::from(self.bias_ih[row]);
+        let from_hidden = |row| product(&self.weight_hh, row, &|i| h[i]) + f64::from(self.bias_hh[row]);
+        (0..self.hidden)
+            .map(|j| {
+                let [r, z, n] = [j, self.hidden + j, 2 * self.hidden + j];
+                let reset = sigmoid(from_input(r) + from_hidden(r));
+                let update = sigmoid(from_input(z) + from_hidden(z));
+                let new = (from_input(n) + reset * from_hidden(n)).tanh();
+                (1.0 - update) * new + update * h[j]
+            })
+            .collect()
+    }
+}
+
+fn forward(gru: &Gru, x: &Mat<f32>, state: &mut GruState, scratch: &mut Scratch) -> Vec<f32> {
+    let mut out = vec![f32::NAN; x.rows() * gru.hidden_size()];
+    let rows = x.rows();
+    gru.forward(x.view(), state, MatMut::new(&mut out, rows, gru.hidden_size()).unwrap(), scratch).unwrap();
+    out
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn a_gru_in_f32_follows_the_equations() {
+    for (input, hidden, magnitude) in [(1, 1, 1.0), (7, 5, 0.7), (40, 33, 0.3), (80, 128, 0.15)] {
+        let reference = Reference::new(input, hidden, magnitude);
+        let gru = reference.gru();
+        let x = Random(3).mat(50, input, 2.0);
+        let out = forward(&gru, &x, &mut gru.state().unwrap(), &mut Scratch::new());
+        let mut h = vec![0.0; hidden];
+        for (t, out) in out.chunks(hidden).enumerate() {
+            h = reference.step(x.view().row(t), &h);
+            for (&out, &h) in out.iter().zip(&h) {
+                assert!((f64::from(out) - h).abs() < 1e-5, "{input} {hidden}, step {t}: {out} for {h}");
+            }
+        }
+    }
+}
+
+/// Half a step of the quantization of `values`: what one of them is off by at most.
+fn half_step(values: &[f32]) -> f64 {
+    f64::from(values.iter().fold(0.0f32, |m, v| m.max(v.abs()))) / 127.0 / 2.0 * 1.001
+}
+
+/// What an 8-bit product of `w` and `x` is off by at most, `x` itself being off by `off`:
+/// with `w + dw` and `x + dx` in place of `w` and `x`, `sum |w| |dx| + |dw| |x| + |dw| |dx|`.
+fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
+    let (dw, dx) = (half_step(w), half_step(x) + off.iter().fold(0.0f64, |m, &v| m.max(v)) / 127.0);
+    let terms = w.iter().zip(x).zip(off).map(|((&w, &x), off)| {
+        let (w, x, dx) = (f64::from(w.abs()), f64::from(x.abs()), dx + off);
+        w * dx + dw * x + dw * dx
+    });
+    terms.sum::<f64>() + 1e-5
+}
+
+#[test]
+fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
+    let (n, k, m) = (37, 61, 5);
+    let mut random = Random(11);
+    let (w, bias, x) = (random.mat(n, k, 0.4), random.vec(n, 1.0), random.mat(m, k, 3.0));
+    let dense = Linear::new(Weight::dense(w.clone()).unwrap(), Some(bias)).unwrap();
+    let (mut exact, mut out) = (vec![0.0; m * n], vec![0.0; m * n]);
+    let mut scratch = Scratch::new();
+    dense.forward(x.view(), MatMut::new(&mut exact, m, n).unwrap(), &mut scratch).unwrap();
+    for &tier in Tier::available() {
+        let layer = dense.quantize(tier).unwrap();
+        layer.forward(x.view(), MatMut::new(&mut out, m, n).unwrap(), &mut scratch).unwrap();
+        for i in 0..m {
+            for j in 0..n {
+                let bound = product_bound(w.view().row(j), x.view().row(i), &vec![0.0; k]);
+                let (out, exact) = (f64::from(out[i * n + j]), f64::from(exact[i * n + j]));
+                assert!((out - exact).abs() <= bound, "{tier}, {i}, {j}: {out} for {exact}, bound {bound}");
+                assert!(bound < 0.5, "a bound of {bound} says nothing");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gru_in_8_bits_is_within_the_bound_of_its_steps() {
+    let reference = Reference::new(20, 16, 0.15);
+    let hidden = reference.hidden;
+    let exact = reference.gru();
+    let x = Random(5).mat(12, reference.input, 1.0);
+    let exact_out = forward(&exact, &x, &mut exact.state().unwrap(), &mut Scratch::new());
+    for &tier in Tier::available() {
+        let gru = exact.quantize(tier).unwrap();
+        let out = forward(&gru, &x, &mut gru.state().unwrap(), &mut Scratch::new());
+        let mut off = vec![0.0; hidden];
+        let mut h = vec![0.0f32; hidden];
+        for t in 0..x.rows() {
+            let input = |row| product_bound(reference.weight_ih.view().row(row), x.view().row(t), &vec![0.0; 20]);
+            let recurrent = |row| product_bound(reference.weight_hh.view().row(row), &h, &off);
+            // sigmoid has slope 1/4 at most, tanh 1; |h - n| <= 2; z <= 1 for the blend's own terms, whose sum it splits.
+            off = (0..hidden)
+                .map(|j| {
+                    let [r, z, n] = [j, hidden + j, 2 * hidden + j];
+                    let reset = (input(r) + recurrent(r)) / 4.0;
+                    let update = (input(z) + recurrent(z)) / 4.0;
+                    let magnitude: f64 = h
+                        .iter()
+                        .zip(reference.weight_hh.view().row(n))
+                        .map(|(h, w)| f64::from((h * w).abs()))
+                        .sum::<f64>()
+                        + f64::from(reference.bias_hh[n].abs());
+                    let new = input(n) + recurrent(n) + reset * magnitude;
+                    2.0 * update + new.max(off[j])
+                })
+                .collect();
+            h = exact_out[t * hidden..][..hidden].to_vec();
+            for j in 0..hidden {
+                let difference = f64::from((out[t * hidden + j] - h[j]).abs());
+                assert!(difference <= off[j], "{tier}, step {t}: {difference}, bound {}", off[j]);
+                assert!(difference < 0.02, "{tier}, step {t}: {difference}");
+            }
+        }
+    }
+}
+
+/// A dense and a factored GRU, in `f32` and for each tier.
+fn variants() -> Vec<(&'static str, Gru)> {
+    let (input, hidden) = (37, 50);
+    let mut random = Random(8);
+    let dense = Reference::new(input, hidden, 0.2).gru();
+    let mut low_rank = |n, k, rank| LowRank::from_factors(random.mat(n, rank, 0.3), random.mat(rank, k, 0.3)).unwrap();
+    let factors = (low_rank(3 * hidden, input, 11), low_rank(3 * hidden, hidden, 19));
+    let factored = Gru::new(factors.0, factors.1, None, Some(random.vec(3 * hidden, 0.5))).unwrap();
+    vec![("dense", dense), ("factored", factored)]
+}
+
+#[test]
+fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
+    for (what, layer) in variants() {
+        let x = Random(9).mat(23, layer.input_size(), 1.0);
+        let mut of_tiers = Vec::new();
+        let quantized = Tier::available().iter().map(|&tier| layer.quantize(tier).unwrap());
+        for (i, layer) in std::iter::once(layer.clone()).chain(quantized).enumerate() {
+            let mut state = layer.state().unwrap();
+            let whole = forward(&layer, &x, &mut state, &mut Scratch::new());
+            for time_batch in 1..=10 {
+                let mut scratch = Scratch::new().with_time_batch(time_batch).unwrap();
+                let mut again = layer.state().unwrap();
+                assert_eq!(bits(&forward(&layer, &x, &mut again, &mut scratch)), bits(&whole), "{what} {time_batch}");
+                for cut in [1, 2, 5, 22] {
+                    let mut pieces = Vec::new();
+                    again.reset();
+                    for piece in x.as_slice().chunks(cut * layer.input_size()) {
+                        let piece = Mat::from_vec(piece.to_vec(), piece.len() / layer.input_size(), layer.input_size());
+                        pieces.extend(forward(&layer, &piece.unwrap(), &mut again, &mut scratch));
+                    }
+                    assert_eq!(bits(&pieces), bits(&whole), "{what}, time batch {time_batch}, cut {cut}");
+                    assert_eq!(again, state);
+                }
+            }
+            let mut stream = layer.state().unwrap();
+            for (t, out) in whole.chunks(layer.hidden_size()).enumerate() {
+                let mut fork = stream.clone();
+                let mut scratch = Scratch::new();
+                assert_eq!(bits(layer.step(x.view().row(t), &mut stream, &mut scratch).unwrap()), bits(out));
+                layer.step(x.view().row(t), &mut fork, &mut scratch).unwrap();
+                assert_eq!(fork, stream);
+            }
+            if i > 0 {
+                of_tiers.push(bits(&whole));
+            }
+        }
+        assert!(of_tiers.windows(2).all(|pair| pair[0] == pair[1]), "{what}: tiers differ");
+    }
+}
+
+/// The same bits on every target, compiler and tier, which this pins down across machines.
+#[test]
+fn results_are_the_same_bits_on_every_machine() {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for (_, layer) in variants() {
+        for layer in [layer.clone(), layer.quantize(Tier::Portable).unwrap()] {
+            let x = Random(10).mat(17, layer.input_size(), 1.0);
+            for bits in bits(&forward(&layer, &x, &mut layer.state().unwrap(), &mut Scratch::new())) {
+                hash = (hash ^ u64::from(bits)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+    }
+    assert_eq!(hash, 0x21b5_9fdc_b374_f885, "{hash:#x}");
+}
+
+#[test]
+fn a_batch_is_its_vectors_one_by_one() {
+    let (n, k, m) = (45, 52, 13);
+    let mut random = Random(4);
+    let x = random.mat(m, k, 1.0);
+    let low_rank = LowRank::from_factors(random.mat(n, 9, 1.0), random.mat(9, k, 1.0)).unwrap();
+    let dense = Weight::dense(random.mat(n, k, 1.0)).unwrap();
+    for weight in [dense, low_rank.into()] {
+        let layer = Linear::new(weight, None).unwrap().with_activation(Activation::ClippedRelu(1.5));
+        for layer in [layer.clone(), layer.quantize(Tier::select().unwrap()).unwrap()] {
+            let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
+            let mut scratch = Scratch::new();
+            layer.forward(x.view(), MatMut::new(&mut all, m, n).unwrap(), &mut scratch).unwrap();
+            assert!(all.iter().all(|y| (0.0..=1.5).contains(y)));
+            for (i, all) in all.chunks(n).enumerate() {
+                let x = MatRef::row_vector(x.view().row(i));
+                layer.forward(x, MatMut::row_vector(&mut one), &mut scratch).unwrap();
+                assert_eq!(bits(&one), bits(all));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pipeline_by_hand_is_what_quantize_does() {
+    let mut random = Random(6);
+    let low_rank = LowRank::from_factors(random.mat(30, 8, 1.0), random.mat(8, 20, 1.0)).unwrap();
+    let tier = Tier::select().unwrap();
+    let (u, v) = (QuantizedMat::quantize(low_rank.u()).unwrap(), QuantizedMat::quantize(low_rank.v()).unwrap());
+    let by_hand = skinny::factored::LowRankLinear::from_quantized(&u, &v, tier).unwrap();
+    let at_once = Weight::from(low_rank).quantize(tier).unwrap();
+    let x = random.mat(3, 20, 1.0);
+    let outputs = [by_hand.into(), at_once].map(|weight: Weight| {
+        let mut out = vec![0.0; 90];
+        let y = MatMut::new(&mut out, 3, 30).unwrap();
+        weight.apply(x.view(), None, Activation::Identity, y, &mut Scratch::new()).unwrap();
+        out
+    });
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn a_nan_in_the_input_of_an_8_bit_layer_counts_as_zero() {
+    let layer = Reference::new(8, 6, 0.5).gru().quantize(Tier::select().unwrap()).unwrap();
+    let mut scratch = Scratch::new();
+    let (mut a, mut b) = (layer.state().unwrap(), layer.state().unwrap());
+    let mut x = vec![0.25; 8];
+    x[3] = f32::NAN;
+    layer.step(&x, &mut a, &mut scratch).unwrap();
+    x[3] = 0.0;
+    layer.step(&x, &mut b, &mut scratch).unwrap();
+    assert_eq!(a, b);
+    layer.step(&[f32::INFINITY; 8], &mut a, &mut scratch).unwrap();
+    assert!(a.hidden().iter().all(|h| h.abs() <= 1.0));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_moves() {
+    let mut random = Random(1);
+    let mut dense = |n, k| Weight::dense(random.mat(n, k, 1.0)).unwrap();
+    let refused = Gru::new(dense(6, 3), dense(7, 2), None, None).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "weight_hh", expected: (6, 2), found: (7, 2) });
+    let refused = Gru::new(dense(5, 3), dense(6, 2), None, None).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "weight_ih", expected: (6, 3), found: (5, 3) });
+    let refused = Gru::new(dense(6, 3), dense(6, 2), None, Some(vec![0.0; 5])).unwrap_err();
+    assert_eq!(refused, Error::Length { what: "bias_hh", expected: 6, found: 5 });
+    let refused = Linear::new(dense(2, 3), Some(vec![0.0, f32::INFINITY])).unwrap_err();
+    assert_eq!(refused, Error::NotFinite { what: "bias", index: 1, value: f32::INFINITY });
+
+    let gru = Gru::new(dense(6, 3), dense(6, 2), None, None).unwrap();
+    let mut scratch = Scratch::new();
+    let mut state = gru.state().unwrap();
+    gru.step(&[1.0; 3], &mut state, &mut scratch).unwrap();
+    let before = state.clone();
+    assert!(matches!(gru.step(&[1.0; 4], &mut state, &mut scratch), Err(Error::Length { what: "input", .. })));
+    let mut out = [7.0; 4];
+    let x = MatRef::new(&[1.0; 3], 1, 3).unwrap();
+    assert!(gru.forward(x, &mut state, MatMut::new(&mut out, 2, 2).unwrap(), &mut scratch).is_err());
+    assert_eq!((state, out), (before, [7.0; 4]));
+
+    let quantized = gru.quantize(Tier::Portable).unwrap();
+    assert_eq!(
+        quantized.quantize(Tier::Portable).unwrap_err(),
+        Error::Stored { operation: "quantize", expected: "f32", found: "int8" }
+    );
+    assert!(Scratch::new().with_time_batch(0).is_err() && Scratch::new().with_time_batch(11).is_err());
+}
+
+#[test]
+fn an_empty_sequence_leaves_the_state() {
+    for (_, layer) in variants() {
+        let mut state = layer.state().unwrap();
+        let x = Mat::zeros(0, layer.input_size()).unwrap();
+        assert!(forward(&layer, &x, &mut state, &mut Scratch::new()).is_empty());
+        assert_eq!(state, layer.state().unwrap());
+    }
+}
+
+#[test]
+fn layers_can_be_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Gru>();
+    shared::<Linear>();
+    shared::<GruState>();
+    shared::<Scratch>();
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn pools_do_not_change_a_bit() {
+    use skinny::kernels::Threads;
+    use std::sync::Arc;
+
+    // Large enough that a pool is used: 64 KB of weights a thread.
+    let layer = Reference::new(300, 256, 0.1).gru().quantize(Tier::select().unwrap()).unwrap();
+    let x = Random(2).mat(6, 300, 1.0);
+    let alone = forward(&layer, &x, &mut layer.state().unwrap(), &mut Scratch::new());
+    for threads in [1, 2, 3] {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+        let mut scratch = Scratch::with_threads(Threads::Pool(pool));
+        assert_eq!(bits(&forward(&layer, &x, &mut layer.state().unwrap(), &mut scratch)), bits(&alone));
+    }
+}
+
+#[cfg(feature = "svd")]
+#[test]
+fn full_rank_is_the_dense_layer() {
+    use skinny::factored::RankPolicy;
+
+    let dense = Reference::new(30, 24, 0.25).gru();
+    let all = RankPolicy::Variance(1.0);
+    let full = dense.factor(all, RankPolicy::Fixed(24)).unwrap();
+    assert_eq!(full.weight_hh().rank(), Some(24));
+    let x = Random(12).mat(30, 30, 1.0);
+    let run = |gru: &Gru| forward(gru, &x, &mut gru.state().unwrap(), &mut Scratch::new());
+    for (a, b) in run(&dense).iter().zip(run(&full)) {
+        assert!((a - b).abs() < 1e-4);
+    }
+    // Factored again, from its product.
+    let cut = full.factor(RankPolicy::Fixed(5), RankPolicy::Fixed(6)).unwrap();
+    assert_eq!((cut.weight_ih().rank(), cut.weight_hh().rank()), (Some(5), Some(6)));
+    let quantized = cut.quantize(Tier::select().unwrap()).unwrap();
+    for (a, b) in run(&cut).iter().zip(run(&quantized)) {
+        assert!((a - b).abs() < 0.05);
+    }
+    assert!(matches!(quantized.factor(all, all), Err(Error::Stored { operation: "factor", .. })));
+}
