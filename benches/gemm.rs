@@ -8,6 +8,8 @@
 //! multiply-accumulates a second. Weights are packed before the clock starts. Before it is timed, each product is
 //! compared with the oracle, to the bit.
 
+#![allow(missing_docs, reason = "criterion's macros write functions without")]
+
 mod support;
 
 use std::hint::black_box;
