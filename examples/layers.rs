@@ -138,7 +138,10 @@ fn main() -> Result<(), Failure> {
         return Ok(());
     }
 
-    println!("batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU {HIDDEN} -> {HIDDEN} (rank {})", HIDDEN / 4);
+    println!(
+        "batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU {HIDDEN} -> {HIDDEN} (rank {})",
+        HIDDEN / 4
+    );
     println!("{:<18} {:>10} {:>10} {:>10} {:>8}", "layer", "us/step", "MAC", "bytes", "GB/s");
     for Bench { name, macs, bytes, step } in benches.iter_mut().filter(|b| layer.as_ref().is_none_or(|l| b.name == l)) {
         step()?;
