@@ -4,7 +4,9 @@
 //! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) a column.
 
 mod activations;
+mod unsigned;
 mod weights;
 
 pub use activations::{QuantizedActivations, ZeroPoint};
+pub use unsigned::{UnsignedMat, UnsignedWorkspace};
 pub use weights::QuantizedMat;
