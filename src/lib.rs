@@ -26,11 +26,11 @@
 //! # The way of a weight
 //!
 //! ```text
-//! f32 weights -> LowRank (U, V) -> QuantizedMat -> PackedMat -> Linear, LowRankLinear, Gru
-//!     Mat         factored           quant         kernels          factored
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, LowRankLinear, Gru
+//!     Mat         factored            quant           kernels          factored
 //! ```
 //!
-//! Modules import in that direction only: `error <- matrix <- {kernels, quant} <- factored`.
+//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored`.
 //!
 //! # Exactness
 //!

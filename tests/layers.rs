@@ -397,3 +397,31 @@ fn full_rank_is_the_dense_layer() {
     }
     assert!(matches!(quantized.factor(all, all), Err(Error::Stored { operation: "factor", .. })));
 }
+
+#[test]
+fn layers_run_in_4_bits_the_same_on_every_tier() {
+    use skinny::kernels::WeightFormat;
+    let value = |i: usize| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0;
+    let (n, k) = (70, 100);
+    let w = Mat::from_vec((0..n * k).map(value).collect(), n, k).unwrap();
+    let x: Vec<f32> = (0..3 * k).map(|i| value(i + 5)).collect();
+    let x = MatRef::new(&x, 3, k).unwrap();
+    let layer = Linear::new(Weight::dense(w).unwrap(), None).unwrap();
+    let run = |layer: &Linear| {
+        let mut out = Mat::<f32>::zeros(3, n).unwrap();
+        layer.forward(x, out.view_mut(), &mut Scratch::new()).unwrap();
+        out.into_vec()
+    };
+    let exact = run(&layer);
+    for format in WeightFormat::ALL {
+        let portable = run(&layer.quantize_to(format, Tier::Portable).unwrap());
+        // A weight is off by half a step at most: 1/14 in 4 bits, 1/254 in 8; so is an activation, by 1/254.
+        let bound = k as f32 * if format == WeightFormat::I8 { 0.009 } else { 0.08 };
+        for (y, exact) in portable.iter().zip(&exact) {
+            assert!((y - exact).abs() < bound, "{format:?}: {y} for {exact}");
+        }
+        for &tier in Tier::available() {
+            assert_eq!(run(&layer.quantize_to(format, tier).unwrap()), portable, "{tier} {format:?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates};
 use crate::error::{Error, Result};
-use crate::kernels::Tier;
+use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8
@@ -96,7 +96,15 @@ impl Gru {
     /// # Errors
     /// Those of [`Weight::quantize`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        Ok(self.with_weights(self.weight_ih.quantize(tier)?, self.weight_hh.quantize(tier)?))
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(self.with_weights(self.weight_ih.quantize_to(format, tier)?, self.weight_hh.quantize_to(format, tier)?))
     }
 
     /// The same layer with its input weights and its recurrent weights factored.

@@ -6,7 +6,7 @@ use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth};
 use crate::error::Result;
-use crate::kernels::{Activation, Tier};
+use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef};
 
 /// A fully connected layer, `y = activation(W x + b)`, its weight dense or factored, in `f32` or in 8 bits.
@@ -57,7 +57,19 @@ impl Linear {
     /// # Errors
     /// Those of [`Weight::quantize`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        Ok(Self { weight: self.weight.quantize(tier)?, bias: self.bias.clone(), activation: self.activation })
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.quantize_to(format, tier)?,
+            bias: self.bias.clone(),
+            activation: self.activation,
+        })
     }
 
     /// The same layer with its weight factored.
