@@ -46,7 +46,7 @@ fn largest(w: &[f32]) -> f32 {
 fn quantize(w: &[f32], scale: f32, values: &mut [i8]) {
     for (value, &w) in values.iter_mut().zip(w) {
         // Beyond 7 by a rounding error at most, but for scales that were raised to the least normal float.
-        *value = round_to_i32((w / scale).max(-LARGEST).min(LARGEST)) as i8;
+        *value = round_to_i32((w / scale).clamp(-LARGEST, LARGEST)) as i8;
     }
 }
 
