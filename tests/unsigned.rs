@@ -107,7 +107,7 @@ fn what_does_not_fit_is_refused() {
         Err(Error::Parameter { what: "rhs_offset", value: -32769.0, expected: range })
     );
     assert_eq!(multiply(0, &[1; 4], 0), Err(Error::Shape { what: "right-hand side", expected: (1, 3), found: (1, 4) }));
-    assert_eq!(multiply(i32::MAX, &[1; 3], i32::MIN).is_err(), true);
+    assert!(multiply(i32::MAX, &[1; 3], i32::MIN).is_err());
     assert_eq!(out, [9; 2]);
     let deep = vec![0u8; 70_000];
     let mat = UnsignedMat::pack(MatRef::row_vector(&deep), Tier::Portable).unwrap();

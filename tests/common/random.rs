@@ -17,7 +17,7 @@ impl Random {
     /// From `low..=high`.
     pub fn within(&mut self, low: i32, high: i32) -> i32 {
         let span = u64::from(high.wrapping_sub(low) as u32) + 1;
-        low.wrapping_add((u64::from(self.bits()) * span >> 32) as i32)
+        low.wrapping_add(((u64::from(self.bits()) * span) >> 32) as i32)
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<i8> {
