@@ -97,20 +97,37 @@ fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
 #[inline(never)]
 pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
     let len = h.len();
-    let [input_r, input_z, input_n] = parts(input, len);
-    let [recurrent_r, recurrent_z, recurrent_n] = parts(recurrent, len);
-    for i in 0..len {
-        let r = tanh_of_half_ratio(input_r[i] + recurrent_r[i]);
-        let z = tanh_of_half_ratio(input_z[i] + recurrent_z[i]);
-        // The logistic functions are (d + a) / 2d each; one division serves both.
-        let inverse = 0.5 / (r.denominator * z.denominator);
-        let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
-        let r = (r.denominator + r.numerator) * from_r;
-        let z = (z.denominator + z.numerator) * from_z;
-        let n = tanh(input_n[i] + r * recurrent_n[i]);
-        // As z is at most 1, rounding included, the state never moves away from n: this form does not drift.
-        h[i] = n + z.min(1.0) * (h[i] - n);
+    let input = parts::<3>(input, len).map(<[f32]>::as_chunks::<LANES>);
+    let recurrent = parts::<3>(recurrent, len).map(<[f32]>::as_chunks::<LANES>);
+    let (h, h_tail) = h.as_chunks_mut::<LANES>();
+    for (i, h) in h.iter_mut().enumerate() {
+        let [r, z, n] = input.map(|(whole, _)| &whole[i]);
+        let [hr, hz, hn] = recurrent.map(|(whole, _)| &whole[i]);
+        for l in 0..LANES {
+            h[l] = gru_unit(h[l], [r[l], z[l], n[l]], [hr[l], hz[l], hn[l]]);
+        }
     }
+    for (i, h) in h_tail.iter_mut().enumerate() {
+        *h = gru_unit(*h, input.map(|(_, tail)| tail[i]), recurrent.map(|(_, tail)| tail[i]));
+    }
+}
+
+/// Units that are stepped together: two vectors, so that an in-order core has work while it waits for one of them.
+const LANES: usize = 8;
+
+/// One unit of [`gru`]: the new state from the old one and the two products.
+#[inline(always)]
+fn gru_unit(h: f32, [input_r, input_z, input_n]: [f32; 3], [recurrent_r, recurrent_z, recurrent_n]: [f32; 3]) -> f32 {
+    let r = tanh_of_half_ratio(input_r + recurrent_r);
+    let z = tanh_of_half_ratio(input_z + recurrent_z);
+    // The logistic functions are (d + a) / 2d each; one division serves both.
+    let inverse = 0.5 / (r.denominator * z.denominator);
+    let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
+    let r = (r.denominator + r.numerator) * from_r;
+    let z = (z.denominator + z.numerator) * from_z;
+    let n = tanh(input_n + r * recurrent_n);
+    // This form of the blend does not drift: as z is at most 1, rounding included, the state never moves away from n.
+    n + z.min(1.0) * (h - n)
 }
 
 #[cfg(test)]
