@@ -115,6 +115,9 @@ pub struct PackedMat {
     family: &'static Family,
     n: usize,
     k: usize,
+    /// Depth in steps, padding included.
+    steps: usize,
+    panel_bytes: usize,
     lines: Vec<Line>,
     /// Sum over `k` of each row, `panels * panel_rows` of them: what a zero point on the activations multiplies.
     row_sums: Vec<i32>,
@@ -196,13 +199,15 @@ impl PackedMat {
         }
         let layout = family.layout;
         let panels = n.div_ceil(layout.panel_rows);
+        let steps = k.next_multiple_of(format.depth_multiple()) / STEP;
+        let panel_bytes = layout.panel_bytes(format, steps);
         let bytes = panels
-            .checked_mul(layout.panel_bytes(format, steps(format, k)))
+            .checked_mul(panel_bytes)
             .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
             .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
         let lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
         let row_sums = zeroed(0, panels * layout.panel_rows)?;
-        Ok(Self { family, n, k, lines, row_sums, extreme: Vec::new() })
+        Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 
     /// Calls `put` for each weight of a row with its place: the byte, and for 4-bit weights which half of it.
@@ -285,13 +290,13 @@ impl PackedMat {
         &self.row_sums
     }
 
-    /// Depth in steps.
+    /// Depth in steps, padding included.
     pub(crate) fn steps(&self) -> usize {
-        steps(self.family.format, self.k)
+        self.steps
     }
 
     pub(crate) fn panel_bytes(&self) -> usize {
-        self.family.layout.panel_bytes(self.family.format, self.steps())
+        self.panel_bytes
     }
 
     pub(crate) fn panels(&self) -> usize {
@@ -307,11 +312,6 @@ impl PackedMat {
     pub(crate) fn is_extreme(&self, panel: usize) -> bool {
         self.extreme.get(panel).copied().unwrap_or(false)
     }
-}
-
-/// Steps of a depth `k`, padding included.
-fn steps(format: WeightFormat, k: usize) -> usize {
-    k.next_multiple_of(format.depth_multiple()) / STEP
 }
 
 /// Whether a step of weights holds -128 at both ends of a pair whose products an `smull`, `smlal2` kernel adds in
