@@ -26,7 +26,7 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// says.
 ///
 /// Nothing panics on data. In 8 bits a NaN in the input counts as 0 and an infinity as the largest finite input of its
-/// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`](super::gates)).
+/// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`]).
 ///
 /// # Example
 /// ```

@@ -7,7 +7,7 @@
 //! sum(w x) + a sum(x) + b sum(w) + k a b        modulo 2^32
 //! ```
 //!
-//! whose first term the signed kernels compute, and whose others are [`Offsets`](crate::kernels::Offsets).
+//! whose first term the signed kernels compute, and whose others are [`Offsets`].
 
 use alloc::vec::Vec;
 
