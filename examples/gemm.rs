@@ -14,14 +14,22 @@ use skinny::kernels::{
     Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Threads,
     WeightFormat, Workspace, gemm, reference,
 };
+use skinny::quant::{QuantizedActivations, ZeroPoint};
 use skinny::{MatMut, MatRef, Tier};
 
 const USAGE: &str = "\
 usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm]
-            [--weights i8|i4|i4g] [--input i8]
-            [--output i8|i32|f32] [--threads T] [--reps R]";
+            [--weights i8|i4|i4g] [--input i8|f32] [--output i8|i32|f32] [--threads T] [--reps R]
+
+i4g: 4 bits in groups of 32 along k. An input of f32 is quantized in each call, by column; its output is f32.";
 
 type Failure = Box<dyn std::error::Error>;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    I8,
+    F32,
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Output {
@@ -36,7 +44,8 @@ struct Options {
     batches: std::ops::RangeInclusive<usize>,
     tier: Tier,
     weights: WeightFormat,
-    output: Output,
+    input: Input,
+    output: Option<Output>,
     threads: usize,
     reps: Option<usize>,
 }
@@ -49,7 +58,8 @@ impl Options {
             batches: 1..=10,
             tier: Tier::select()?,
             weights: WeightFormat::I8,
-            output: Output::I8,
+            input: Input::I8,
+            output: None,
             threads: 1,
             reps: None,
         };
@@ -71,14 +81,20 @@ impl Options {
                         _ => return Err(format!("--weights {value}?\n{USAGE}").into()),
                     }
                 }
-                "--input" if value == "i8" => {}
+                "--input" => {
+                    options.input = match value.as_str() {
+                        "i8" => Input::I8,
+                        "f32" => Input::F32,
+                        _ => return Err(format!("--input {value}?\n{USAGE}").into()),
+                    }
+                }
                 "--output" => {
-                    options.output = match value.as_str() {
+                    options.output = Some(match value.as_str() {
                         "i8" => Output::I8,
                         "i32" => Output::I32,
                         "f32" => Output::F32,
                         _ => return Err(format!("--output {value}?\n{USAGE}").into()),
-                    }
+                    })
                 }
                 "--threads" => options.threads = value.parse()?,
                 "--reps" => options.reps = Some(value.parse()?),
@@ -87,6 +103,9 @@ impl Options {
         }
         if options.reps.is_some() && options.batches.clone().count() != 1 {
             return Err("--reps needs a single --batch".into());
+        }
+        if options.input == Input::F32 && !matches!(options.output, None | Some(Output::F32)) {
+            return Err("--input f32 goes with --output f32: the scales of its columns are known only then".into());
         }
         Ok(options)
     }
@@ -119,7 +138,9 @@ fn threads(count: usize) -> Result<Threads, Failure> {
 struct Bench<'a> {
     w: &'a PackedMat,
     x: MatRef<'a, i8>,
+    x_f32: Option<MatRef<'a, f32>>,
     scales: &'a Scales,
+    quantized: QuantizedActivations,
     column_scales: &'a [f32],
     workspace: Workspace,
     i8: Vec<i8>,
@@ -130,7 +151,12 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn call(&mut self, output: Output) -> skinny::Result<()> {
         let (m, n) = (self.x.rows(), self.w.n());
-        let x = Activations::new(self.x);
+        let mut x = Activations::new(self.x);
+        let mut column_scales = self.column_scales;
+        if let (Some(values), Output::F32) = (self.x_f32, output) {
+            self.quantized.quantize(values, ZeroPoint::None)?;
+            (x, column_scales) = (self.quantized.operand(), self.quantized.scales());
+        }
         let workspace = &mut self.workspace;
         match output {
             Output::I8 => {
@@ -141,7 +167,7 @@ impl Bench<'_> {
             Output::F32 => {
                 let epilogue = Dequantize {
                     row_scales: self.scales.as_slice(),
-                    column_scales: self.column_scales,
+                    column_scales,
                     bias: None,
                     activation: Activation::Identity,
                 };
@@ -188,11 +214,18 @@ fn run() -> Result<(), Failure> {
         println!("{n} x {k}, tier {}, {} thread(s)", options.tier, options.threads);
         println!("{:>5} {:>12} {:>9} {:>9} {:>9}", "batch", "us/call", "GOP/s", "GB/s", "MAC/ns");
     }
+    let output = options.output.unwrap_or(match options.input {
+        Input::I8 => Output::I8,
+        Input::F32 => Output::F32,
+    });
     for m in options.batches.clone() {
         let x = random_bytes(2, len(m, k)?);
+        let x_f32: Vec<f32> = x.iter().map(|&x| f32::from(x) * 0.01).collect();
         let mut bench = Bench {
             w: &packed,
             x: MatRef::new(&x, m, k)?,
+            x_f32: (options.input == Input::F32).then_some(MatRef::new(&x_f32, m, k)?),
+            quantized: QuantizedActivations::new(),
             scales: &scales,
             column_scales: &vec![1.0; m],
             workspace: Workspace::with_threads(threads(options.threads)?),
@@ -202,7 +235,7 @@ fn run() -> Result<(), Failure> {
         };
         if let Some(reps) = options.reps {
             for _ in 0..reps {
-                black_box(&mut bench).call(options.output)?;
+                black_box(&mut bench).call(output)?;
             }
             continue;
         }
@@ -214,7 +247,7 @@ fn run() -> Result<(), Failure> {
         if bench.i32 != expected {
             return Err("the sums differ from the oracle's".into());
         }
-        let seconds = seconds_per_call(|| black_box(&mut bench).call(options.output))?;
+        let seconds = seconds_per_call(|| black_box(&mut bench).call(output))?;
         let macs = (m * n * k) as f64;
         println!(
             "{m:>5} {:>12.2} {:>9.2} {:>9.2} {:>9.2}",

@@ -1,4 +1,54 @@
 //! Small-batch int8 GEMM for ARM, and the low-rank recurrent layers that run on it.
+//!
+//! A recurrent network that follows speech multiplies large weight matrices with one vector at a time, or a few: at that
+//! size the product is a stream of weights from memory, and what counts is to read each byte once and to have few of them.
+//! This crate does both: [`kernels`] multiply 8-bit and 4-bit weights with batches of 1 to 10 vectors, and [`factored`]
+//! layers replace a weight by two thin ones, `W ~ U V` (Kliegl et al., arXiv 1710.09026).
+//!
+//! ```
+//! use skinny::factored::{LowRank, LowRankLinear, Scratch};
+//! use skinny::kernels::Activation;
+//! use skinny::{Mat, MatMut, MatRef, Tier};
+//!
+//! // U (4 x 1) and V (1 x 3): a layer of 3 inputs and 4 outputs in 7 weights.
+//! let u = Mat::from_vec(vec![1.0, -2.0, 0.5, 3.0], 4, 1)?;
+//! let v = Mat::from_vec(vec![0.25, 0.5, -1.0], 1, 3)?;
+//! let layer = LowRankLinear::from(LowRank::from_factors(u, v)?).quantize(Tier::select()?)?;
+//!
+//! let mut y = [0.0; 4];
+//! let x = MatRef::row_vector(&[1.0, 2.0, 1.0]);
+//! layer.apply(x, None, Activation::Relu, MatMut::row_vector(&mut y), &mut Scratch::new())?;
+//! assert_eq!(y[1], 0.0); // -0.5 before the ReLU
+//! assert!((y[3] - 0.75).abs() < 0.05);
+//! # Ok::<(), skinny::Error>(())
+//! ```
+//!
+//! # The way of a weight
+//!
+//! ```text
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, LowRankLinear, Gru
+//!     Mat         factored            quant           kernels          factored
+//! ```
+//!
+//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored`.
+//!
+//! # Exactness
+//!
+//! Products of integers are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a fixed
+//! order and one rounding an operation. So a result is the same bits on every target and tier, for any number of threads,
+//! and however a batch or a sequence is cut into calls.
+//!
+//! # Features
+//!
+//! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
+//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
+//! - `svd`: truncated SVD.
+//!
+//! # Unsafe code
+//!
+//! It lives in [`kernels`], there in the driver, the portable kernels and `aarch64`; the other modules forbid it. Every
+//! block says why it is sound. No input through the public interface reaches undefined behaviour or a panic on data; what
+//! does not fit is an [`Error`] that says what was wrong with which numbers.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -19,3 +69,8 @@ pub mod quant;
 pub use error::{Error, Result};
 pub use kernels::Tier;
 pub use matrix::{Mat, MatMut, MatRef};
+
+/// Runs the code of README.md.
+#[cfg(all(doctest, feature = "svd"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -120,7 +120,8 @@ fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
 
 #[test]
 fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
-    let (n, k, m) = (37, 61, 5);
+    const K: usize = 61;
+    let (n, k, m) = (37, K, 5);
     let mut random = Random(11);
     let (w, bias, x) = (random.mat(n, k, 0.4), random.vec(n, 1.0), random.mat(m, k, 3.0));
     let dense = Linear::new(Weight::dense(w.clone()).unwrap(), Some(bias)).unwrap();
@@ -132,7 +133,7 @@ fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
         layer.forward(x.view(), MatMut::new(&mut out, m, n).unwrap(), &mut scratch).unwrap();
         for i in 0..m {
             for j in 0..n {
-                let bound = product_bound(w.view().row(j), x.view().row(i), &vec![0.0; k]);
+                let bound = product_bound(w.view().row(j), x.view().row(i), &[0.0; K]);
                 let (out, exact) = (f64::from(out[i * n + j]), f64::from(exact[i * n + j]));
                 assert!((out - exact).abs() <= bound, "{tier}, {i}, {j}: {out} for {exact}, bound {bound}");
                 assert!(bound < 0.5, "a bound of {bound} says nothing");
@@ -154,9 +155,10 @@ fn a_gru_in_8_bits_is_within_the_bound_of_its_steps() {
         let mut off = vec![0.0; hidden];
         let mut h = vec![0.0f32; hidden];
         for t in 0..x.rows() {
-            let input = |row| product_bound(reference.weight_ih.view().row(row), x.view().row(t), &vec![0.0; 20]);
+            let input = |row| product_bound(reference.weight_ih.view().row(row), x.view().row(t), &[0.0; 20]);
             let recurrent = |row| product_bound(reference.weight_hh.view().row(row), &h, &off);
-            // sigmoid has slope 1/4 at most, tanh 1; |h - n| <= 2; z <= 1 for the blend's own terms, whose sum it splits.
+            // sigmoid has slope 1/4 at most, tanh 1; |h - n| <= 2; z <= 1 for the blend's own terms, whose sum it
+            // splits.
             off = (0..hidden)
                 .map(|j| {
                     let [r, z, n] = [j, hidden + j, 2 * hidden + j];
@@ -394,4 +396,32 @@ fn full_rank_is_the_dense_layer() {
         assert!((a - b).abs() < 0.05);
     }
     assert!(matches!(quantized.factor(all, all), Err(Error::Stored { operation: "factor", .. })));
+}
+
+#[test]
+fn layers_run_in_4_bits_the_same_on_every_tier() {
+    use skinny::kernels::WeightFormat;
+    let value = |i: usize| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0;
+    let (n, k) = (70, 100);
+    let w = Mat::from_vec((0..n * k).map(value).collect(), n, k).unwrap();
+    let x: Vec<f32> = (0..3 * k).map(|i| value(i + 5)).collect();
+    let x = MatRef::new(&x, 3, k).unwrap();
+    let layer = Linear::new(Weight::dense(w).unwrap(), None).unwrap();
+    let run = |layer: &Linear| {
+        let mut out = Mat::<f32>::zeros(3, n).unwrap();
+        layer.forward(x, out.view_mut(), &mut Scratch::new()).unwrap();
+        out.into_vec()
+    };
+    let exact = run(&layer);
+    for format in WeightFormat::ALL {
+        let portable = run(&layer.quantize_to(format, Tier::Portable).unwrap());
+        // A weight is off by half a step at most: 1/14 in 4 bits, 1/254 in 8; so is an activation, by 1/254.
+        let bound = k as f32 * if format == WeightFormat::I8 { 0.009 } else { 0.08 };
+        for (y, exact) in portable.iter().zip(&exact) {
+            assert!((y - exact).abs() < bound, "{format:?}: {y} for {exact}");
+        }
+        for &tier in Tier::available() {
+            assert_eq!(run(&layer.quantize_to(format, tier).unwrap()), portable, "{tier} {format:?}");
+        }
+    }
 }

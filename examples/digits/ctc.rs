@@ -10,9 +10,7 @@ pub struct Alphabet {
 impl Alphabet {
     /// The alphabet whose classes after the blank are the characters of `letters`.
     pub fn new(letters: &str) -> Self {
-        Self {
-            letters: letters.chars().collect(),
-        }
+        Self { letters: letters.chars().collect() }
     }
 
     /// Number of classes, the blank included: the scores one step has.
@@ -33,11 +31,7 @@ pub struct GreedyDecoder<'a> {
 impl<'a> GreedyDecoder<'a> {
     /// A decoder that has seen nothing.
     pub fn new(alphabet: &'a Alphabet) -> Self {
-        Self {
-            alphabet,
-            last: 0,
-            text: String::new(),
-        }
+        Self { alphabet, last: 0, text: String::new() }
     }
 
     /// Takes the scores of one step and returns the letter it adds, if any.
@@ -77,6 +71,7 @@ impl<'a> GreedyDecoder<'a> {
 /// # Panics
 ///
 /// When `scores` is not a whole number of steps.
+#[cfg(test)]
 pub fn greedy(alphabet: &Alphabet, scores: &[f32]) -> String {
     let mut decoder = GreedyDecoder::new(alphabet);
     assert_eq!(scores.len() % alphabet.classes(), 0, "whole steps");

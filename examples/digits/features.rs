@@ -72,22 +72,14 @@ impl FeatureConfig {
             (self.window <= self.fft, "features.window <= features.fft"),
             // The file is not trusted with the size of an allocation.
             (self.fft <= 1 << 16, "features.fft <= 65536"),
-            (
-                (1..=self.fft).contains(&self.mels),
-                "features.mels in 1..=features.fft",
-            ),
+            ((1..=self.fft).contains(&self.mels), "features.mels in 1..=features.fft"),
             ((1..=64).contains(&self.stack), "features.stack in 1..=64"),
             (self.tail <= 1 << 20, "features.tail <= 1048576"),
             (
-                0.0 <= self.mel_low_hz
-                    && self.mel_low_hz < self.mel_high_hz
-                    && self.mel_high_hz <= nyquist,
+                0.0 <= self.mel_low_hz && self.mel_low_hz < self.mel_high_hz && self.mel_high_hz <= nyquist,
                 "0 <= features.mel_low_hz < features.mel_high_hz <= half the sample rate",
             ),
-            (
-                self.log_floor > 0.0 && self.log_floor.is_finite(),
-                "features.log_floor > 0",
-            ),
+            (self.log_floor > 0.0 && self.log_floor.is_finite(), "features.log_floor > 0"),
         ] {
             if !holds {
                 return Err(format!("metadata: expected {rule}, found {self:?}"));
@@ -98,11 +90,8 @@ impl FeatureConfig {
 }
 
 fn entry<T: FromStr>(metadata: &HashMap<String, String>, key: &str) -> Result<T, String> {
-    let text = metadata
-        .get(key)
-        .ok_or_else(|| format!("metadata: no entry {key:?}"))?;
-    text.parse()
-        .map_err(|_| format!("metadata: entry {key:?}: expected a number, found {text:?}"))
+    let text = metadata.get(key).ok_or_else(|| format!("metadata: no entry {key:?}"))?;
+    text.parse().map_err(|_| format!("metadata: entry {key:?}: expected a number, found {text:?}"))
 }
 
 /// One band: weights of the power spectrum's bins from `first` on. Bands are
@@ -134,10 +123,7 @@ fn bands(config: &FeatureConfig) -> Vec<Band> {
                 .collect();
             let first = weights.iter().position(|&w| w > 0.0).unwrap_or(0);
             let end = weights.iter().rposition(|&w| w > 0.0).map_or(0, |i| i + 1);
-            Band {
-                first,
-                weights: weights[first.min(end)..end].to_vec(),
-            }
+            Band { first, weights: weights[first.min(end)..end].to_vec() }
         })
         .collect()
 }
@@ -173,27 +159,18 @@ impl FrontEnd {
         config.check()?;
         for (name, values) in [("features.mean", mean), ("features.std", std)] {
             if values.len() != config.mels {
-                return Err(format!(
-                    "{name}: expected {} values, found {}",
-                    config.mels,
-                    values.len()
-                ));
+                return Err(format!("{name}: expected {} values, found {}", config.mels, values.len()));
             }
         }
         if let Some(bad) = mean.iter().find(|m| !m.is_finite()) {
-            return Err(format!(
-                "features.mean: expected finite values, found {bad}"
-            ));
+            return Err(format!("features.mean: expected finite values, found {bad}"));
         }
         if let Some(bad) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
-            return Err(format!(
-                "features.std: expected positive values, found {bad}"
-            ));
+            return Err(format!("features.std: expected positive values, found {bad}"));
         }
         let fft = RealFftPlanner::<f32>::new().plan_fft_forward(config.fft);
-        let hann = (0..config.window)
-            .map(|i| (0.5 - 0.5 * (TAU * i as f64 / config.window as f64).cos()) as f32)
-            .collect();
+        let hann =
+            (0..config.window).map(|i| (0.5 - 0.5 * (TAU * i as f64 / config.window as f64).cos()) as f32).collect();
         Ok(Self {
             hann,
             bands: bands(&config),
@@ -240,6 +217,7 @@ impl FrontEnd {
     }
 
     /// All steps of one whole recording.
+    #[cfg(test)]
     pub fn steps(&mut self, samples: &[f32]) -> Vec<f32> {
         self.pending.clear();
         self.step.clear();
@@ -251,9 +229,7 @@ impl FrontEnd {
 
     fn add_frame(&mut self, start: usize) {
         let (frame, padding) = self.frame.split_at_mut(self.config.window);
-        for ((value, sample), weight) in
-            frame.iter_mut().zip(&self.pending[start..]).zip(&self.hann)
-        {
+        for ((value, sample), weight) in frame.iter_mut().zip(&self.pending[start..]).zip(&self.hann) {
             *value = sample * weight;
         }
         // The transform uses its input as scratch, so the zeros do not last.
@@ -301,8 +277,7 @@ mod tests {
     fn recording() -> Vec<f32> {
         // 16-bit samples after the usual header of 44 bytes.
         let pcm = RECORDING[44..].chunks_exact(2);
-        pcm.map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0)
-            .collect()
+        pcm.map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect()
     }
 
     #[test]
@@ -364,9 +339,7 @@ mod tests {
 
     #[test]
     fn a_tone_is_loudest_in_its_band() {
-        let tone: Vec<f32> = (0..8000)
-            .map(|i| (TAU * 1000.0 * f64::from(i) / 8000.0).sin() as f32)
-            .collect();
+        let tone: Vec<f32> = (0..8000).map(|i| (TAU * 1000.0 * f64::from(i) / 8000.0).sin() as f32).collect();
         let steps = front_end(config()).steps(&tone);
         let frame = &steps[40 * 20..][..40];
         let loudest = (0..40).max_by(|&a, &b| frame[a].total_cmp(&frame[b]));
@@ -379,9 +352,7 @@ mod tests {
         let samples = recording();
         let plain = front_end(config()).steps(&samples);
         let mean: Vec<f32> = (0..40).map(|i| -0.25 * i as f32).collect();
-        let steps = FrontEnd::new(config(), &mean, &[2.0; 40])
-            .unwrap()
-            .steps(&samples);
+        let steps = FrontEnd::new(config(), &mean, &[2.0; 40]).unwrap().steps(&samples);
         for (i, (value, plain)) in steps.iter().zip(&plain).enumerate() {
             assert_eq!(*value, (plain - mean[i % 40]) * 0.5);
         }
@@ -417,10 +388,7 @@ mod tests {
             assert!(error.contains(message), "{error}");
         }
         metadata.remove("features.fft");
-        assert_eq!(
-            FeatureConfig::from_metadata(&metadata).unwrap_err(),
-            "metadata: no entry \"features.fft\""
-        );
+        assert_eq!(FeatureConfig::from_metadata(&metadata).unwrap_err(), "metadata: no entry \"features.fft\"");
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// What the digits are called, and what the network writes.
-pub const WORDS: [&str; 10] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
-];
+pub const WORDS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 /// The indexes the model was validated on. It was trained on 5..=44, so a figure
 /// measured there would say nothing; 0..=4 is the data set's own test split.
@@ -94,12 +92,7 @@ impl fmt::Display for FsddError {
             Self::Unreadable(folder, cause) => {
                 write!(f, "{}: cannot read the folder: {cause}", folder.display())
             }
-            Self::NoRecordings {
-                folder,
-                indices,
-                other_indices,
-                other_names,
-            } => write!(
+            Self::NoRecordings { folder, indices, other_indices, other_names } => write!(
                 f,
                 "{}: expected files {{digit}}_{{speaker}}_{{index}}.wav with an index in {}..{}, \
                  found {other_indices} with another index and {other_names} other entries",
@@ -147,22 +140,12 @@ pub fn list(folder: &Path, indices: RangeInclusive<u32>) -> Result<Listing, Fsdd
 }
 
 fn sort(paths: &[PathBuf], indices: &RangeInclusive<u32>) -> Listing {
-    let all: Vec<_> = paths
-        .iter()
-        .filter_map(|p| Recording::from_path(p))
-        .collect();
+    let all: Vec<_> = paths.iter().filter_map(|p| Recording::from_path(p)).collect();
     let found = all.len();
-    let mut recordings: Vec<_> = all
-        .into_iter()
-        .filter(|r| indices.contains(&r.index))
-        .collect();
+    let mut recordings: Vec<_> = all.into_iter().filter(|r| indices.contains(&r.index)).collect();
     // Folders list their files in any order; strings must not depend on it.
     recordings.sort();
-    Listing {
-        other_indices: found - recordings.len(),
-        other_names: paths.len() - found,
-        recordings,
-    }
+    Listing { other_indices: found - recordings.len(), other_names: paths.len() - found, recordings }
 }
 
 /// Reads the value of `--indices`: `45..49`, with both ends, or a single index.
@@ -174,9 +157,7 @@ pub fn parse_indices(text: &str) -> Result<RangeInclusive<u32>, String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok(first..=last),
-        _ => Err(format!(
-            "indices: expected FIRST..LAST, both included, such as 45..49; found {text:?}"
-        )),
+        _ => Err(format!("indices: expected FIRST..LAST, both included, such as 45..49; found {text:?}")),
     }
 }
 
@@ -220,11 +201,7 @@ pub struct DigitString<'a> {
 impl DigitString<'_> {
     /// What is said: "three five zero".
     pub fn text(&self) -> String {
-        let words: Vec<_> = self
-            .parts
-            .iter()
-            .map(|(recording, _)| WORDS[usize::from(recording.digit)])
-            .collect();
+        let words: Vec<_> = self.parts.iter().map(|(recording, _)| WORDS[usize::from(recording.digit)]).collect();
         words.join(" ")
     }
 
@@ -233,10 +210,7 @@ impl DigitString<'_> {
     /// # Errors
     ///
     /// The first error of `read`.
-    pub fn samples<E>(
-        &self,
-        mut read: impl FnMut(&Recording) -> Result<Vec<f32>, E>,
-    ) -> Result<Vec<f32>, E> {
+    pub fn samples<E>(&self, mut read: impl FnMut(&Recording) -> Result<Vec<f32>, E>) -> Result<Vec<f32>, E> {
         let mut samples = Vec::new();
         for (recording, pause) in &self.parts {
             samples.extend(read(recording)?);
@@ -256,17 +230,9 @@ impl DigitString<'_> {
 /// # Panics
 ///
 /// When `recordings` is empty or not sorted by speaker.
-pub fn draw(
-    recordings: &[Recording],
-    length: usize,
-    count: usize,
-    seed: u64,
-) -> Vec<DigitString<'_>> {
+pub fn draw(recordings: &[Recording], length: usize, count: usize, seed: u64) -> Vec<DigitString<'_>> {
     assert!(!recordings.is_empty(), "recordings to draw from");
-    assert!(
-        recordings.is_sorted_by_key(|r| &r.speaker),
-        "recordings sorted by speaker"
-    );
+    assert!(recordings.is_sorted_by_key(|r| &r.speaker), "recordings sorted by speaker");
     let speakers: Vec<_> = recordings.chunk_by(|a, b| a.speaker == b.speaker).collect();
     let mut random = SplitMix64::new(seed);
     let mut below = |n: usize| random.below(n as u64) as usize;
@@ -276,11 +242,7 @@ pub fn draw(
             let parts = (0..length)
                 .map(|position| {
                     let recording = &own[below(own.len())];
-                    let pause = if position + 1 < length {
-                        below(MAX_PAUSE as usize + 1)
-                    } else {
-                        0
-                    };
+                    let pause = if position + 1 < length { below(MAX_PAUSE as usize + 1) } else { 0 };
                     (recording, pause)
                 })
                 .collect();
@@ -338,10 +300,7 @@ mod tests {
         let listing = validation_split();
         assert_eq!(listing.recordings.len(), 300);
         assert_eq!((listing.other_indices, listing.other_names), (300, 1));
-        let names: Vec<_> = listing.recordings[..6]
-            .iter()
-            .map(|r| (&*r.speaker, r.digit, r.index))
-            .collect();
+        let names: Vec<_> = listing.recordings[..6].iter().map(|r| (&*r.speaker, r.digit, r.index)).collect();
         let expected = [
             ("george", 0, 45),
             ("george", 0, 46),
@@ -366,10 +325,7 @@ mod tests {
         std::fs::write(folder.join("1_theo_5.wav"), "").unwrap();
         let error = list(&folder, VALIDATION_INDICES).unwrap_err().to_string();
         std::fs::remove_dir_all(&folder).unwrap();
-        assert!(
-            error.ends_with("an index in 45..49, found 1 with another index and 0 other entries"),
-            "{error}"
-        );
+        assert!(error.ends_with("an index in 45..49, found 1 with another index and 0 other entries"), "{error}");
     }
 
     #[test]
@@ -377,21 +333,14 @@ mod tests {
         assert_eq!(parse_indices("45..49"), Ok(45..=49));
         assert_eq!(parse_indices("7"), Ok(7..=7));
         for text in ["", "..", "49..45", "a..b", "45..=49", "-1..3"] {
-            assert!(
-                parse_indices(text).unwrap_err().contains("FIRST..LAST"),
-                "{text}"
-            );
+            assert!(parse_indices(text).unwrap_err().contains("FIRST..LAST"), "{text}");
         }
     }
 
     #[test]
     fn the_generator_is_the_published_one() {
         let mut random = SplitMix64::new(0);
-        let expected = [
-            0xE220_A839_7B1D_CDAF,
-            0x6E78_9E6A_A1B9_65F4,
-            0x06C4_5D18_8009_454F,
-        ];
+        let expected = [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F];
         assert_eq!(expected.map(|_| random.next_u64()), expected);
     }
 
@@ -409,9 +358,7 @@ mod tests {
     #[test]
     fn samples_join_recordings_and_pauses() {
         let recording = parse("2_theo_45.wav").unwrap();
-        let string = DigitString {
-            parts: vec![(&recording, 2), (&recording, 0)],
-        };
+        let string = DigitString { parts: vec![(&recording, 2), (&recording, 0)] };
         assert_eq!(string.text(), "two two");
         let samples = string.samples(|_| Ok::<_, ()>(vec![0.5]));
         assert_eq!(samples, Ok(vec![0.5, 0.0, 0.0, 0.5]));
@@ -426,9 +373,7 @@ mod tests {
             .iter()
             .map(|string| {
                 let parts = string.parts.iter();
-                parts
-                    .map(|(r, pause)| (r.digit, &*r.speaker, r.index, *pause))
-                    .collect()
+                parts.map(|(r, pause)| (r.digit, &*r.speaker, r.index, *pause)).collect()
             })
             .collect();
         // From validation_strings(recordings, 5, 2, 1) of train.py.

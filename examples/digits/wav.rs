@@ -37,10 +37,9 @@ impl fmt::Display for WavError {
                 write!(f, "expected a WAV file, found something else: {cause}")
             }
             Problem::Format { expected, found } => write!(f, "expected {expected}, found {found}"),
-            Problem::Truncated { announced, found } => write!(
-                f,
-                "truncated: expected the {announced} samples its header announces, found {found}"
-            ),
+            Problem::Truncated { announced, found } => {
+                write!(f, "truncated: expected the {announced} samples its header announces, found {found}")
+            }
             Problem::Empty => write!(f, "expected a recording, found no samples"),
         }
     }
@@ -66,10 +65,7 @@ pub fn read(path: &Path, sample_rate: u32) -> Result<Vec<f32>, WavError> {
     let name = path.display().to_string();
     match File::open(path) {
         Ok(file) => decode(BufReader::new(file), &name, sample_rate),
-        Err(cause) => Err(WavError {
-            file: name,
-            problem: Problem::Unreadable(cause),
-        }),
+        Err(cause) => Err(WavError { file: name, problem: Problem::Unreadable(cause) }),
     }
 }
 
@@ -79,21 +75,13 @@ pub fn read(path: &Path, sample_rate: u32) -> Result<Vec<f32>, WavError> {
 ///
 /// As [`read`].
 pub fn decode(bytes: impl Read, name: &str, sample_rate: u32) -> Result<Vec<f32>, WavError> {
-    samples(bytes, sample_rate).map_err(|problem| WavError {
-        file: name.to_owned(),
-        problem,
-    })
+    samples(bytes, sample_rate).map_err(|problem| WavError { file: name.to_owned(), problem })
 }
 
 fn samples(bytes: impl Read, sample_rate: u32) -> Result<Vec<f32>, Problem> {
     let reader = WavReader::new(bytes).map_err(Problem::NotWav)?;
     let spec = reader.spec();
-    let found = (
-        spec.sample_rate,
-        spec.channels,
-        spec.bits_per_sample,
-        spec.sample_format,
-    );
+    let found = (spec.sample_rate, spec.channels, spec.bits_per_sample, spec.sample_format);
     if found != (sample_rate, 1, 16, SampleFormat::Int) {
         return Err(Problem::Format {
             expected: format!("{sample_rate} Hz, 1 channel, 16-bit integer samples"),
@@ -117,12 +105,7 @@ fn samples(bytes: impl Read, sample_rate: u32) -> Result<Vec<f32>, Problem> {
     for sample in reader.into_samples::<i16>() {
         match sample {
             Ok(value) => samples.push(f32::from(value) / 32768.0),
-            Err(_) => {
-                return Err(Problem::Truncated {
-                    announced,
-                    found: samples.len(),
-                })
-            }
+            Err(_) => return Err(Problem::Truncated { announced, found: samples.len() }),
         }
     }
     if samples.is_empty() {
@@ -138,12 +121,7 @@ mod tests {
     use std::io::Cursor;
 
     fn spec(sample_rate: u32, channels: u16) -> WavSpec {
-        WavSpec {
-            channels,
-            sample_rate,
-            bits_per_sample: 16,
-            sample_format: SampleFormat::Int,
-        }
+        WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format: SampleFormat::Int }
     }
 
     fn wav(spec: WavSpec, samples: &[i16]) -> Vec<u8> {
@@ -178,11 +156,7 @@ mod tests {
 
     #[test]
     fn another_sample_format_is_named() {
-        let float = WavSpec {
-            bits_per_sample: 32,
-            sample_format: SampleFormat::Float,
-            ..spec(8000, 1)
-        };
+        let float = WavSpec { bits_per_sample: 32, sample_format: SampleFormat::Float, ..spec(8000, 1) };
         let mut bytes = Cursor::new(Vec::new());
         let mut writer = WavWriter::new(&mut bytes, float).unwrap();
         writer.write_sample(0.5f32).unwrap();
@@ -210,10 +184,7 @@ mod tests {
 
     #[test]
     fn a_file_without_samples_is_an_error() {
-        assert_eq!(
-            error(&wav(spec(8000, 1), &[])),
-            "take.wav: expected a recording, found no samples"
-        );
+        assert_eq!(error(&wav(spec(8000, 1), &[])), "take.wav: expected a recording, found no samples");
     }
 
     #[test]
@@ -224,9 +195,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let message = read(Path::new("no/such.wav"), 8000)
-            .unwrap_err()
-            .to_string();
+        let message = read(Path::new("no/such.wav"), 8000).unwrap_err().to_string();
         assert!(message.starts_with("no/such.wav: cannot read the file: "));
     }
 }

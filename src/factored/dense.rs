@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use super::expect_finite;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, gemm};
+use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
 use crate::matrix::{Mat, MatMut, MatRef};
-use crate::quant::{QuantizedMat, ZeroPoint};
+use crate::quant::{QuantizedMat, QuantizedMatI4, ZeroPoint};
 
 /// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
 ///
@@ -19,7 +19,11 @@ pub struct DenseWeight(Storage);
 #[derive(Clone, Debug)]
 enum Storage {
     F32(Mat<f32>),
-    I8 { weights: PackedMat, scales: Vec<f32> },
+    /// 8 or 4 bits, as the packed matrix says.
+    Quantized {
+        weights: PackedMat,
+        scales: Vec<f32>,
+    },
 }
 
 impl QuantizedMat {
@@ -30,7 +34,21 @@ impl QuantizedMat {
     /// [`Error::Allocation`].
     pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
         let weights = PackedMat::for_tier(self.values(), tier)?;
-        Ok(DenseWeight(Storage::I8 { weights, scales: self.scales().to_vec() }))
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+    }
+}
+
+impl QuantizedMatI4 {
+    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
+    ///
+    /// # Errors
+    /// As [`QuantizedMat::pack`].
+    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
+        let weights = match self.multipliers() {
+            Some(multipliers) => PackedMat::i4_grouped_for_tier(self.values(), multipliers, tier)?,
+            None => PackedMat::i4_for_tier(self.values(), tier)?,
+        };
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
     }
 }
 
@@ -54,9 +72,23 @@ impl DenseWeight {
     /// # Errors
     /// [`Error::Stored`] unless it is in `f32`, and those of [`QuantizedMat::pack`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         match &self.0 {
-            Storage::F32(w) => QuantizedMat::quantize(w.view())?.pack(tier),
-            Storage::I8 { .. } => Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() }),
+            Storage::F32(w) => match format {
+                WeightFormat::I8 => QuantizedMat::quantize(w.view())?.pack(tier),
+                WeightFormat::I4 => QuantizedMatI4::quantize(w.view())?.pack(tier),
+                WeightFormat::I4Group32 => QuantizedMatI4::quantize_grouped(w.view())?.pack(tier),
+            },
+            Storage::Quantized { .. } => {
+                Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() })
+            }
         }
     }
 
@@ -64,7 +96,7 @@ impl DenseWeight {
     pub fn n(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => w.rows(),
-            Storage::I8 { weights, .. } => weights.n(),
+            Storage::Quantized { weights, .. } => weights.n(),
         }
     }
 
@@ -72,7 +104,7 @@ impl DenseWeight {
     pub fn k(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => w.cols(),
-            Storage::I8 { weights, .. } => weights.k(),
+            Storage::Quantized { weights, .. } => weights.k(),
         }
     }
 
@@ -80,7 +112,7 @@ impl DenseWeight {
     pub fn as_f32(&self) -> Option<MatRef<'_, f32>> {
         match &self.0 {
             Storage::F32(w) => Some(w.view()),
-            Storage::I8 { .. } => None,
+            Storage::Quantized { .. } => None,
         }
     }
 
@@ -88,7 +120,7 @@ impl DenseWeight {
     pub fn tier(&self) -> Option<Tier> {
         match &self.0 {
             Storage::F32(_) => None,
-            Storage::I8 { weights, .. } => Some(weights.tier()),
+            Storage::Quantized { weights, .. } => Some(weights.tier()),
         }
     }
 
@@ -96,7 +128,7 @@ impl DenseWeight {
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => size_of_val(w.as_slice()),
-            Storage::I8 { weights, scales } => weights.bytes() + size_of_val(&scales[..]),
+            Storage::Quantized { weights, scales } => weights.bytes() + size_of_val(&scales[..]),
         }
     }
 
@@ -104,7 +136,11 @@ impl DenseWeight {
     pub fn format(&self) -> &'static str {
         match &self.0 {
             Storage::F32(_) => "f32",
-            Storage::I8 { .. } => "int8",
+            Storage::Quantized { weights, .. } => match weights.format() {
+                WeightFormat::I8 => "int8",
+                WeightFormat::I4 => "int4",
+                WeightFormat::I4Group32 => "int4 in groups of 32",
+            },
         }
     }
 
@@ -134,7 +170,7 @@ impl DenseWeight {
                 product_f32(w.view(), x, bias, activation, out.as_mut_slice());
                 Ok(())
             }
-            Storage::I8 { weights, scales } => {
+            Storage::Quantized { weights, scales } => {
                 let Scratch { quantized, workspace, .. } = scratch;
                 quantized.quantize(x, ZeroPoint::None)?;
                 let epilogue = Dequantize { row_scales: scales, column_scales: quantized.scales(), bias, activation };
@@ -179,8 +215,8 @@ fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, act
     }
 }
 
-/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are added
-/// in pairs.
+/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are
+/// added in pairs.
 fn dot(w: &[f32], x: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (w, w_tail) = w.as_chunks::<LANES>();

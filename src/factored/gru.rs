@@ -7,10 +7,11 @@ use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates};
 use crate::error::{Error, Result};
-use crate::kernels::Tier;
+use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8 bits:
+/// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8
+/// bits:
 ///
 /// ```text
 /// r  = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
@@ -19,9 +20,13 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
-/// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and one
-/// of all recurrent weights. Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv 1710.09026,
-/// appendix B. The input product is done for several time steps at once, as many as [`Scratch::time_batch`] says.
+/// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and
+/// one of all recurrent weights. Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv
+/// 1710.09026. The input product is done for several time steps at once, as many as [`Scratch::time_batch`]
+/// says.
+///
+/// Nothing panics on data. In 8 bits a NaN in the input counts as 0 and an infinity as the largest finite input of its
+/// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`](super::gates)).
 ///
 /// # Example
 /// ```
@@ -61,8 +66,8 @@ pub struct Gru {
 const GATES: usize = 3;
 
 impl Gru {
-    /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each bias
-    /// has `3 hidden` elements, gates in the order r, z, n.
+    /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each
+    /// bias has `3 hidden` elements, gates in the order r, z, n.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.
@@ -91,7 +96,15 @@ impl Gru {
     /// # Errors
     /// Those of [`Weight::quantize`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        Ok(self.with_weights(self.weight_ih.quantize(tier)?, self.weight_hh.quantize(tier)?))
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(self.with_weights(self.weight_ih.quantize_to(format, tier)?, self.weight_hh.quantize_to(format, tier)?))
     }
 
     /// The same layer with its input weights and its recurrent weights factored.

@@ -6,7 +6,7 @@ use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth};
 use crate::error::Result;
-use crate::kernels::{Activation, Tier};
+use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef};
 
 /// A fully connected layer, `y = activation(W x + b)`, its weight dense or factored, in `f32` or in 8 bits.
@@ -38,8 +38,8 @@ impl Linear {
     /// A layer of a weight, `out x in`, and a bias of `out` elements.
     ///
     /// # Errors
-    /// [`Error::Length`](crate::Error::Length) or [`Error::NotFinite`](crate::Error::NotFinite) for a bias that does not
-    /// fit.
+    /// [`Error::Length`](crate::Error::Length) or [`Error::NotFinite`](crate::Error::NotFinite) for a bias that does
+    /// not fit.
     pub fn new(weight: impl Into<Weight>, bias: Option<Vec<f32>>) -> Result<Self> {
         let weight = weight.into();
         expect_bias("bias", bias.as_deref(), weight.n())?;
@@ -57,7 +57,19 @@ impl Linear {
     /// # Errors
     /// Those of [`Weight::quantize`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        Ok(Self { weight: self.weight.quantize(tier)?, bias: self.bias.clone(), activation: self.activation })
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.quantize_to(format, tier)?,
+            bias: self.bias.clone(),
+            activation: self.activation,
+        })
     }
 
     /// The same layer with its weight factored.
@@ -94,8 +106,8 @@ impl Linear {
         self.activation
     }
 
-    /// Computes the outputs of the vectors in `x` (`m x in`) into `out` (`m x out`). However many there are, each output is
-    /// the same bits as that of its vector alone.
+    /// Computes the outputs of the vectors in `x` (`m x in`) into `out` (`m x out`). However many there are, each
+    /// output is the same bits as that of its vector alone.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit (`out` is untouched then),

@@ -107,8 +107,8 @@ impl LowRank {
 pub enum RankPolicy {
     /// This rank.
     Fixed(usize),
-    /// The smallest rank that explains this share of the variance, in `(0, 1]`: the squared singular values kept over all
-    /// of them (Kliegl et al., arXiv 1710.09026, section 3.2, take 0.9).
+    /// The smallest rank that explains this share of the variance, in `(0, 1]`: the squared singular values kept over
+    /// all of them (Kliegl et al., arXiv 1710.09026).
     Variance(f32),
 }
 
@@ -116,8 +116,8 @@ impl RankPolicy {
     /// The rank for a weight with these singular values, the greatest first; there are `min(n, k)` of them.
     ///
     /// # Errors
-    /// [`Error::Rank`] for a fixed rank that is 0 or exceeds their number, or if there are none; [`Error::Parameter`] for
-    /// a share outside `(0, 1]`; [`Error::NotFinite`].
+    /// [`Error::Rank`] for a fixed rank that is 0 or exceeds their number, or if there are none; [`Error::Parameter`]
+    /// for a share outside `(0, 1]`; [`Error::NotFinite`].
     ///
     /// # Example
     /// ```

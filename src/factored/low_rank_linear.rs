@@ -4,12 +4,12 @@ use super::dense::DenseWeight;
 use super::low_rank::LowRank;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Tier};
+use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::QuantizedMat;
 
-/// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each vector
-/// by itself.
+/// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each
+/// vector by itself.
 ///
 /// # Example
 /// ```
@@ -54,7 +54,15 @@ impl LowRankLinear {
     /// # Errors
     /// [`Error::Stored`] unless it is in `f32`, and those of [`QuantizedMat::pack`].
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        Ok(Self { u: self.u.quantize(tier)?, v: self.v.quantize(tier)? })
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(Self { u: self.u.quantize_to(format, tier)?, v: self.v.quantize_to(format, tier)? })
     }
 
     /// Output features.

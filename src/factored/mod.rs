@@ -9,9 +9,9 @@
 //! | 8 bits | [`QuantizedMat`](crate::quant::QuantizedMat), one for `W` or each factor | `QuantizedMat::quantize` |
 //! | laid out for a processor | [`DenseWeight`], [`LowRankLinear`] | `QuantizedMat::pack` |
 //!
-//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`] and [`Gru`]. Layers
-//! do not change, and threads may share them; what changes from step to step is a state ([`GruState`]) and a [`Scratch`],
-//! which one thread needs one of for all its layers.
+//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`] and [`Gru`].
+//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`]) and a
+//! [`Scratch`], which one thread needs one of for all its layers.
 //!
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
 //! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.

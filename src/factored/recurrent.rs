@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::kernels::Activation;
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// Computes `weight_ih x + bias_ih` for the rows of `x` (time steps), a time batch at once, and calls `step` for one after
-/// another, with its index and that product.
+/// Computes `weight_ih x + bias_ih` for the rows of `x` (time steps), a time batch at once, and calls `step` for one
+/// after another, with its index and that product.
 pub(super) fn for_each_step(
     weight_ih: &Weight,
     bias_ih: Option<&[f32]>,

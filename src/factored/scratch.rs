@@ -6,15 +6,16 @@ use crate::error::{Error, Result};
 use crate::kernels::{Threads, Workspace};
 use crate::quant::QuantizedActivations;
 
-/// The time steps whose input products are done at once unless told otherwise: the paper's compromise between latency and
-/// throughput.
+/// The time steps whose input products are done at once unless told otherwise: the paper's compromise between latency
+/// and throughput.
 pub const DEFAULT_TIME_BATCH: usize = 4;
 
 /// The largest time batch: what the kernels take in one pass over the weights.
 pub const MAX_TIME_BATCH: usize = 10;
 
-/// Memory, threads and time batch for the layers that one thread runs. Memory grows to what the layers need and is kept, so
-/// from the second step on nothing is allocated. It carries nothing from one call to the next that results depend on.
+/// Memory, threads and time batch for the layers that one thread runs. Memory grows to what the layers need and is
+/// kept, so from the second step on nothing is allocated. It carries nothing from one call to the next that results
+/// depend on.
 ///
 /// # Example
 /// ```

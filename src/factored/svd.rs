@@ -10,7 +10,8 @@ use crate::matrix::{Mat, MatRef};
 /// The singular values of `w`, the greatest first; `min(n, k)` of them.
 ///
 /// # Errors
-/// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Svd`] if the decomposition does not converge.
+/// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Svd`] if the decomposition does not
+/// converge.
 ///
 /// # Example
 /// ```
@@ -29,14 +30,14 @@ pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f32>> {
 impl LowRank {
     /// The rank-`r` matrix nearest to `w` (`n x k`) in the Frobenius norm, `r` chosen by `policy`, as balanced factors:
     /// `U sqrt(S)` and `sqrt(S) V^T` of the singular value decomposition, which is where
-    /// `(||U||_F^2 + ||V||_F^2) / 2` is least and equals the trace norm of the product (Kliegl et al., arXiv 1710.09026,
-    /// section 3).
+    /// `(||U||_F^2 + ||V||_F^2) / 2` is least and equals the trace norm of the product (Kliegl et al., arXiv
+    /// 1710.09026).
     ///
     /// The last bits depend on the processor, as the decomposition uses what vector instructions there are.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, those of [`RankPolicy::rank`], [`Error::Svd`] if
-    /// the decomposition does not converge, [`Error::Allocation`].
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, those of [`RankPolicy::rank`], [`Error::Svd`]
+    /// if the decomposition does not converge, [`Error::Allocation`].
     ///
     /// # Example
     /// ```

@@ -5,13 +5,13 @@ use super::low_rank::LowRank;
 use super::low_rank_linear::LowRankLinear;
 use super::scratch::Scratch;
 use crate::error::Result;
-use crate::kernels::{Activation, Tier};
+use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef};
 
 /// A linear map from `k` to `n` features, dense or factored, in `f32` or in 8 bits.
 ///
-/// Layers know weights by [`apply`](Self::apply) alone. So a further structure is a further variant here: gates that are
-/// factored each by itself, say, would be a stack of weights that share their input.
+/// Layers know weights by [`apply`](Self::apply) alone. So a further structure is a further variant here: gates that
+/// are factored each by itself, say, would be a stack of weights that share their input.
 ///
 /// # Example
 /// ```
@@ -74,14 +74,22 @@ impl Weight {
     /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of
     /// [`QuantizedMat::pack`](crate::quant::QuantizedMat::pack).
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same weight in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         Ok(match self {
-            Weight::Dense(weight) => Weight::Dense(weight.quantize(tier)?),
-            Weight::LowRank(weight) => Weight::LowRank(weight.quantize(tier)?),
+            Weight::Dense(weight) => Weight::Dense(weight.quantize_to(format, tier)?),
+            Weight::LowRank(weight) => Weight::LowRank(weight.quantize_to(format, tier)?),
         })
     }
 
-    /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the factors
-    /// of the first stage of training are.
+    /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the
+    /// factors of the first stage of training are.
     ///
     /// # Errors
     /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of [`LowRank::truncate`].

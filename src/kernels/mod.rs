@@ -9,6 +9,8 @@ mod pack;
 mod portable;
 pub mod reference;
 mod registry;
+#[cfg(all(test, unix, feature = "std"))]
+mod tests;
 mod threads;
 mod tier;
 

@@ -23,12 +23,12 @@ pub enum ZeroPoint {
 
 /// A batch of activations in 8 bits, and the memory that holds it: filled again and again, it allocates only to grow.
 ///
-/// A column of the batch is a row of the `m x k` matrices it is filled from, each with its own scale, so what becomes of
-/// one vector does not depend on the others.
+/// A column of the batch is a row of the `m x k` matrices it is filled from, each with its own scale, so what becomes
+/// of one vector does not depend on the others.
 ///
 /// # Not finite, and tiny
-/// A NaN counts as 0; an infinity as the largest finite magnitude of its column (as the largest finite `f32` if all others
-/// are 0). Scales are normal floats: at least `2^-126`, which is what a column of zeros gets.
+/// A NaN counts as 0; an infinity as the largest finite magnitude of its column (as the largest finite `f32` if all
+/// others are 0). Scales are normal floats: at least `2^-126`, which is what a column of zeros gets.
 ///
 /// # Example
 /// ```

@@ -1,10 +1,15 @@
 //! From `f32` to 8 bits: weights once, activations at every product.
 //!
 //! - [`QuantizedMat`]: weights, symmetric, one scale for each output feature.
-//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) for each column.
+//! - [`QuantizedMatI4`]: weights in 4 bits, one scale for each output feature or for each group of 32.
+//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) a column.
 
 mod activations;
+mod unsigned;
 mod weights;
+mod weights_i4;
 
 pub use activations::{QuantizedActivations, ZeroPoint};
+pub use unsigned::{UnsignedMat, UnsignedWorkspace};
 pub use weights::QuantizedMat;
+pub use weights_i4::QuantizedMatI4;

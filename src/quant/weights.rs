@@ -30,8 +30,8 @@ pub struct QuantizedMat {
 const LARGEST_SCALE: f32 = (f32::MAX / LARGEST_BYTE).next_down();
 
 impl QuantizedMat {
-    /// Quantizes each row of `w` (`n x k`) to -127..=127: `scale = max|w| / 127`, `value = w / scale`, rounded to nearest
-    /// with ties to even. So each weight is off by half a scale at most.
+    /// Quantizes each row of `w` (`n x k`) to -127..=127: `scale = max|w| / 127`, `value = w / scale`, rounded to
+    /// nearest with ties to even. So each weight is off by half a scale at most.
     ///
     /// A row of zeros gets scale 1. A scale is a normal float: a row whose largest magnitude is below `127 * 2^-126`
     /// gets the scale `2^-126`.

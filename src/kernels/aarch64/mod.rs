@@ -1,4 +1,7 @@
-//! Kernels for AArch64. They see [`micro`](super::micro) and `ops` alone.
+//! Kernels for AArch64. They see [`micro`](super::micro), the layouts of [`pack`](super::pack) and `ops` alone.
+
+// Sums, weights and activations of a tile are indexed by row and column, as in the formulas.
+#![allow(clippy::needless_range_loop)]
 
 pub(super) mod dotprod;
 pub(super) mod dotprod_i4;

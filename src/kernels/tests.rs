@@ -1,0 +1,272 @@
+//! Every micro-kernel of the table by itself, on operands that end where memory ends.
+//!
+//! The tests iterate [`FAMILIES`], so a kernel is tested as soon as it is entered there.
+
+#[path = "../../tests/common/guard.rs"]
+mod guard;
+#[path = "../../tests/common/random.rs"]
+mod random;
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use guard::{EDGES, Guarded};
+use random::Random;
+
+use super::micro::{Call, Family, MAX_COLUMNS, MicroKernel, STEP};
+use super::pack::{GROUP, WeightFormat};
+use super::registry::FAMILIES;
+
+const CANARY: i32 = 0x5a5a_5a5a;
+
+/// The families that this machine can run.
+fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().filter(|family| family.tier.is_available())
+}
+
+/// Weights of whole panels, row by row.
+struct Weights {
+    values: Vec<i8>,
+    /// One for each group of a row; ones for formats without.
+    multipliers: Vec<u8>,
+}
+
+fn is_4_bit(format: WeightFormat) -> bool {
+    format != WeightFormat::I8
+}
+
+impl Weights {
+    fn random(format: WeightFormat, rows: usize, depth: usize, random: &mut Random) -> Self {
+        let groups = rows * depth.div_ceil(GROUP);
+        Self {
+            values: if is_4_bit(format) { random.nibbles(rows * depth) } else { random.bytes(rows * depth) },
+            multipliers: match format {
+                WeightFormat::I4Group32 => random.multipliers(groups),
+                _ => vec![1; groups],
+            },
+        }
+    }
+
+    /// The sum of one row and one column, by definition.
+    fn sum(&self, row: usize, depth: usize, column: &[i8]) -> i32 {
+        let groups = depth.div_ceil(GROUP);
+        let terms = column.iter().enumerate().map(|(k, &x)| {
+            let multiplier = i32::from(self.multipliers[row * groups + k / GROUP]);
+            multiplier * i32::from(self.values[row * depth + k]) * i32::from(x)
+        });
+        terms.sum()
+    }
+
+    /// By the layout's definition, which `pack.rs` states; written apart from the code there.
+    fn packed(&self, family: &Family, panels: usize, steps: usize) -> Vec<u8> {
+        let (layout, depth) = (family.layout, steps * STEP);
+        let panel_bytes = layout.panel_bytes(family.format, steps);
+        let mut packed = vec![0u8; panels * panel_bytes];
+        for row in 0..panels * layout.panel_rows {
+            let panel = &mut packed[row / layout.panel_rows * panel_bytes..][..panel_bytes];
+            let row_in_panel = row % layout.panel_rows;
+            for k in 0..depth {
+                let (block, in_run) = (k / layout.weight_run, k % layout.weight_run);
+                let value = self.values[row * depth + k] as u8;
+                let byte = |block: usize| (block * layout.panel_rows + row_in_panel) * layout.weight_run + in_run;
+                if is_4_bit(family.format) {
+                    panel[byte(block / 2)] |= (value & 15) << (4 * (block % 2));
+                } else {
+                    panel[byte(block)] = value;
+                }
+            }
+            if family.format == WeightFormat::I4Group32 {
+                let groups = depth / GROUP;
+                for group in 0..groups {
+                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + row_in_panel;
+                    panel[at] = self.multipliers[row * groups + group];
+                }
+            }
+        }
+        packed
+    }
+}
+
+/// `[depth / run][columns][run]`, from columns of `depth` activations.
+fn packed_activations(x: &[i8], columns: usize, depth: usize, run: usize) -> Vec<i8> {
+    let mut packed = vec![0; columns * depth];
+    for column in 0..columns {
+        for k in 0..depth {
+            packed[(k / run * columns + column) * run + k % run] = x[column * depth + k];
+        }
+    }
+    packed
+}
+
+/// Calls a kernel on guarded operands and compares every sum, and every element between the columns of sums.
+fn check(family: &Family, kernel: MicroKernel, columns: usize, panels: usize, weights: &Weights, x: &[i8]) {
+    let depth = x.len() / columns;
+    let (steps, rows) = (depth / STEP, panels * family.layout.panel_rows);
+    let packed = weights.packed(family, panels, steps);
+    let activations = packed_activations(x, columns, depth, family.layout.activation_run);
+    for (edge, gap) in [(EDGES[0], 0), (EDGES[1], 0), (EDGES[0], 5), (EDGES[1], 5)] {
+        let sums_stride = rows + gap;
+        let packed = Guarded::new(&packed, edge);
+        let activations = Guarded::new(&activations, edge);
+        // Behind the last column there is no gap.
+        let mut sums = Guarded::new(&vec![CANARY; (columns - 1) * sums_stride + rows], edge);
+        let call = Call {
+            weights: packed.as_ptr(),
+            panels,
+            steps,
+            activations: activations.as_ptr(),
+            sums: sums.as_mut_ptr(),
+            sums_stride,
+        };
+        // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states.
+        unsafe { kernel(&call) };
+        for (i, &found) in sums.iter().enumerate() {
+            let (column, row) = (i / sums_stride, i % sums_stride);
+            let expected = if row < rows { weights.sum(row, depth, &x[column * depth..][..depth]) } else { CANARY };
+            assert_eq!(
+                found, expected,
+                "{} {:?}, {columns} columns, {panels} panels, {steps} steps, {edge:?}, gap {gap}: row {row}, \
+                 column {column}",
+                family.tier, family.format
+            );
+        }
+    }
+}
+
+/// The steps that a format's kernels take: 4-bit ones two at a time.
+fn steps_of(format: WeightFormat) -> impl Iterator<Item = usize> {
+    (0..=6usize).filter(move |steps| (steps * STEP).is_multiple_of(format.depth_multiple()))
+}
+
+#[test]
+fn every_kernel_stays_inside_its_operands_and_is_exact() {
+    let mut random = Random::new(1);
+    for family in families() {
+        for columns in 1..=MAX_COLUMNS {
+            for panels in 1..=5 {
+                for steps in steps_of(family.format) {
+                    let (rows, depth) = (panels * family.layout.panel_rows, steps * STEP);
+                    let mut weights = Weights::random(family.format, rows, depth, &mut random);
+                    let x = random.bytes(columns * depth);
+                    if let Some(extreme) = family.extreme {
+                        check(family, extreme[columns - 1], columns, panels, &weights, &x);
+                        // The plain kernel is for weights that do not have -128 twice in a step.
+                        weights.values.iter_mut().for_each(|w| *w = (*w).max(-127));
+                    }
+                    check(family, family.kernels[columns - 1], columns, panels, &weights, &x);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show it.
+#[test]
+fn every_kernel_is_exact_at_the_ends_of_the_range() {
+    for family in families() {
+        let (low, high) = if is_4_bit(family.format) { (-7, 7) } else { (-128, 127) };
+        for columns in 1..=MAX_COLUMNS {
+            // More steps than any kernel adds in a narrower type.
+            for steps in [2, 6, 64] {
+                let (rows, depth) = (2 * family.layout.panel_rows, steps * STEP);
+                for (w, x) in [(low, -128i8), (low, 127), (high, -128), (high, 127), (low + 1, -127)] {
+                    let weights = Weights {
+                        values: vec![w; rows * depth],
+                        multipliers: vec![
+                            if family.format == WeightFormat::I4Group32 { 127 } else { 1 };
+                            rows * depth.div_ceil(GROUP)
+                        ],
+                    };
+                    let x = vec![x; columns * depth];
+                    match family.extreme {
+                        Some(extreme) => {
+                            check(family, extreme[columns - 1], columns, 2, &weights, &x);
+                            if w != i8::MIN {
+                                check(family, family.kernels[columns - 1], columns, 2, &weights, &x);
+                            }
+                        }
+                        None => check(family, family.kernels[columns - 1], columns, 2, &weights, &x),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The calling convention lets a caller keep values in the low halves of `v8`..`v15`; assembly that forgets to say that
+/// it overwrites one would change them.
+#[cfg(kernel_aarch64)]
+#[test]
+fn every_kernel_preserves_the_callee_saved_vector_registers() {
+    use core::arch::naked_asm;
+
+    /// `call_kernel(kernel, call, before, after)` sets `d8`..`d15` to `before`, calls the kernel, and stores what they
+    /// are then in `after`. It keeps its own caller's registers.
+    #[unsafe(naked)]
+    unsafe extern "C" fn call_kernel(
+        _kernel: *const (),
+        _call: *const Call,
+        _before: &[u64; 8],
+        _after: &mut [u64; 8],
+    ) {
+        naked_asm!(
+            "stp x29, x30, [sp, #-96]!",
+            "mov x29, sp",
+            "str x19, [sp, #16]",
+            "stp d8, d9, [sp, #32]",
+            "stp d10, d11, [sp, #48]",
+            "stp d12, d13, [sp, #64]",
+            "stp d14, d15, [sp, #80]",
+            "mov x19, x3",
+            "ldp d8, d9, [x2]",
+            "ldp d10, d11, [x2, #16]",
+            "ldp d12, d13, [x2, #32]",
+            "ldp d14, d15, [x2, #48]",
+            "mov x9, x0",
+            "mov x0, x1",
+            "blr x9",
+            "stp d8, d9, [x19]",
+            "stp d10, d11, [x19, #16]",
+            "stp d12, d13, [x19, #32]",
+            "stp d14, d15, [x19, #48]",
+            "ldp d8, d9, [sp, #32]",
+            "ldp d10, d11, [sp, #48]",
+            "ldp d12, d13, [sp, #64]",
+            "ldp d14, d15, [sp, #80]",
+            "ldr x19, [sp, #16]",
+            "ldp x29, x30, [sp], #96",
+            "ret",
+        )
+    }
+
+    let before: [u64; 8] = core::array::from_fn(|i| 0x0123_4567_89ab_cdef * (i as u64 + 1));
+    for family in families() {
+        for columns in 1..=MAX_COLUMNS {
+            let mut kernels = vec![family.kernels[columns - 1]];
+            kernels.extend(family.extreme.map(|extreme| extreme[columns - 1]));
+            for kernel in kernels {
+                for steps in steps_of(family.format) {
+                    let panels = 3;
+                    let weights = vec![1u8; panels * family.layout.panel_bytes(family.format, steps)];
+                    let activations = vec![1i8; columns * steps * STEP];
+                    let rows = panels * family.layout.panel_rows;
+                    let mut sums = vec![0; columns * rows];
+                    let call = Call {
+                        weights: weights.as_ptr(),
+                        panels,
+                        steps,
+                        activations: activations.as_ptr(),
+                        sums: sums.as_mut_ptr(),
+                        sums_stride: rows,
+                    };
+                    let mut after = [0; 8];
+                    // SAFETY: the family's tier is available and the operands have the sizes that `Call` states. A
+                    // function of one pointer argument has the same convention in Rust's and in C's ABI: the argument
+                    // in `x0`, `d8`..`d15` kept by the function.
+                    unsafe { call_kernel(kernel as *const (), &call, &before, &mut after) };
+                    assert_eq!(after, before, "{} {:?}, {columns} columns, {steps} steps", family.tier, family.format);
+                }
+            }
+        }
+    }
+}
