@@ -73,6 +73,18 @@ fn small_shapes_and_extreme_offsets() {
     }
 }
 
+/// Offsets at their limits, and where a factor or the sign of a byte changes.
+#[test]
+fn every_pair_of_bytes_is_exact() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let shift = Shift { offset: 1 << 20, multiplier: 3, shift: 17 };
+    for lhs_offset in [-32768, -255, -128, 0, 32512] {
+        for rhs_offset in [-32768, -129, -127, 1, 32512] {
+            check(&bytes, &bytes, (256, 256, 1), (lhs_offset, rhs_offset), shift);
+        }
+    }
+}
+
 /// Sums that wrap many times over, and all pairs of the bytes at the ends.
 #[test]
 fn the_greatest_depth_is_exact_modulo_2_to_the_32() {
