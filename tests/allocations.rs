@@ -4,7 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Scratch, Weight};
-use skinny::kernels::Activation;
+use skinny::kernels::{Activation, Requantize, Shift, Sums};
+use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
@@ -132,6 +133,27 @@ fn recurrent_layers_allocate_nothing() {
             layer.forward(x.view(), &mut state, out, &mut scratch).unwrap();
             layer.step(x.view().row(0), &mut state, &mut scratch).unwrap();
             state.reset();
+        });
+    }
+}
+
+#[test]
+fn unsigned_products_allocate_nothing() {
+    let (n, k, m) = (70, 45, 12);
+    let (lhs, rhs) = (vec![200u8; n * k], vec![3u8; m * k]);
+    let (mut sums, mut bytes) = (vec![0i32; m * n], vec![0u8; m * n]);
+    let shift = Requantize::new(Shift { offset: 9, multiplier: 5, shift: 7 });
+    for &tier in Tier::available() {
+        let mat = UnsignedMat::pack(MatRef::new(&lhs, n, k).unwrap(), tier).unwrap();
+        let mut workspace = UnsignedWorkspace::new();
+        assert_allocates_nothing(tier.name(), || {
+            for m in [m, 1, 3] {
+                let rhs = MatRef::new(&rhs[..m * k], m, k).unwrap();
+                let out = MatMut::new(&mut sums[..m * n], m, n).unwrap();
+                mat.multiply(-128, rhs, -5, &Sums, out, &mut workspace).unwrap();
+                let out = MatMut::new(&mut bytes[..m * n], m, n).unwrap();
+                mat.multiply(-128, rhs, -5, &shift, out, &mut workspace).unwrap();
+            }
         });
     }
 }

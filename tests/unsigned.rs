@@ -1,7 +1,7 @@
 //! Unsigned products against a naive oracle of farm's and gemmlowp's 8-bit interface.
 
 use proptest::prelude::*;
-use skinny::kernels::{Requantize, Shift, Sums};
+use skinny::kernels::{MAX_DEPTH_ZERO_POINT, Requantize, Shift, Sums};
 use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Error, MatMut, MatRef, Tier};
 
@@ -73,8 +73,32 @@ fn small_shapes_and_extreme_offsets() {
     }
 }
 
+/// Offsets at their limits, and where a factor or the sign of a byte changes.
+#[test]
+fn every_pair_of_bytes_is_exact() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let shift = Shift { offset: 1 << 20, multiplier: 3, shift: 17 };
+    for lhs_offset in [-32768, -255, -128, 0, 32512] {
+        for rhs_offset in [-32768, -129, -127, 1, 32512] {
+            check(&bytes, &bytes, (256, 256, 1), (lhs_offset, rhs_offset), shift);
+        }
+    }
+}
+
+/// Sums that wrap many times over, and all pairs of the bytes at the ends.
+#[test]
+fn the_greatest_depth_is_exact_modulo_2_to_the_32() {
+    let k = MAX_DEPTH_ZERO_POINT;
+    for (l, r) in [(0u8, 0u8), (0, 255), (255, 0), (255, 255)] {
+        for offsets in [(0, 0), (-128, -128), (-32768, -32768), (-32768, 32512), (32512, 32512)] {
+            let shift = Shift { offset: i32::MAX, multiplier: i32::MIN + 1, shift: 31 };
+            check(&vec![l; k], &vec![r; 2 * k], (2, 1, k), offsets, shift);
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_operands(

@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Activations, Epilogue, Offsets, PackedMat, Tier, Workspace, gemm};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 
-/// Offsets that farm and gemmlowp take. Beyond them, `128 + offset` times a byte would not fit 24 bits and sums of
-/// practical depth would wrap.
+/// Within this range a byte with its offset fits an `i16`, and so the product of two such factors an `i32`.
 const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
 
 /// Unsigned weights, farm's and gemmlowp's left-hand side: `n` output features x `k` depth, packed once.
