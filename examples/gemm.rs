@@ -11,17 +11,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Threads,
-    WeightFormat, Workspace, gemm, reference,
+    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums,
+    Threads, WeightFormat, Workspace, gemm, reference,
 };
-use skinny::quant::{QuantizedActivations, ZeroPoint};
+use skinny::quant::{QuantizedActivations, UnsignedMat, UnsignedWorkspace, ZeroPoint};
 use skinny::{MatMut, MatRef, Tier};
 
 const USAGE: &str = "\
 usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm]
-            [--weights i8|i4|i4g] [--input i8|f32] [--output i8|i32|f32] [--threads T] [--reps R]
+            [--weights i8|i4|i4g|u8] [--input i8|f32|u8] [--output i8|u8|i32|f32] [--threads T] [--reps R]
 
-i4g: 4 bits in groups of 32 along k. An input of f32 is quantized in each call, by column; its output is f32.";
+i4g: 4 bits in groups of 32 along k. An input of f32 is quantized in each call, by column; its output is f32. Weights of
+u8 take an input of u8: farm's and gemmlowp's unsigned interface with offsets; its output is u8 or i32.";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -29,11 +30,13 @@ type Failure = Box<dyn std::error::Error>;
 enum Input {
     I8,
     F32,
+    U8,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Output {
     I8,
+    U8,
     I32,
     F32,
 }
@@ -44,6 +47,7 @@ struct Options {
     batches: std::ops::RangeInclusive<usize>,
     tier: Tier,
     weights: WeightFormat,
+    unsigned: bool,
     input: Input,
     output: Option<Output>,
     threads: usize,
@@ -58,6 +62,7 @@ impl Options {
             batches: 1..=10,
             tier: Tier::select()?,
             weights: WeightFormat::I8,
+            unsigned: false,
             input: Input::I8,
             output: None,
             threads: 1,
@@ -74,7 +79,10 @@ impl Options {
                 }
                 "--tier" => options.tier = value.parse()?,
                 "--weights" => {
+                    options.unsigned = value == "u8";
                     options.weights = match value.as_str() {
+                        // Packed as signed bytes.
+                        "u8" => WeightFormat::I8,
                         "i8" => WeightFormat::I8,
                         "i4" => WeightFormat::I4,
                         "i4g" => WeightFormat::I4Group32,
@@ -85,12 +93,14 @@ impl Options {
                     options.input = match value.as_str() {
                         "i8" => Input::I8,
                         "f32" => Input::F32,
+                        "u8" => Input::U8,
                         _ => return Err(format!("--input {value}?\n{USAGE}").into()),
                     }
                 }
                 "--output" => {
                     options.output = Some(match value.as_str() {
                         "i8" => Output::I8,
+                        "u8" => Output::U8,
                         "i32" => Output::I32,
                         "f32" => Output::F32,
                         _ => return Err(format!("--output {value}?\n{USAGE}").into()),
@@ -103,6 +113,12 @@ impl Options {
         }
         if options.reps.is_some() && options.batches.clone().count() != 1 {
             return Err("--reps needs a single --batch".into());
+        }
+        if options.unsigned != (options.input == Input::U8) {
+            return Err("--weights u8 and --input u8 go together".into());
+        }
+        if options.unsigned && matches!(options.output, Some(Output::I8 | Output::F32)) {
+            return Err("--weights u8 goes with --output u8 or i32".into());
         }
         if options.input == Input::F32 && !matches!(options.output, None | Some(Output::F32)) {
             return Err("--input f32 goes with --output f32: the scales of its columns are known only then".into());
@@ -144,6 +160,7 @@ struct Bench<'a> {
     column_scales: &'a [f32],
     workspace: Workspace,
     i8: Vec<i8>,
+    u8: Vec<u8>,
     i32: Vec<i32>,
     f32: Vec<f32>,
 }
@@ -162,6 +179,10 @@ impl Bench<'_> {
             Output::I8 => {
                 let epilogue = RequantizeFloat::new(self.scales, 0i8);
                 gemm(self.w, x, &epilogue, MatMut::new(&mut self.i8, m, n)?, workspace)
+            }
+            Output::U8 => {
+                let epilogue = RequantizeFloat::new(self.scales, 128u8);
+                gemm(self.w, x, &epilogue, MatMut::new(&mut self.u8, m, n)?, workspace)
             }
             Output::I32 => gemm(self.w, x, &Sums, MatMut::new(&mut self.i32, m, n)?, workspace),
             Output::F32 => {
@@ -217,7 +238,11 @@ fn run() -> Result<(), Failure> {
     let output = options.output.unwrap_or(match options.input {
         Input::I8 => Output::I8,
         Input::F32 => Output::F32,
+        Input::U8 => Output::U8,
     });
+    if options.unsigned {
+        return run_unsigned(&options, weights, output);
+    }
     for m in options.batches.clone() {
         let x = random_bytes(2, len(m, k)?);
         let x_f32: Vec<f32> = x.iter().map(|&x| f32::from(x) * 0.01).collect();
@@ -230,6 +255,7 @@ fn run() -> Result<(), Failure> {
             column_scales: &vec![1.0; m],
             workspace: Workspace::with_threads(threads(options.threads)?),
             i8: vec![0; len(m, n)?],
+            u8: vec![0; len(m, n)?],
             i32: vec![0; len(m, n)?],
             f32: vec![0.0; len(m, n)?],
         };
@@ -248,16 +274,67 @@ fn run() -> Result<(), Failure> {
             return Err("the sums differ from the oracle's".into());
         }
         let seconds = seconds_per_call(|| black_box(&mut bench).call(output))?;
-        let macs = (m * n * k) as f64;
-        println!(
-            "{m:>5} {:>12.2} {:>9.2} {:>9.2} {:>9.2}",
-            seconds * 1e6,
-            2.0 * macs / seconds / 1e9,
-            packed.bytes() as f64 / seconds / 1e9,
-            macs / seconds / 1e9
-        );
+        print_row(m, n * k, packed.bytes(), seconds);
     }
     Ok(())
+}
+
+/// The unsigned interface: the bytes of `weights` and activations as unsigned ones, with offsets.
+fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> Result<(), Failure> {
+    let Options { n, k, .. } = *options;
+    let unsigned = |bytes: &[i8]| -> Vec<u8> { bytes.iter().map(|&byte| byte as u8).collect() };
+    let (lhs_offset, rhs_offset) = (-100, -7);
+    let lhs = unsigned(weights.as_slice());
+    let packed = UnsignedMat::pack(MatRef::new(&lhs, n, k)?, options.tier)?;
+    for m in options.batches.clone() {
+        let rhs = unsigned(&random_bytes(2, m * k));
+        let columns = MatRef::new(&rhs, m, k)?;
+        let mut workspace = UnsignedWorkspace::with_workspace(Workspace::with_threads(threads(options.threads)?));
+        let (mut sums, mut bytes) = (vec![0i32; m * n], vec![0u8; m * n]);
+        let shift = Requantize::new(Shift { offset: 0, multiplier: 3, shift: 16 });
+        let mut call = |output: Output, sums: &mut [i32]| match output {
+            Output::I32 => {
+                let out = MatMut::new(sums, m, n)?;
+                packed.multiply(lhs_offset, columns, rhs_offset, &Sums, out, &mut workspace)
+            }
+            _ => {
+                let out = MatMut::new(&mut bytes, m, n)?;
+                packed.multiply(lhs_offset, columns, rhs_offset, &shift, out, &mut workspace)
+            }
+        };
+        if let Some(reps) = options.reps {
+            for _ in 0..reps {
+                call(output, black_box(&mut sums))?;
+            }
+            continue;
+        }
+        call(Output::I32, &mut sums)?;
+        for (i, &sum) in sums.iter().enumerate() {
+            let (column, row) = (i / n, i % n);
+            let terms = columns.row(column).iter().zip(&lhs[row * k..][..k]);
+            let exact: i64 = terms
+                .map(|(&r, &l)| (i64::from(l) + i64::from(lhs_offset)) * (i64::from(r) + i64::from(rhs_offset)))
+                .sum();
+            if sum != exact as i32 {
+                return Err("the sums differ from the oracle's".into());
+            }
+        }
+        let seconds = seconds_per_call(|| call(output, black_box(&mut sums)))?;
+        print_row(m, n * k, n * k, seconds);
+    }
+    Ok(())
+}
+
+/// A row of the table, for `weights` multiply-accumulates a column and `bytes` of weights.
+fn print_row(m: usize, weights: usize, bytes: usize, seconds: f64) {
+    let macs = (m * weights) as f64;
+    println!(
+        "{m:>5} {:>12.2} {:>9.2} {:>9.2} {:>9.2}",
+        seconds * 1e6,
+        2.0 * macs / seconds / 1e9,
+        bytes as f64 / seconds / 1e9,
+        macs / seconds / 1e9
+    );
 }
 
 /// The median over batches of calls that take about a hundredth of a second each.
