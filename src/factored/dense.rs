@@ -26,6 +26,48 @@ enum Storage {
     },
 }
 
+/// A matrix in the form it has before it is laid out for a processor.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Unpacked {
+    /// In `f32`.
+    F32(Mat<f32>),
+    /// In 8 bits, with one scale for each output feature.
+    I8(QuantizedMat),
+    /// In 4 bits, with one scale for each output feature and, in groups, a multiplier for each group.
+    I4(QuantizedMatI4),
+}
+
+impl Unpacked {
+    /// Lays the weights out for the kernels of `tier`; `f32` weights stay as they are.
+    ///
+    /// # Errors
+    /// As [`QuantizedMat::pack`]; [`Error::NotFinite`] for an `f32` weight that is infinite or NaN.
+    pub fn pack(self, tier: Tier) -> Result<DenseWeight> {
+        match self {
+            Unpacked::F32(w) => DenseWeight::from_f32(w),
+            Unpacked::I8(w) => w.pack(tier),
+            Unpacked::I4(w) => w.pack(tier),
+        }
+    }
+
+    /// The weights that the numbers stand for, `n x k`.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn dequantize(&self) -> Result<Mat<f32>> {
+        match self {
+            Unpacked::F32(w) => {
+                let mut copy = Mat::zeros(w.rows(), w.cols())?;
+                copy.as_mut_slice().copy_from_slice(w.as_slice());
+                Ok(copy)
+            }
+            Unpacked::I8(w) => w.dequantize(),
+            Unpacked::I4(w) => w.dequantize(),
+        }
+    }
+}
+
 impl QuantizedMat {
     /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
     ///
@@ -121,6 +163,30 @@ impl DenseWeight {
         match &self.0 {
             Storage::F32(_) => None,
             Storage::Quantized { weights, .. } => Some(weights.tier()),
+        }
+    }
+
+    /// The weights as they were before packing: what a file holds, and what another tier can be packed from.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn unpack(&self) -> Result<Unpacked> {
+        match &self.0 {
+            Storage::F32(w) => {
+                let mut copy = Mat::zeros(w.rows(), w.cols())?;
+                copy.as_mut_slice().copy_from_slice(w.as_slice());
+                Ok(Unpacked::F32(copy))
+            }
+            Storage::Quantized { weights, scales } => {
+                let (values, scales) = (weights.unpack()?, scales.clone());
+                match weights.format() {
+                    WeightFormat::I8 => Ok(Unpacked::I8(QuantizedMat::from_parts(values, scales)?)),
+                    WeightFormat::I4 | WeightFormat::I4Group32 => {
+                        let multipliers = weights.unpack_multipliers()?;
+                        Ok(Unpacked::I4(QuantizedMatI4::from_parts(values, multipliers, scales)?))
+                    }
+                }
+            }
         }
     }
 

@@ -28,7 +28,7 @@ mod scratch;
 mod svd;
 mod weight;
 
-pub use dense::DenseWeight;
+pub use dense::{DenseWeight, Unpacked};
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};

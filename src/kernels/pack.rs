@@ -13,7 +13,7 @@ use super::micro::{Family, MAX_COLUMNS, STEP};
 use super::registry;
 use super::tier::Tier;
 use crate::error::{Error, Result};
-use crate::matrix::MatRef;
+use crate::matrix::{Mat, MatRef};
 
 /// How a weight is stored in a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,16 +178,54 @@ impl PackedMat {
             let groups = values.chunks(GROUP).zip(multipliers.row(row));
             groups.map(|(group, &m)| i32::from(m) * group.iter().map(|&w| i32::from(w)).sum::<i32>()).sum()
         })?;
-        let layout = packed.family.layout;
-        let (panel_bytes, multiplier_bytes) = (packed.panel_bytes(), layout.multiplier_bytes(packed.steps()));
         for row in 0..packed.n {
-            let (panel, row_in_panel) = (row / layout.panel_rows, row % layout.panel_rows);
-            let start = (panel + 1) * panel_bytes - multiplier_bytes + row_in_panel;
             for (group, &m) in multipliers.row(row).iter().enumerate() {
-                *packed.byte_mut(start + group * layout.panel_rows) = m as i8;
+                let at = packed.multiplier_place(row, group);
+                packed.lines[at / Line::BYTES].0[at % Line::BYTES] = m as i8;
             }
         }
         Ok(packed)
+    }
+
+    /// The weights as they were before packing, `n x k`. 4-bit weights have a byte each.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn unpack(&self) -> Result<Mat<i8>> {
+        let mut weights = Mat::zeros(self.n, self.k)?;
+        for row in 0..self.n {
+            let mut weights = weights.view_mut();
+            for (block, chunk) in weights.row_mut(row).chunks_mut(self.family.layout.weight_run).enumerate() {
+                let (at, half) = self.run_place(row, block);
+                let places = &self.lines[at / Line::BYTES].0[at % Line::BYTES..];
+                for (w, &place) in chunk.iter_mut().zip(places) {
+                    *w = match (self.family.format, half) {
+                        (WeightFormat::I8, _) => place,
+                        (WeightFormat::I4 | WeightFormat::I4Group32, 0) => place << 4 >> 4,
+                        (WeightFormat::I4 | WeightFormat::I4Group32, _) => place >> 4,
+                    };
+                }
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The group multipliers, `n x ceil(k / 32)`, of weights that have them.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn unpack_multipliers(&self) -> Result<Option<Mat<u8>>> {
+        if self.family.format != WeightFormat::I4Group32 {
+            return Ok(None);
+        }
+        let mut multipliers = Mat::zeros(self.n, self.k.div_ceil(GROUP))?;
+        for row in 0..self.n {
+            for (group, m) in multipliers.view_mut().row_mut(row).iter_mut().enumerate() {
+                let at = self.multiplier_place(row, group);
+                *m = self.lines[at / Line::BYTES].0[at % Line::BYTES] as u8;
+            }
+        }
+        Ok(Some(multipliers))
     }
 
     /// A matrix of zeros.
@@ -210,22 +248,34 @@ impl PackedMat {
         Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 
-    /// Calls `put` for each weight of a row with its place: the byte, and for 4-bit weights which half of it.
-    ///
-    /// A panel is a sequence of blocks of one run for each row. Two consecutive blocks of 4-bit weights share their
-    /// bytes, the first in the low halves.
+    /// Calls `put` for each weight of a row with its place: which half of the byte (0 for whole bytes), and the byte.
     fn place_row(&mut self, row: usize, values: &[i8], put: impl Fn(usize, &mut i8, i8)) {
-        let Layout { panel_rows, weight_run: run, .. } = self.family.layout;
-        let blocks_a_byte = if self.family.format == WeightFormat::I8 { 1 } else { 2 };
-        let start = row / panel_rows * self.panel_bytes() + row % panel_rows * run;
-        for (block, chunk) in values.chunks(run).enumerate() {
-            let at = start + block / blocks_a_byte * panel_rows * run;
+        for (block, chunk) in values.chunks(self.family.layout.weight_run).enumerate() {
+            let (at, half) = self.run_place(row, block);
             // A run divides the line, so it never crosses one.
             let places = &mut self.lines[at / Line::BYTES].0[at % Line::BYTES..];
             for (place, &w) in places.iter_mut().zip(chunk) {
-                put(block % blocks_a_byte, place, w);
+                put(half, place, w);
             }
         }
+    }
+
+    /// Where run `block` of a row begins: the byte, and which half of it and its successors (0 for whole bytes).
+    ///
+    /// A panel is a sequence of blocks of one run for each row. Two consecutive blocks of 4-bit weights share their
+    /// bytes, the first in the low halves.
+    fn run_place(&self, row: usize, block: usize) -> (usize, usize) {
+        let Layout { panel_rows, weight_run: run, .. } = self.family.layout;
+        let blocks_a_byte = if self.family.format == WeightFormat::I8 { 1 } else { 2 };
+        let start = row / panel_rows * self.panel_bytes + row % panel_rows * run;
+        (start + block / blocks_a_byte * panel_rows * run, block % blocks_a_byte)
+    }
+
+    /// Where the multiplier of a group lies: behind the weights of its panel.
+    fn multiplier_place(&self, row: usize, group: usize) -> usize {
+        let layout = self.family.layout;
+        let end = (row / layout.panel_rows + 1) * self.panel_bytes;
+        end - layout.multiplier_bytes(self.steps) + group * layout.panel_rows + row % layout.panel_rows
     }
 
     /// Places 4-bit weights and sets the row sums to what `row_sum` makes of each row.
@@ -247,10 +297,6 @@ impl PackedMat {
         }
         self.extreme[row / self.family.layout.panel_rows] = true;
         Ok(())
-    }
-
-    fn byte_mut(&mut self, at: usize) -> &mut i8 {
-        &mut self.lines[at / Line::BYTES].0[at % Line::BYTES]
     }
 
     /// Output features.
@@ -414,6 +460,27 @@ mod tests {
                 expected.sort_unstable();
                 assert_eq!(stored, expected, "{tier} {n} x {k}");
                 assert!(packed.bytes() < packed.panels() * packed.panel_bytes() + 64);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_packed_comes_back() {
+        for &tier in Tier::available() {
+            for (n, k) in [(0, 0), (0, 5), (5, 0), (1, 1), (17, 33), (16, 32), (33, 100)] {
+                let bytes: Vec<i8> = (0..n * k).map(|i| (i * 37) as i8).collect();
+                let weights = MatRef::new(&bytes, n, k).unwrap();
+                let packed = PackedMat::for_tier(weights, tier).unwrap();
+                assert_eq!((packed.unpack().unwrap().view(), packed.unpack_multipliers().unwrap()), (weights, None));
+                let halves: Vec<i8> = (0..n * k).map(|i| (i * 37 % 15) as i8 - MAX_I4).collect();
+                let halves = MatRef::new(&halves, n, k).unwrap();
+                assert_eq!(PackedMat::i4_for_tier(halves, tier).unwrap().unpack().unwrap().view(), halves);
+                let groups = k.div_ceil(GROUP);
+                let multipliers: Vec<u8> = (0..n * groups).map(|i| (i * 29 % 128) as u8).collect();
+                let multipliers = MatRef::new(&multipliers, n, groups).unwrap();
+                let packed = PackedMat::i4_grouped_for_tier(halves, multipliers, tier).unwrap();
+                assert_eq!(packed.unpack().unwrap().view(), halves, "{tier} {n} x {k}");
+                assert_eq!(packed.unpack_multipliers().unwrap().unwrap().view(), multipliers, "{tier} {n} x {k}");
             }
         }
     }

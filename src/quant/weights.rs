@@ -68,15 +68,8 @@ impl QuantizedMat {
     /// [`Error::Length`] if there are not `n` scales, [`Error::Parameter`] for a scale that is not finite or not
     /// positive.
     pub fn from_parts(values: Mat<i8>, scales: Vec<f32>) -> Result<Self> {
-        if scales.len() != values.rows() {
-            return Err(Error::Length { what: "weight scales", expected: values.rows(), found: scales.len() });
-        }
-        match scales.iter().find(|scale| !(scale.is_finite() && **scale > 0.0)) {
-            None => Ok(Self { values, scales }),
-            Some(&scale) => {
-                Err(Error::Parameter { what: "weight scale", value: scale.into(), expected: "finite and positive" })
-            }
-        }
+        expect_scales(&scales, values.rows())?;
+        Ok(Self { values, scales })
     }
 
     /// The weights that the 8-bit values stand for, `n x k`.
@@ -116,6 +109,19 @@ impl QuantizedMat {
     /// The values and the scales.
     pub fn into_parts(self) -> (Mat<i8>, Vec<f32>) {
         (self.values, self.scales)
+    }
+}
+
+/// Fails unless there are `n` scales, all finite and positive.
+pub(super) fn expect_scales(scales: &[f32], n: usize) -> Result<()> {
+    if scales.len() != n {
+        return Err(Error::Length { what: "weight scales", expected: n, found: scales.len() });
+    }
+    match scales.iter().find(|scale| !(scale.is_finite() && **scale > 0.0)) {
+        None => Ok(()),
+        Some(&scale) => {
+            Err(Error::Parameter { what: "weight scale", value: scale.into(), expected: "finite and positive" })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::weights::expect_scales;
 use crate::error::{Error, Result};
 use crate::float::{LARGEST_FINITE, magnitude_bits, round_to_i32};
 use crate::kernels::{GROUP, MAX_I4, MAX_MULTIPLIER};
@@ -87,6 +88,27 @@ impl QuantizedMatI4 {
             scales.push(scale);
         }
         Ok(Self { values, multipliers: Some(multipliers), scales })
+    }
+
+    /// Takes weights that were quantized elsewhere: `values` is `n x k`, each in -7..=7, `multipliers`, if rows have
+    /// groups, `n x ceil(k / 32)`, each 0..=127, and `scales` has one scale for each row.
+    ///
+    /// # Errors
+    /// [`Error::Length`] or [`Error::Shape`] for parts that do not fit each other, [`Error::Parameter`] for a value or
+    /// multiplier outside its range and for a scale that is not finite or not positive.
+    pub fn from_parts(values: Mat<i8>, multipliers: Option<Mat<u8>>, scales: Vec<f32>) -> Result<Self> {
+        expect_scales(&scales, values.rows())?;
+        if let Some(&value) = values.as_slice().iter().find(|value| value.unsigned_abs() > MAX_I4.unsigned_abs()) {
+            return Err(Error::Parameter { what: "4-bit weight", value: value.into(), expected: "in -7..=7" });
+        }
+        if let Some(multipliers) = &multipliers {
+            let groups = values.cols().div_ceil(GROUP);
+            multipliers.view().expect_shape("group multipliers", values.rows(), groups)?;
+            if let Some(&value) = multipliers.as_slice().iter().find(|&&m| m > MAX_MULTIPLIER) {
+                return Err(Error::Parameter { what: "group multiplier", value: value.into(), expected: "in 0..=127" });
+            }
+        }
+        Ok(Self { values, multipliers, scales })
     }
 
     /// Room for the values and scales of `w`, which must be finite.
