@@ -1,6 +1,10 @@
 //! What can go wrong, with the numbers that were wrong.
 
+mod file;
+
 use core::fmt;
+
+pub use file::{FileError, TensorProblem};
 
 use crate::kernels::Tier;
 
@@ -100,11 +104,14 @@ pub enum Error {
         /// Columns of the matrix.
         cols: usize,
     },
+    /// A model file was refused.
+    File(FileError),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Error::File(ref error) => error.fmt(f),
             Error::Shape { what, expected, found } => {
                 write!(f, "{what}: expected {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1)
             }

@@ -64,9 +64,11 @@ pub mod kernels;
 #[forbid(unsafe_code)]
 mod matrix;
 #[forbid(unsafe_code)]
+pub mod model;
+#[forbid(unsafe_code)]
 pub mod quant;
 
-pub use error::{Error, Result};
+pub use error::{Error, FileError, Result, TensorProblem};
 pub use kernels::Tier;
 pub use matrix::{Mat, MatMut, MatRef};
 

@@ -13,6 +13,7 @@ usage: digits                      the recordings that come with the example
        digits FILE.wav ...         any recordings: 8 kHz, one channel, 16 bits
        digits --data DIR [...]     error rates over the recordings {digit}_{speaker}_{index}.wav of a folder
 
+  --model FILE            another model: PyTorch's safetensors or what the example `compress` made of it
   --indices FIRST..LAST   which recordings of the folder, 45..49: the network was trained on 5..44
   --string-length N       digits of a string, 5
   --strings N             strings to draw, 200 of a folder and 10 of what comes with the example
@@ -27,6 +28,7 @@ pub struct Args {
     pub help: bool,
     pub files: Vec<PathBuf>,
     pub data: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     pub indices: RangeInclusive<u32>,
     pub string_length: usize,
     pub strings: Option<usize>,
@@ -42,6 +44,7 @@ impl Args {
             help: false,
             files: Vec::new(),
             data: None,
+            model: None,
             indices: VALIDATION_INDICES,
             string_length: 5,
             strings: None,
@@ -61,6 +64,7 @@ impl Args {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value; --help lists the options"))?;
             let refused = || format!("{name} {value}: not understood; --help lists the options");
             match name.as_str() {
+                "--model" => args.model = Some(value.into()),
                 "--data" => args.data = Some(value.into()),
                 "--indices" => args.indices = parse_indices(&value)?,
                 "--string-length" => {

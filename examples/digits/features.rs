@@ -1,7 +1,7 @@
 //! Log-mel features of a stream of samples, normalised and stacked: what the
 //! network reads. `train.py` computes the same ones, and its fixture is the test.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl FeatureConfig {
     /// # Errors
     ///
     /// A message that names the entry which is missing or makes no sense.
-    pub fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, String> {
+    pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
         let config = Self {
             sample_rate: entry(metadata, "features.sample_rate")?,
             window: entry(metadata, "features.window")?,
@@ -89,7 +89,7 @@ impl FeatureConfig {
     }
 }
 
-fn entry<T: FromStr>(metadata: &HashMap<String, String>, key: &str) -> Result<T, String> {
+fn entry<T: FromStr>(metadata: &BTreeMap<String, String>, key: &str) -> Result<T, String> {
     let text = metadata.get(key).ok_or_else(|| format!("metadata: no entry {key:?}"))?;
     text.parse().map_err(|_| format!("metadata: entry {key:?}: expected a number, found {text:?}"))
 }
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn metadata_is_read_and_checked() {
-        let mut metadata: HashMap<String, String> = [
+        let mut metadata: BTreeMap<String, String> = [
             ("features.sample_rate", "8000"),
             ("features.window", "200"),
             ("features.hop", "96"),

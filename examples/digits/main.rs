@@ -15,14 +15,17 @@ mod wav;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skinny::Tier;
+use skinny::kernels::WeightFormat;
+use skinny::model::Model;
 
 use args::{Args, USAGE};
 use ctc::{Alphabet, ErrorCount};
 use fsdd::{Recording, WORDS, draw};
-use model::{Failure, ModelFile, Network, Session};
+use model::{Failure, Transcriber};
 
 /// The model, part of the program: copied to a Pi, it needs nothing else.
 pub const MODEL: &[u8] = include_bytes!("model.safetensors");
@@ -61,7 +64,7 @@ struct Item {
 /// A network and how it did.
 struct Variant {
     name: &'static str,
-    network: Network,
+    network: Arc<Model>,
     singles: ErrorCount,
     strings: ErrorCount,
     busy: Duration,
@@ -74,14 +77,15 @@ fn run() -> Result<(), Failure> {
         return Ok(());
     }
     let tier = Tier::select()?;
-    let file = ModelFile::new(MODEL)?;
-    let rate = file.features()?.sample_rate;
-    let alphabet = file.alphabet()?;
-    let dense = file.network()?;
-    let low_rank = file.low_rank_network()?;
-    let (int8, low_rank_int8) = (dense.quantize(tier)?, low_rank.quantize(tier)?);
-    let mut variants = [("f32", dense), ("int8", int8), ("low-rank f32", low_rank), ("low-rank int8", low_rank_int8)]
-        .map(|(name, network)| Variant::new(name, network));
+    let mut variants = match &args.model {
+        None => variants(&model::read(MODEL, tier)?, tier)?,
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+            vec![Variant::new("from file", model::read(&bytes, tier)?)]
+        }
+    };
+    let rate = model::sample_rate(&variants[0].network)?;
+    let alphabet = model::alphabet(&variants[0].network)?;
 
     let (singles, strings) = match (&args.data, args.files.is_empty()) {
         (Some(folder), _) => {
@@ -117,7 +121,7 @@ fn run() -> Result<(), Failure> {
         for item in items {
             let mut transcripts = Vec::new();
             for variant in &mut variants {
-                let transcript = variant.transcribe(item, rate, &file, &alphabet)?;
+                let transcript = variant.transcribe(item, rate, &alphabet)?;
                 if let Some(reference) = &item.reference {
                     let errors = if are_strings { &mut variant.strings } else { &mut variant.singles };
                     errors.add(&transcript, reference);
@@ -132,6 +136,17 @@ fn run() -> Result<(), Failure> {
     let seconds = singles.iter().chain(&strings).map(|item| item.samples.len()).sum::<usize>() as f64 / f64::from(rate);
     print_table(&variants, tier, seconds, args.string_length);
     check(&args, &variants)
+}
+
+/// The network as it was trained, and what smaller ones are made of it.
+fn variants(dense: &Model, tier: Tier) -> Result<Vec<Variant>, Failure> {
+    let low_rank = model::low_rank(dense)?;
+    Ok(vec![
+        Variant::new("f32", dense.clone()),
+        Variant::new("int8", dense.quantize_to(WeightFormat::I8, tier)?),
+        Variant::new("low-rank f32", low_rank.clone()),
+        Variant::new("low-rank int8", low_rank.quantize_to(WeightFormat::I8, tier)?),
+    ])
 }
 
 /// The recordings one by one, and strings drawn from them.
@@ -161,24 +176,19 @@ fn items(
 }
 
 impl Variant {
-    fn new(name: &'static str, network: Network) -> Self {
+    fn new(name: &'static str, network: Model) -> Self {
+        let network = Arc::new(network);
         Self { name, network, singles: ErrorCount::default(), strings: ErrorCount::default(), busy: Duration::ZERO }
     }
 
     /// Transcribes as a product would: sound comes in pieces of 100 ms.
-    fn transcribe(
-        &mut self,
-        item: &Item,
-        rate: u32,
-        file: &ModelFile<'_>,
-        alphabet: &Alphabet,
-    ) -> Result<String, Failure> {
-        let mut session = Session::new(&self.network, file, alphabet)?;
+    fn transcribe(&mut self, item: &Item, rate: u32, alphabet: &Alphabet) -> Result<String, Failure> {
+        let mut transcriber = Transcriber::new(&self.network, alphabet)?;
         let start = Instant::now();
         for piece in item.samples.chunks(rate as usize / 10) {
-            session.push(piece)?;
+            transcriber.push(piece)?;
         }
-        let text = session.finish()?;
+        let text = transcriber.finish()?;
         self.busy += start.elapsed();
         Ok(text)
     }

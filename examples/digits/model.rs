@@ -1,160 +1,85 @@
-//! The network of the model file, in `f32` or in 8 bits, dense or cut to low rank.
+//! From a model file and sound to text: features, the network, the decoder.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use safetensors::{Dtype, SafeTensors};
-use skinny::factored::{Gru, GruState, Linear, RankPolicy, Scratch, Weight};
-use skinny::{Mat, MatMut, MatRef, Tier};
+use skinny::factored::RankPolicy;
+use skinny::model::{ImportOptions, Layer, Model, Session};
+use skinny::{MatRef, Tier};
 
 use crate::ctc::{Alphabet, GreedyDecoder};
 use crate::features::{FeatureConfig, FrontEnd};
 
-/// Why the model file cannot be used, in words.
+/// Why a model file cannot be used, in words.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// What the file holds.
-pub struct ModelFile<'a> {
-    tensors: SafeTensors<'a>,
-    metadata: HashMap<String, String>,
+/// Tensors of the model file that belong to its features.
+const FEATURES: [&str; 2] = ["features.mean", "features.std"];
+
+/// Reads a model file: PyTorch's, in `f32`, or one that the example `compress` made of such a one.
+pub fn read(bytes: &[u8], tier: Tier) -> Result<Model, Failure> {
+    let options = ImportOptions { keep: FEATURES.map(String::from).into(), ..ImportOptions::default() };
+    Ok(Model::read(bytes, &options, tier)?)
 }
 
-impl<'a> ModelFile<'a> {
-    /// Reads the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Failure> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let metadata = header.metadata().clone().ok_or("the model file has no metadata")?;
-        Ok(Self { tensors: SafeTensors::deserialize(bytes)?, metadata })
-    }
-
-    /// How sound becomes features.
-    pub fn features(&self) -> Result<FeatureConfig, Failure> {
-        Ok(FeatureConfig::from_metadata(&self.metadata)?)
-    }
-
-    /// A front end for one stream of sound.
-    pub fn front_end(&self) -> Result<FrontEnd, Failure> {
-        Ok(FrontEnd::new(self.features()?, &self.vector("features.mean")?, &self.vector("features.std")?)?)
-    }
-
-    /// The characters that the classes stand for.
-    pub fn alphabet(&self) -> Result<Alphabet, Failure> {
-        Ok(Alphabet::new(self.entry("alphabet")?))
-    }
-
-    /// The network in `f32`, dense.
-    pub fn network(&self) -> Result<Network, Failure> {
-        let layers: usize = self.entry("layers")?.parse()?;
-        let gru = |layer| -> Result<Gru, Failure> {
-            Ok(Gru::new(
-                self.weight(&format!("gru.weight_ih_l{layer}"))?,
-                self.weight(&format!("gru.weight_hh_l{layer}"))?,
-                Some(self.vector(&format!("gru.bias_ih_l{layer}"))?),
-                Some(self.vector(&format!("gru.bias_hh_l{layer}"))?),
-            )?)
-        };
-        let grus = (0..layers).map(gru).collect::<Result<Vec<_>, _>>()?;
-        let output = Linear::new(self.weight("fc.weight")?, Some(self.vector("fc.bias")?))?;
-        Ok(Network { grus, output })
-    }
-
-    /// The network in `f32`, its recurrent layers cut to the ranks that the file names.
-    pub fn low_rank_network(&self) -> Result<Network, Failure> {
-        let dense = self.network()?;
-        let rank = |matrix: &str, layer: usize| -> Result<RankPolicy, Failure> {
-            Ok(RankPolicy::Fixed(self.entry(&format!("rank.gru.{matrix}_l{layer}"))?.parse()?))
-        };
-        let cut = |(layer, gru): (usize, &Gru)| -> Result<Gru, Failure> {
-            Ok(gru.factor(rank("weight_ih", layer)?, rank("weight_hh", layer)?)?)
-        };
-        let grus = dense.grus.iter().enumerate().map(cut).collect::<Result<Vec<_>, _>>()?;
-        Ok(Network { grus, output: dense.output })
-    }
-
-    fn entry(&self, key: &str) -> Result<&str, Failure> {
-        Ok(self.metadata.get(key).ok_or_else(|| format!("the model file's metadata has no {key}"))?)
-    }
-
-    fn vector(&self, name: &str) -> Result<Vec<f32>, Failure> {
-        let tensor = self.tensors.tensor(name).map_err(|cause| format!("{name}: {cause}"))?;
-        if tensor.dtype() != Dtype::F32 {
-            return Err(format!("{name}: expected F32, found {:?}", tensor.dtype()).into());
+/// The same network, its recurrent layers cut to the ranks that the file names.
+pub fn low_rank(model: &Model) -> Result<Model, Failure> {
+    let rank = |layer: &str, matrix: &str| -> Result<RankPolicy, Failure> {
+        let (prefix, number) = layer.rsplit_once(".l").ok_or_else(|| format!("{layer}: no recurrent layer"))?;
+        Ok(RankPolicy::Fixed(entry(model, &format!("rank.{prefix}.{matrix}_l{number}"))?.parse()?))
+    };
+    let ranks = model.layers().filter(|(_, layer)| matches!(layer, Layer::Gru(_)));
+    let ranks = ranks.map(|(name, _)| Ok((rank(name, "weight_ih")?, rank(name, "weight_hh")?)));
+    let mut ranks = ranks.collect::<Result<Vec<_>, Failure>>()?.into_iter();
+    Ok(model.map_layers(|_, layer| match layer {
+        Layer::Gru(gru) => {
+            let (input, recurrent) = ranks.next().expect("a rank was read for each GRU");
+            Ok(Layer::Gru(gru.factor(input, recurrent)?))
         }
-        // The bytes may lie at any address.
-        let (values, _) = tensor.data().as_chunks();
-        Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
-    }
-
-    fn weight(&self, name: &str) -> Result<Weight, Failure> {
-        let values = self.vector(name)?;
-        match *self.tensors.tensor(name)?.shape() {
-            [n, k] => Ok(Weight::dense(Mat::from_vec(values, n, k)?)?),
-            ref shape => Err(format!("{name}: expected two dimensions, found {shape:?}").into()),
-        }
-    }
+        layer => Ok(layer.clone()),
+    })?)
 }
 
-/// GRU layers, one on the other, and a linear layer to the scores of the classes.
-pub struct Network {
-    grus: Vec<Gru>,
-    output: Linear,
+fn entry<'a>(model: &'a Model, key: &str) -> Result<&'a str, Failure> {
+    Ok(model.metadata().get(key).ok_or_else(|| format!("the model file's metadata has no {key}"))?)
 }
 
-impl Network {
-    /// The same in 8 bits.
-    pub fn quantize(&self, tier: Tier) -> skinny::Result<Self> {
-        let grus = self.grus.iter().map(|gru| gru.quantize(tier)).collect::<skinny::Result<_>>()?;
-        Ok(Self { grus, output: self.output.quantize(tier)? })
-    }
+/// The sound that the model takes, in samples a second.
+pub fn sample_rate(model: &Model) -> Result<u32, Failure> {
+    Ok(FeatureConfig::from_metadata(model.metadata())?.sample_rate)
+}
 
-    /// Numbers that the network is made of, biases included.
-    pub fn parameters(&self) -> usize {
-        let weight = |w: &Weight| w.rank().map_or(w.n() * w.k(), |rank| rank * (w.n() + w.k()));
-        self.weights().map(weight).sum::<usize>() + self.biases()
-    }
+/// The characters that the classes stand for.
+pub fn alphabet(model: &Model) -> Result<Alphabet, Failure> {
+    Ok(Alphabet::new(entry(model, "alphabet")?))
+}
 
-    /// Bytes of the weights as they lie in memory, scales included, and of the biases.
-    pub fn bytes(&self) -> usize {
-        self.weights().map(Weight::bytes).sum::<usize>() + self.biases() * size_of::<f32>()
-    }
-
-    fn weights(&self) -> impl Iterator<Item = &Weight> {
-        self.grus.iter().flat_map(|gru| [gru.weight_ih(), gru.weight_hh()]).chain([self.output.weight()])
-    }
-
-    fn biases(&self) -> usize {
-        let grus = self.grus.iter().flat_map(|gru| [gru.bias_ih(), gru.bias_hh()]);
-        grus.chain([self.output.bias()]).flatten().map(<[f32]>::len).sum()
-    }
-
-    /// The state of one stream of sound.
-    pub fn states(&self) -> skinny::Result<Vec<GruState>> {
-        self.grus.iter().map(Gru::state).collect()
-    }
+/// The features that the model was trained on.
+pub fn front_end(model: &Model) -> Result<FrontEnd, Failure> {
+    let config = FeatureConfig::from_metadata(model.metadata())?;
+    let [mean, std] = FEATURES.map(|name| {
+        let missing = || format!("the model file has no tensor {name}");
+        Ok::<_, String>(model.attachments().get(name).ok_or_else(missing)?.values())
+    });
+    Ok(FrontEnd::new(config, mean?, std?)?)
 }
 
 /// One stream of sound on its way to text. Memory is kept from piece to piece.
-pub struct Session<'a> {
-    network: &'a Network,
+pub struct Transcriber<'a> {
     front_end: FrontEnd,
-    states: Vec<GruState>,
-    scratch: Scratch,
+    session: Session,
     decoder: GreedyDecoder<'a>,
-    /// Features on their way through the layers, a row a time step.
+    /// Features on their way to the network, a row a time step.
     steps: Vec<f32>,
-    outputs: Vec<f32>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Transcriber<'a> {
     /// A stream that has not begun.
-    pub fn new(network: &'a Network, file: &ModelFile<'_>, alphabet: &'a Alphabet) -> Result<Self, Failure> {
+    pub fn new(model: &Arc<Model>, alphabet: &'a Alphabet) -> Result<Self, Failure> {
         Ok(Self {
-            network,
-            front_end: file.front_end()?,
-            states: network.states()?,
-            scratch: Scratch::new(),
+            front_end: front_end(model)?,
+            session: Session::new(Arc::clone(model))?,
             decoder: GreedyDecoder::new(alphabet),
             steps: Vec::new(),
-            outputs: Vec::new(),
         })
     }
 
@@ -168,29 +93,23 @@ impl<'a> Session<'a> {
     pub fn finish(mut self) -> skinny::Result<String> {
         self.front_end.finish(&mut self.steps);
         self.run()?;
+        decode(self.session.finish()?, &mut self.decoder);
         Ok(self.decoder.text().to_owned())
     }
 
     /// Takes the features that are ready through the network.
     fn run(&mut self) -> skinny::Result<()> {
-        let mut width = self.front_end.step_len();
-        let time = self.steps.len() / width;
-        for (gru, state) in self.network.grus.iter().zip(&mut self.states) {
-            self.outputs.resize(time * gru.hidden_size(), 0.0);
-            let x = MatRef::new(&self.steps, time, width)?;
-            width = gru.hidden_size();
-            gru.forward(x, state, MatMut::new(&mut self.outputs, time, width)?, &mut self.scratch)?;
-            std::mem::swap(&mut self.steps, &mut self.outputs);
-        }
-        let classes = self.network.output.output_size();
-        self.outputs.resize(time * classes, 0.0);
-        let x = MatRef::new(&self.steps, time, width)?;
-        self.network.output.forward(x, MatMut::new(&mut self.outputs, time, classes)?, &mut self.scratch)?;
-        for scores in self.outputs.chunks_exact(classes) {
-            self.decoder.push(scores);
-        }
+        let width = self.front_end.step_len();
+        let frames = MatRef::new(&self.steps, self.steps.len() / width, width)?;
+        decode(self.session.push(frames)?, &mut self.decoder);
         self.steps.clear();
         Ok(())
+    }
+}
+
+fn decode(scores: MatRef<'_, f32>, decoder: &mut GreedyDecoder<'_>) {
+    for step in 0..scores.rows() {
+        decoder.push(scores.row(step));
     }
 }
 
@@ -198,33 +117,37 @@ impl<'a> Session<'a> {
 mod tests {
     use super::*;
     use crate::{MODEL, RECORDINGS, wav};
+    use skinny::kernels::WeightFormat;
 
-    fn transcribe(network: &Network, file: &ModelFile<'_>, samples: &[f32], chunk: usize) -> String {
-        let alphabet = file.alphabet().unwrap();
-        let mut session = Session::new(network, file, &alphabet).unwrap();
-        samples.chunks(chunk).for_each(|chunk| session.push(chunk).unwrap());
-        session.finish().unwrap()
+    fn transcribe(model: &Arc<Model>, samples: &[f32], chunk: usize) -> String {
+        let alphabet = alphabet(model).unwrap();
+        let mut transcriber = Transcriber::new(model, &alphabet).unwrap();
+        samples.chunks(chunk).for_each(|chunk| transcriber.push(chunk).unwrap());
+        transcriber.finish().unwrap()
     }
 
     #[test]
-    fn the_text_does_not_depend_on_how_sound_comes_nor_on_the_tier() {
-        let file = ModelFile::new(MODEL).unwrap();
-        let network = file.low_rank_network().unwrap();
+    fn the_text_does_not_depend_on_how_sound_comes_nor_on_the_tier_nor_on_a_file_between() {
+        let model = low_rank(&read(MODEL, Tier::Portable).unwrap()).unwrap();
+        let quantized = |tier| model.quantize_to(WeightFormat::I8, tier).unwrap();
         let samples: Vec<f32> =
             RECORDINGS[..5].iter().flat_map(|(name, bytes)| wav::decode(*bytes, name, 8000).unwrap()).collect();
-        let expected = transcribe(&network.quantize(Tier::Portable).unwrap(), &file, &samples, samples.len());
+        let expected = transcribe(&Arc::new(quantized(Tier::Portable)), &samples, samples.len());
         assert!(!expected.is_empty());
+        let file = quantized(Tier::Portable).to_bytes().unwrap();
         for &tier in Tier::available() {
-            let network = network.quantize(tier).unwrap();
+            let model = Arc::new(quantized(tier));
             for chunk in [1, 77, 800, 4001] {
-                assert_eq!(transcribe(&network, &file, &samples, chunk), expected, "{tier}, chunks of {chunk}");
+                assert_eq!(transcribe(&model, &samples, chunk), expected, "{tier}, chunks of {chunk}");
             }
+            let loaded = Arc::new(read(&file, tier).unwrap());
+            assert_eq!(transcribe(&loaded, &samples, 800), expected, "{tier}, from a file");
         }
     }
 
     #[test]
     fn a_file_that_is_no_model_is_refused() {
-        assert!(ModelFile::new(&MODEL[..100]).is_err());
-        assert!(ModelFile::new(b"not a model").is_err());
+        assert!(read(&MODEL[..100], Tier::Portable).is_err());
+        assert!(read(b"not a model", Tier::Portable).is_err());
     }
 }

@@ -1,0 +1,157 @@
+//! The crate's own model files: safetensors with the numbers as they are multiplied, and a header that says what they are.
+//!
+//! One entry of the metadata, `skinny`, holds a JSON object: `version`, `layers` (in order, each with its name and the
+//! storage of its weights), `attachments` and `metadata`. Tensors are named after their layer and parameter:
+//!
+//! | storage of a matrix `NAME`, `n x k` | tensors |
+//! |---|---|
+//! | f32 | `NAME`: F32, `n x k` |
+//! | int8 | `NAME.values`: I8, `n x k`; `NAME.scales`: F32, `n` |
+//! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
+//! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
+//!
+//! A weight is one matrix, `WEIGHT`, two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of such, `WEIGHT.0`, `WEIGHT.1`, ... The
+//! tensors must be those that the header describes, neither fewer nor more.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Display;
+
+use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
+
+use super::stored::{Reader, Stored, Tensor, Writer};
+use super::tensors::Tensors;
+use super::{Attachment, Layer, Model};
+use crate::error::{Error, FileError, Result};
+use crate::kernels::Tier;
+
+/// The version that this release reads and writes.
+const VERSION: &str = "1";
+
+/// The metadata's key.
+pub(super) const KEY: &str = "skinny";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: String,
+    layers: Vec<LayerHeader>,
+    #[serde(default)]
+    attachments: Vec<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerHeader {
+    name: String,
+    layer: <Layer as Stored>::Header,
+}
+
+fn header_error(reason: impl Display) -> Error {
+    FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
+}
+
+impl Model {
+    /// Reads a model that [`to_bytes`](Self::to_bytes) wrote and packs it for the kernels of `tier`. Nothing is quantized
+    /// again: outputs are the same bits on every tier.
+    ///
+    /// # Errors
+    /// [`Error::File`] that names the tensor, layer or entry at fault and why: not a safetensors file, another version,
+    /// a tensor missing, too many or of another type or shape, numbers that are not finite or out of range, layers that
+    /// do not fit each other. [`Error::TierUnavailable`], [`Error::Allocation`]. The file may be hostile: memory is asked
+    /// for in proportion to its size.
+    pub fn from_bytes(bytes: &[u8], tier: Tier) -> Result<Self> {
+        /// What all versions have.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: String,
+        }
+        let tier = tier.supported()?;
+        let mut tensors = Tensors::new(bytes)?;
+        let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a model of this crate"))?;
+        let Versioned { version } = serde_json::from_str(json).map_err(header_error)?;
+        if version != VERSION {
+            return Err(FileError::Version { found: version, supported: VERSION }.into());
+        }
+        let header: Header = serde_json::from_str(json).map_err(header_error)?;
+        let mut attachments = BTreeMap::new();
+        for name in header.attachments {
+            let (shape, values) = tensors.take_floats(&name)?;
+            attachments.insert(name, Attachment::new(shape, values)?);
+        }
+        let mut reader = Reader { tensors, tier };
+        let mut layers = Vec::new();
+        for LayerHeader { name, layer } in &header.layers {
+            layers.push((name.clone(), Layer::read(name, layer, &mut reader)?));
+        }
+        reader.tensors.expect_empty()?;
+        Ok(Self::new(layers)?.with_attached(header.metadata, attachments))
+    }
+
+    /// The model as a file. The same model gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`]; [`Error::File`] if two tensors would have one name.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut writer = Writer::default();
+        let mut layers = Vec::new();
+        for (name, layer) in self.layers() {
+            layers.push(LayerHeader { name: name.into(), layer: layer.write(name, &mut writer)? });
+        }
+        for (name, attachment) in self.attachments() {
+            writer.put(name.clone(), Tensor::floats(attachment.shape().to_vec(), attachment.values()))?;
+        }
+        let header = Header {
+            version: VERSION.into(),
+            layers,
+            attachments: self.attachments().keys().cloned().collect(),
+            metadata: self.metadata().clone(),
+        };
+        let header = serde_json::to_string(&header).map_err(header_error)?;
+        let views = writer.tensors.iter().map(|(name, tensor)| {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+            Ok((name.as_str(), view.map_err(|cause| header_error(format!("{name}: {cause}")))?))
+        });
+        let views = views.collect::<Result<Vec<(&str, TensorView<'_>)>>>()?;
+        let metadata = [(KEY.to_string(), header)].into_iter().collect();
+        safetensors::serialize(views, Some(metadata)).map_err(header_error)
+    }
+
+    /// [`from_bytes`](Self::from_bytes) of a file.
+    ///
+    /// # Errors
+    /// As there; [`FileError::Io`] if the file cannot be read.
+    #[cfg(feature = "std")]
+    pub fn load(path: impl AsRef<std::path::Path>, tier: Tier) -> Result<Self> {
+        Self::from_bytes(&read(path.as_ref())?, tier)
+    }
+
+    /// [`to_bytes`](Self::to_bytes) into a file, which is complete or not there: a new file is written beside it first.
+    ///
+    /// # Errors
+    /// As there; [`FileError::Io`] if the file cannot be written.
+    #[cfg(feature = "std")]
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".part");
+        let written = std::fs::write(&beside, self.to_bytes()?).and_then(|()| std::fs::rename(&beside, path));
+        written.map_err(|cause| io_error(path, &cause))
+    }
+}
+
+/// The bytes of a file.
+#[cfg(feature = "std")]
+pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|cause| io_error(path, &cause))
+}
+
+#[cfg(feature = "std")]
+fn io_error(path: &std::path::Path, cause: &std::io::Error) -> Error {
+    FileError::Io { path: path.display().to_string(), reason: cause.to_string() }.into()
+}

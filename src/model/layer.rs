@@ -1,0 +1,208 @@
+//! What a model is a stack of.
+
+use alloc::vec::Vec;
+
+use crate::error::{Error, Result};
+use crate::factored::{
+    Bidirectional, Gru, GruState, Linear, Lstm, LstmState, Recurrent, Scratch, TimeConvolution, TimeConvolutionState,
+};
+use crate::kernels::{Tier, WeightFormat};
+use crate::matrix::{MatMut, MatRef, grow};
+
+/// A layer of a [`Model`](super::Model).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Layer {
+    /// Fully connected, frame by frame.
+    Linear(Linear),
+    /// A convolution over time.
+    TimeConvolution(TimeConvolution),
+    /// A gated recurrent unit.
+    Gru(Gru),
+    /// A long short-term memory.
+    Lstm(Lstm),
+    /// Two gated recurrent units, one of them against the time.
+    BidirectionalGru(Bidirectional<Gru>),
+    /// Two long short-term memories, one of them against the time.
+    BidirectionalLstm(Bidirectional<Lstm>),
+}
+
+/// What a layer carries from one frame to the next.
+#[derive(Clone, Debug)]
+pub(super) enum LayerState {
+    None,
+    TimeConvolution(TimeConvolutionState),
+    Gru(GruState),
+    Lstm(LstmState),
+    /// All frames so far, of a layer that begins when they have ended.
+    Frames(Vec<f32>),
+}
+
+impl LayerState {
+    pub fn reset(&mut self) {
+        match self {
+            LayerState::None => {}
+            LayerState::TimeConvolution(state) => state.reset(),
+            LayerState::Gru(state) => state.reset(),
+            LayerState::Lstm(state) => state.reset(),
+            LayerState::Frames(frames) => frames.clear(),
+        }
+    }
+}
+
+/// The same expression of whichever layer it is.
+macro_rules! each {
+    ($layer:expr, $inner:ident => $value:expr) => {
+        match $layer {
+            Layer::Linear($inner) => $value,
+            Layer::TimeConvolution($inner) => $value,
+            Layer::Gru($inner) => $value,
+            Layer::Lstm($inner) => $value,
+            Layer::BidirectionalGru($inner) => $value,
+            Layer::BidirectionalLstm($inner) => $value,
+        }
+    };
+}
+
+impl Layer {
+    /// Its kind, in a word or two.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Linear(_) => "linear",
+            Layer::TimeConvolution(_) => "convolution over time",
+            Layer::Gru(_) => "GRU",
+            Layer::Lstm(_) => "LSTM",
+            Layer::BidirectionalGru(_) => "bidirectional GRU",
+            Layer::BidirectionalLstm(_) => "bidirectional LSTM",
+        }
+    }
+
+    /// Features of an input frame.
+    pub fn input_size(&self) -> usize {
+        each!(self, layer => layer.input_size())
+    }
+
+    /// Features of an output frame.
+    pub fn output_size(&self) -> usize {
+        each!(self, layer => layer.output_size())
+    }
+
+    /// Input frames for each output frame.
+    pub fn stride(&self) -> usize {
+        match self {
+            Layer::TimeConvolution(layer) => layer.stride(),
+            _ => 1,
+        }
+    }
+
+    /// Whether it needs the end of its input before it can begin.
+    pub fn is_bidirectional(&self) -> bool {
+        matches!(self, Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_))
+    }
+
+    /// Numbers that it is made of, biases included.
+    pub fn parameters(&self) -> usize {
+        each!(self, layer => layer.parameters())
+    }
+
+    /// Bytes as they lie in memory, scales and biases included.
+    pub fn bytes(&self) -> usize {
+        each!(self, layer => layer.bytes())
+    }
+
+    /// The same layer in 8 or 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// Those of [`Weight::quantize`](crate::factored::Weight::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Ok(match self {
+            Layer::Linear(layer) => Layer::Linear(layer.quantize_to(format, tier)?),
+            Layer::TimeConvolution(layer) => Layer::TimeConvolution(layer.quantize_to(format, tier)?),
+            Layer::Gru(layer) => Layer::Gru(layer.quantize_to(format, tier)?),
+            Layer::Lstm(layer) => Layer::Lstm(layer.quantize_to(format, tier)?),
+            Layer::BidirectionalGru(layer) => Layer::BidirectionalGru(layer.quantize_to(format, tier)?),
+            Layer::BidirectionalLstm(layer) => Layer::BidirectionalLstm(layer.quantize_to(format, tier)?),
+        })
+    }
+
+    /// A state for the start of a stream.
+    pub(super) fn state(&self) -> Result<LayerState> {
+        Ok(match self {
+            Layer::Linear(_) => LayerState::None,
+            Layer::TimeConvolution(layer) => LayerState::TimeConvolution(layer.state()?),
+            Layer::Gru(layer) => LayerState::Gru(layer.state()?),
+            Layer::Lstm(layer) => LayerState::Lstm(layer.state()?),
+            Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_) => LayerState::Frames(Vec::new()),
+        })
+    }
+
+    /// Takes the next frames, `x`, writes what comes out to the beginning of `out`, which grows to hold it, and returns
+    /// how many frames that are. The state is one that [`state`](Self::state) made.
+    pub(super) fn push(
+        &self,
+        x: MatRef<'_, f32>,
+        state: &mut LayerState,
+        out: &mut Vec<f32>,
+        scratch: &mut Scratch,
+    ) -> Result<usize> {
+        let rows = x.rows();
+        match (self, state) {
+            (Layer::Linear(layer), _) => {
+                layer.forward(x, room(out, rows, layer.output_size())?, scratch)?;
+                Ok(rows)
+            }
+            (Layer::Gru(layer), LayerState::Gru(state)) => {
+                layer.forward(x, state, room(out, rows, layer.hidden_size())?, scratch)?;
+                Ok(rows)
+            }
+            (Layer::Lstm(layer), LayerState::Lstm(state)) => {
+                layer.forward(x, state, room(out, rows, layer.output_size())?, scratch)?;
+                Ok(rows)
+            }
+            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
+                let ready = layer.ready(state, rows);
+                layer.forward(x, state, room(out, ready, layer.output_size())?, scratch)
+            }
+            (Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_), LayerState::Frames(frames)) => {
+                let bytes = size_of_val(x.as_slice());
+                frames.try_reserve(x.as_slice().len()).map_err(|_| Error::Allocation { bytes })?;
+                frames.extend_from_slice(x.as_slice());
+                Ok(0)
+            }
+            (layer, state) => unreachable!("a {} layer has no state {state:?}", layer.kind()),
+        }
+    }
+
+    /// What comes out at the end of the stream, as in [`push`](Self::push).
+    pub(super) fn finish(&self, state: &mut LayerState, out: &mut Vec<f32>, scratch: &mut Scratch) -> Result<usize> {
+        match (self, state) {
+            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
+                let ready = layer.ready_at_end(state);
+                layer.finish(state, room(out, ready, layer.output_size())?, scratch)
+            }
+            (Layer::BidirectionalGru(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
+            (Layer::BidirectionalLstm(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
+            _ => Ok(0),
+        }
+    }
+}
+
+/// Runs a bidirectional layer over all its frames.
+fn whole<L: Recurrent>(
+    layer: &Bidirectional<L>,
+    frames: &[f32],
+    out: &mut Vec<f32>,
+    scratch: &mut Scratch,
+) -> Result<usize> {
+    let width = layer.input_size();
+    let rows = frames.len() / width;
+    layer.forward(MatRef::from_checked(frames, rows, width), room(out, rows, layer.output_size())?, scratch)?;
+    Ok(rows)
+}
+
+/// The beginning of `out` as a `rows x cols` matrix; `out` grows to hold it.
+fn room(out: &mut Vec<f32>, rows: usize, cols: usize) -> Result<MatMut<'_, f32>> {
+    let len = rows.checked_mul(cols).ok_or(Error::TooLarge { what: "frames", rows, cols })?;
+    grow(out, len)?;
+    Ok(MatMut::from_checked(&mut out[..len], rows, cols))
+}

@@ -1,0 +1,206 @@
+//! Whole models: layers one on the other, sessions that stream through them, files that hold them.
+//!
+//! ```text
+//! safetensors of PyTorch -> Model (f32) -> compressed, quantized Model <-> safetensors of this crate
+//!                                                  |
+//!                                               Session: frames in, outputs out
+//! ```
+//!
+//! A [`Model`] does not change and is shared by any number of [`Session`]s. What it holds at any stage, `f32`, low rank, 8 or
+//! 4 bits, runs and can be saved.
+
+#[cfg(feature = "safetensors")]
+mod file;
+#[cfg(feature = "safetensors")]
+mod import;
+mod layer;
+#[cfg(feature = "safetensors")]
+mod order;
+mod session;
+#[cfg(feature = "safetensors")]
+mod stored;
+#[cfg(feature = "safetensors")]
+mod tensors;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+#[cfg(feature = "safetensors")]
+pub use import::ImportOptions;
+pub use layer::Layer;
+pub use session::Session;
+
+use crate::error::{Error, FileError, Result};
+use crate::kernels::{Tier, WeightFormat};
+
+/// Layers, each the input of the next, with what else its file told.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use skinny::{Mat, MatRef, Tier, factored::{Linear, Weight}, kernels::WeightFormat};
+/// use skinny::model::{Layer, Model, Session};
+///
+/// let weight = Weight::dense(Mat::from_vec(vec![1.0, 2.0, 3.0, -4.0], 2, 2)?)?;
+/// let model = Model::new(vec![("fc".into(), Layer::Linear(Linear::new(weight, None)?))])?;
+/// let model = Arc::new(model.quantize_to(WeightFormat::I8, Tier::select()?)?);
+///
+/// let mut session = Session::new(model)?.with_time_batch(1)?;
+/// let y = session.push(MatRef::row_vector(&[1.0, 1.0]))?;
+/// assert!((y.row(0)[0] - 3.0).abs() < 0.05 && (y.row(0)[1] + 1.0).abs() < 0.05);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Model {
+    layers: Vec<(String, Layer)>,
+    metadata: BTreeMap<String, String>,
+    attachments: BTreeMap<String, Attachment>,
+}
+
+/// A tensor that belongs to the model but to none of its layers, such as the mean of its features.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attachment {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Attachment {
+    /// Values and the dimensions they have.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless the dimensions' product is the number of values, [`Error::NotFinite`].
+    pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self> {
+        let expected = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
+        if expected != Some(values.len()) {
+            let expected = expected.unwrap_or(usize::MAX);
+            return Err(Error::Length { what: "attachment", expected, found: values.len() });
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(Self { shape, values }),
+            Some(index) => Err(Error::NotFinite { what: "attachment", index, value: values[index] }),
+        }
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values, the last dimension's side by side.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl Model {
+    /// A model of layers with names, each the input of the next.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the layer whose input is not the output of the one before, whose name is taken, or that has
+    /// no features; [`Error::Length`] if there is no layer.
+    pub fn new(layers: Vec<(String, Layer)>) -> Result<Self> {
+        if layers.is_empty() {
+            return Err(Error::Length { what: "layers", expected: 1, found: 0 });
+        }
+        let mut names = BTreeSet::new();
+        for (name, layer) in &layers {
+            let (input, output) = (layer.input_size(), layer.output_size());
+            if input == 0 || output == 0 {
+                return Err(FileError::layer(
+                    name.clone(),
+                    Error::Parameter { what: "features", value: 0.0, expected: "at least 1" },
+                ));
+            }
+            if !names.insert(name) {
+                return Err(FileError::layer(
+                    name.clone(),
+                    Error::Parameter { what: "layers of this name", value: 2.0, expected: "1" },
+                ));
+            }
+        }
+        for pair in layers.windows(2) {
+            let (expected, found) = (pair[0].1.output_size(), pair[1].1.input_size());
+            if expected != found {
+                return Err(FileError::layer(pair[1].0.clone(), Error::Length { what: "input", expected, found }));
+            }
+        }
+        Ok(Self { layers, metadata: BTreeMap::new(), attachments: BTreeMap::new() })
+    }
+
+    /// The same model with this metadata and these attachments.
+    pub fn with_attached(
+        mut self,
+        metadata: BTreeMap<String, String>,
+        attachments: BTreeMap<String, Attachment>,
+    ) -> Self {
+        (self.metadata, self.attachments) = (metadata, attachments);
+        self
+    }
+
+    /// The layers and their names, from input to output.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &Layer)> {
+        self.layers.iter().map(|(name, layer)| (name.as_str(), layer))
+    }
+
+    /// Text that came with the model: how its features are made, what its classes mean.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Tensors that came with the model but belong to no layer.
+    pub fn attachments(&self) -> &BTreeMap<String, Attachment> {
+        &self.attachments
+    }
+
+    /// Features of an input frame.
+    pub fn input_size(&self) -> usize {
+        self.layers.first().map_or(0, |(_, layer)| layer.input_size())
+    }
+
+    /// Features of an output frame.
+    pub fn output_size(&self) -> usize {
+        self.layers.last().map_or(0, |(_, layer)| layer.output_size())
+    }
+
+    /// Input frames for each output frame: the product of the strides of its convolutions.
+    pub fn stride(&self) -> usize {
+        self.layers.iter().fold(1, |stride, (_, layer)| stride.saturating_mul(layer.stride()))
+    }
+
+    /// Whether outputs come while input does. A bidirectional layer needs the end of its input before it can begin.
+    pub fn is_streaming(&self) -> bool {
+        !self.layers.iter().any(|(_, layer)| layer.is_bidirectional())
+    }
+
+    /// Numbers that the layers are made of, biases included.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(|(_, layer)| layer.parameters()).sum()
+    }
+
+    /// Bytes of the layers as they lie in memory, scales and biases included.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|(_, layer)| layer.bytes()).sum()
+    }
+
+    /// The same model with all weights in 8 or 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// Those of [`Weight::quantize`](crate::factored::Weight::quantize), with the layer's name.
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        self.map_layers(|_, layer| layer.quantize_to(format, tier))
+    }
+
+    /// The same model with other layers in place of its own.
+    ///
+    /// # Errors
+    /// Those of `map`, with the layer's name, and those of [`new`](Self::new).
+    pub fn map_layers(&self, mut map: impl FnMut(&str, &Layer) -> Result<Layer>) -> Result<Self> {
+        let mapped = self.layers.iter().map(|(name, layer)| match map(name, layer) {
+            Ok(layer) => Ok((name.clone(), layer)),
+            Err(cause) => Err(FileError::layer(name.clone(), cause)),
+        });
+        let model = Self::new(mapped.collect::<Result<_>>()?)?;
+        Ok(model.with_attached(self.metadata.clone(), self.attachments.clone()))
+    }
+}

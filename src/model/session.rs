@@ -1,0 +1,199 @@
+//! One stream of frames on its way through a model.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Model;
+use super::layer::LayerState;
+use crate::error::{Error, Result};
+use crate::factored::Scratch;
+use crate::kernels::Threads;
+use crate::matrix::MatRef;
+
+/// A stream of frames through a [`Model`]: the states of its layers, and the memory they work in.
+///
+/// Frames are gathered until the input products of a time batch can be done at once, [`time_batch`](Self::time_batch)
+/// steps of the recurrent layers: more is faster, as weights are read less often, and later. The outputs are the same
+/// bits for any time batch and however the frames are cut into calls.
+///
+/// Sessions are independent; any number on any threads share a model.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use skinny::{Mat, MatRef, factored::{Gru, Weight}, model::{Layer, Model, Session}};
+///
+/// let weight = |rows, cols| Weight::dense(Mat::from_vec(vec![0.1; rows * cols], rows, cols)?);
+/// let gru = Gru::new(weight(6, 3)?, weight(6, 2)?, None, None)?;
+/// let model = Arc::new(Model::new(vec![("gru".into(), Layer::Gru(gru))])?);
+///
+/// let frames = [0.5; 15]; // five frames of three features
+/// let mut session = Session::new(model)?.with_time_batch(4)?;
+/// let ready = session.push(MatRef::new(&frames, 5, 3)?)?;
+/// assert_eq!(ready.shape(), (4, 2));
+/// let rest = session.finish()?; // and the session is as new
+/// assert_eq!(rest.shape(), (1, 2));
+/// # Ok::<(), skinny::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    model: Arc<Model>,
+    states: Vec<LayerState>,
+    scratch: Scratch,
+    /// Input frames that wait for their time batch to be complete.
+    pending: Vec<f32>,
+    /// Frames between two layers: one's output, the next one's input.
+    frames: Vec<f32>,
+    next: Vec<f32>,
+    outputs: Vec<f32>,
+}
+
+impl Session {
+    /// A stream that has not begun, on the caller's thread, with the default time batch.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn new(model: Arc<Model>) -> Result<Self> {
+        Self::with_scratch(model, Scratch::new())
+    }
+
+    /// A stream that has not begun, its large products on `threads`.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn with_threads(model: Arc<Model>, threads: Threads) -> Result<Self> {
+        Self::with_scratch(model, Scratch::with_threads(threads))
+    }
+
+    fn with_scratch(model: Arc<Model>, scratch: Scratch) -> Result<Self> {
+        let states = model.layers().map(|(_, layer)| layer.state()).collect::<Result<_>>()?;
+        let (pending, frames, next, outputs) = Default::default();
+        Ok(Self { model, states, scratch, pending, frames, next, outputs })
+    }
+
+    /// Sets the steps of the recurrent layers whose input products are done at once.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless it is in `1..=MAX_TIME_BATCH`.
+    pub fn with_time_batch(mut self, steps: usize) -> Result<Self> {
+        self.scratch = self.scratch.with_time_batch(steps)?;
+        Ok(self)
+    }
+
+    /// Steps of the recurrent layers whose input products are done at once.
+    pub fn time_batch(&self) -> usize {
+        self.scratch.time_batch()
+    }
+
+    /// Input frames that make a time batch: the time batch times the [stride](Model::stride) of the model.
+    pub fn frames_a_batch(&self) -> usize {
+        self.time_batch().saturating_mul(self.model.stride())
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Takes the next frames (`any number x input`) and returns the outputs that are ready (`some x output`).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for frames that do not fit, when nothing has happened; [`Error::Allocation`], after which the
+    /// stream cannot go on and the session should be [reset](Self::reset).
+    pub fn push(&mut self, frames: MatRef<'_, f32>) -> Result<MatRef<'_, f32>> {
+        let width = self.model.input_size();
+        frames.expect_shape("frames", frames.rows(), width)?;
+        self.outputs.clear();
+        let batch = self.frames_a_batch();
+        let mut start = 0;
+        while start < frames.rows() {
+            let count = (batch - self.pending.len() / width).min(frames.rows() - start);
+            append(&mut self.pending, frames.rows_range(start..start + count).as_slice())?;
+            start += count;
+            if self.pending.len() / width == batch {
+                self.run_pending()?;
+            }
+        }
+        Ok(self.ready())
+    }
+
+    /// Ends the stream: returns the outputs that were still to come, and makes the session as new.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`], as [`push`](Self::push).
+    pub fn finish(&mut self) -> Result<MatRef<'_, f32>> {
+        self.outputs.clear();
+        self.run_pending()?;
+        let model = Arc::clone(&self.model);
+        for (i, (_, layer)) in model.layers().enumerate() {
+            let rows = layer.finish(&mut self.states[i], &mut self.frames, &mut self.scratch)?;
+            if rows > 0 {
+                self.run(i + 1, rows)?;
+            }
+        }
+        self.reset();
+        Ok(self.ready())
+    }
+
+    /// Back to the start of a stream; frames that were not run are dropped.
+    pub fn reset(&mut self) {
+        self.pending.clear();
+        for state in &mut self.states {
+            state.reset();
+        }
+    }
+
+    /// Takes the pending frames through the model.
+    fn run_pending(&mut self) -> Result<()> {
+        let rows = self.pending.len() / self.model.input_size();
+        if rows == 0 {
+            return Ok(());
+        }
+        core::mem::swap(&mut self.pending, &mut self.frames);
+        self.pending.clear();
+        self.run(0, rows)
+    }
+
+    /// Takes the first `rows` of `frames` through the layers from number `first` on, and adds what comes out to the
+    /// outputs.
+    fn run(&mut self, first: usize, mut rows: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        for (i, (_, layer)) in model.layers().enumerate().skip(first) {
+            let x = MatRef::from_checked(&self.frames[..rows * layer.input_size()], rows, layer.input_size());
+            rows = layer.push(x, &mut self.states[i], &mut self.next, &mut self.scratch)?;
+            if rows == 0 {
+                return Ok(());
+            }
+            core::mem::swap(&mut self.frames, &mut self.next);
+        }
+        append(&mut self.outputs, &self.frames[..rows * model.output_size()])
+    }
+
+    fn ready(&self) -> MatRef<'_, f32> {
+        let width = self.model.output_size();
+        MatRef::from_checked(&self.outputs, self.outputs.len() / width, width)
+    }
+}
+
+/// A second stream that goes on from where this one is, with memory of its own.
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        let (frames, next, outputs) = Default::default();
+        Self {
+            model: Arc::clone(&self.model),
+            states: self.states.clone(),
+            scratch: self.scratch.fresh(),
+            pending: self.pending.clone(),
+            frames,
+            next,
+            outputs,
+        }
+    }
+}
+
+fn append(to: &mut Vec<f32>, values: &[f32]) -> Result<()> {
+    let bytes = size_of_val(values);
+    to.try_reserve(values.len()).map_err(|_| Error::Allocation { bytes })?;
+    to.extend_from_slice(values);
+    Ok(())
+}
