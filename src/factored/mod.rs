@@ -33,6 +33,7 @@ pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
+pub use recurrent::Recurrent;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
