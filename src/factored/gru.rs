@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{for_each_step, recurrent_product};
+use super::recurrent::{for_each_step, recurrent_by_methods, recurrent_product};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates};
@@ -130,6 +130,11 @@ impl Gru {
         self.weight_hh.k()
     }
 
+    /// Output features: the hidden ones.
+    pub fn output_size(&self) -> usize {
+        self.hidden_size()
+    }
+
     /// The input weights, `3 hidden x input`.
     pub fn weight_ih(&self) -> &Weight {
         &self.weight_ih
@@ -217,6 +222,8 @@ impl Gru {
         done
     }
 }
+
+recurrent_by_methods!(Gru, GruState);
 
 /// What a [`Gru`] carries from one time step to the next.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,8 +9,9 @@
 //! | 8 bits | [`QuantizedMat`](crate::quant::QuantizedMat), one for `W` or each factor | `QuantizedMat::quantize` |
 //! | laid out for a processor | [`DenseWeight`], [`LowRankLinear`] | `QuantizedMat::pack` |
 //!
-//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`] and [`Gru`].
-//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`]) and a
+//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`], [`Gru`] and
+//! [`Lstm`].
+//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`], [`LstmState`]) and a
 //! [`Scratch`], which one thread needs one of for all its layers.
 //!
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
@@ -22,6 +23,7 @@ mod gru;
 mod linear;
 mod low_rank;
 mod low_rank_linear;
+mod lstm;
 mod recurrent;
 mod scratch;
 #[cfg(feature = "svd")]
@@ -33,6 +35,8 @@ pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
+pub use lstm::{Lstm, LstmState};
+pub use recurrent::Recurrent;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;

@@ -1,12 +1,121 @@
-//! What recurrent layers share: input products batched over time.
+//! What recurrent layers share: their interface, and input products batched over time.
 
 use alloc::vec::Vec;
 
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
+
+/// A layer that follows a sequence, for code that takes any of them.
+///
+/// # Example
+/// ```
+/// use skinny::factored::{Gru, Recurrent, Scratch, Weight};
+/// use skinny::{Mat, MatMut, MatRef, Result};
+///
+/// /// The outputs of a whole sequence, from a state of zeros.
+/// fn whole<L: Recurrent>(layer: &L, x: MatRef<'_, f32>) -> Result<Mat<f32>> {
+///     let mut out = Mat::zeros(x.rows(), layer.output_size())?;
+///     layer.forward(x, &mut layer.state()?, out.view_mut(), &mut Scratch::new())?;
+///     Ok(out)
+/// }
+///
+/// let weight = |seed: f32| Weight::dense(Mat::from_vec(vec![seed; 12], 6, 2)?);
+/// let gru = Gru::new(weight(0.25)?, weight(-0.5)?, None, None)?;
+/// assert_eq!(whole(&gru, MatRef::new(&[1.0; 10], 5, 2)?)?.rows(), 5);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+pub trait Recurrent: Sized {
+    /// What the layer carries from one time step to the next.
+    type State: Clone;
+
+    /// Input features.
+    fn input_size(&self) -> usize;
+
+    /// Output features.
+    fn output_size(&self) -> usize;
+
+    /// A state for this layer: zeros.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    fn state(&self) -> Result<Self::State>;
+
+    /// Sets a state back to zeros: the start of a sequence.
+    fn reset(&self, state: &mut Self::State);
+
+    /// One time step: takes `x` (`input` elements), moves `state` on and returns the output, which the state holds.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for an input or a state that does not fit; the state is untouched then. [`Error::Allocation`].
+    fn step<'s>(&self, x: &[f32], state: &'s mut Self::State, scratch: &mut Scratch) -> Result<&'s [f32]>;
+
+    /// A sequence of time steps, or a piece of one: takes `x` (`time x input`), moves `state` on and writes the outputs
+    /// to `out` (`time x output`). However a sequence is cut into pieces, the results are the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then.
+    /// [`Error::Allocation`], when the state may have moved on by a part of the sequence.
+    fn forward(
+        &self,
+        x: MatRef<'_, f32>,
+        state: &mut Self::State,
+        out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()>;
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// Those of [`Weight::quantize_to`].
+    fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self>;
+}
+
+/// Implements [`Recurrent`] for a layer by its methods of the same names.
+macro_rules! recurrent_by_methods {
+    ($layer:ty, $state:ty) => {
+        impl $crate::factored::Recurrent for $layer {
+            type State = $state;
+
+            fn input_size(&self) -> usize {
+                self.input_size()
+            }
+
+            fn output_size(&self) -> usize {
+                self.output_size()
+            }
+
+            fn state(&self) -> $crate::Result<$state> {
+                self.state()
+            }
+
+            fn reset(&self, state: &mut $state) {
+                state.reset();
+            }
+
+            fn step<'s>(&self, x: &[f32], state: &'s mut $state, scratch: &mut Scratch) -> $crate::Result<&'s [f32]> {
+                self.step(x, state, scratch)
+            }
+
+            fn forward(
+                &self,
+                x: MatRef<'_, f32>,
+                state: &mut $state,
+                out: MatMut<'_, f32>,
+                scratch: &mut Scratch,
+            ) -> $crate::Result<()> {
+                self.forward(x, state, out, scratch)
+            }
+
+            fn quantize_to(&self, format: WeightFormat, tier: Tier) -> $crate::Result<Self> {
+                self.quantize_to(format, tier)
+            }
+        }
+    };
+}
+pub(super) use recurrent_by_methods;
 
 /// Computes `weight_ih x + bias_ih` for the rows of `x` (time steps), a time batch at once, and calls `step` for one
 /// after another, with its index and that product.

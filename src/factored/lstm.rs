@@ -1,0 +1,333 @@
+//! The long short-term memory.
+
+use alloc::vec::Vec;
+
+use super::recurrent::{for_each_step, recurrent_by_methods};
+use super::scratch::Scratch;
+use super::weight::Weight;
+use super::{expect_bias, expect_depth, gates};
+use crate::error::{Error, Result};
+use crate::kernels::{Activation, Tier, WeightFormat};
+use crate::matrix::{MatMut, MatRef, grow};
+
+/// A forward LSTM in PyTorch's form, its weights dense or factored, in `f32` or in 8 bits:
+///
+/// ```text
+/// i  = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
+/// f  = sigmoid(W_if x + b_if + W_hf h + b_hf)
+/// g  = tanh(W_ig x + b_ig + W_hg h + b_hg)
+/// o  = sigmoid(W_io x + b_io + W_ho h + b_ho)
+/// c' = f * c + i * g
+/// h' = o * tanh(c'), or W_hr (o * tanh(c')) with a projection
+/// ```
+///
+/// Gates are stacked in the order i, f, g, o, as in PyTorch, so that there are two products, one of all input weights and
+/// one of all recurrent weights, and a third if there is a projection. The input product is done for several time steps
+/// at once, as many as [`Scratch::time_batch`] says.
+///
+/// Nothing panics on data. A NaN or an infinity in the input counts as in a [`Gru`](super::Gru). Without a projection
+/// outputs are within `[-1, 1]`; a cell grows by 1 a step at most.
+///
+/// # Example
+/// ```
+/// use skinny::{Mat, MatMut, MatRef, Tier, factored::{Lstm, Scratch, Weight}};
+///
+/// let (input, hidden) = (3, 2);
+/// let weight_ih = Weight::dense(Mat::from_vec(vec![0.25; 4 * hidden * input], 4 * hidden, input)?)?;
+/// let weight_hh = Weight::dense(Mat::from_vec(vec![-0.5; 4 * hidden * hidden], 4 * hidden, hidden)?)?;
+/// let lstm = Lstm::new(weight_ih, weight_hh, None, None)?.quantize(Tier::select()?)?;
+///
+/// let x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]; // three time steps
+/// let x = MatRef::new(&x, 3, input)?;
+/// let mut scratch = Scratch::new();
+///
+/// let mut state = lstm.state()?;
+/// let mut outputs = [0.0; 6];
+/// lstm.forward(x, &mut state, MatMut::new(&mut outputs, 3, hidden)?, &mut scratch)?;
+///
+/// // Step by step gives the same bits.
+/// let mut stream = lstm.state()?;
+/// for t in 0..3 {
+///     let h = lstm.step(x.row(t), &mut stream, &mut scratch)?;
+///     assert_eq!(h, &outputs[t * hidden..][..hidden]);
+/// }
+/// assert_eq!(stream, state);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lstm {
+    weight_ih: Weight,
+    weight_hh: Weight,
+    weight_hr: Option<Weight>,
+    bias_ih: Option<Vec<f32>>,
+    bias_hh: Option<Vec<f32>>,
+}
+
+/// Gates that are stacked in the weights: i, f, g, o.
+const GATES: usize = 4;
+
+impl Lstm {
+    /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each bias
+    /// has `4 hidden` elements, gates in the order i, f, g, o.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.
+    pub fn new(
+        weight_ih: impl Into<Weight>,
+        weight_hh: impl Into<Weight>,
+        bias_ih: Option<Vec<f32>>,
+        bias_hh: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        let weight_hh = weight_hh.into();
+        let hidden = weight_hh.k();
+        Self::checked(weight_ih.into(), weight_hh, None, bias_ih, bias_hh, hidden)
+    }
+
+    /// A layer whose output is projected to fewer features, PyTorch's `proj_size`: `weight_hr` is `proj x hidden`,
+    /// `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, factored::{Lstm, Weight}};
+    ///
+    /// let weight = |rows, cols| Weight::dense(Mat::from_vec(vec![0.1; rows * cols], rows, cols)?);
+    /// let (input, hidden, proj) = (3, 8, 2);
+    /// let (weight_ih, weight_hh) = (weight(4 * hidden, input)?, weight(4 * hidden, proj)?);
+    /// let lstm = Lstm::with_projection(weight_ih, weight_hh, weight(proj, hidden)?, None, None)?;
+    /// assert_eq!((lstm.hidden_size(), lstm.output_size()), (8, 2));
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn with_projection(
+        weight_ih: impl Into<Weight>,
+        weight_hh: impl Into<Weight>,
+        weight_hr: impl Into<Weight>,
+        bias_ih: Option<Vec<f32>>,
+        bias_hh: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        let (weight_hh, weight_hr) = (weight_hh.into(), weight_hr.into());
+        let (hidden, proj) = (weight_hr.k(), weight_hh.k());
+        if weight_hr.n() != proj {
+            return Err(Error::Shape { what: "weight_hr", expected: (proj, hidden), found: (weight_hr.n(), hidden) });
+        }
+        Self::checked(weight_ih.into(), weight_hh, Some(weight_hr), bias_ih, bias_hh, hidden)
+    }
+
+    fn checked(
+        weight_ih: Weight,
+        weight_hh: Weight,
+        weight_hr: Option<Weight>,
+        bias_ih: Option<Vec<f32>>,
+        bias_hh: Option<Vec<f32>>,
+        hidden: usize,
+    ) -> Result<Self> {
+        let too_large = Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES };
+        let rows = hidden.checked_mul(GATES).ok_or(too_large)?;
+        for (what, weight) in [("weight_hh", &weight_hh), ("weight_ih", &weight_ih)] {
+            if weight.n() != rows {
+                return Err(Error::Shape { what, expected: (rows, weight.k()), found: (weight.n(), weight.k()) });
+            }
+        }
+        expect_bias("bias_ih", bias_ih.as_deref(), rows)?;
+        expect_bias("bias_hh", bias_hh.as_deref(), rows)?;
+        Ok(Self { weight_ih, weight_hh, weight_hr, bias_ih, bias_hh })
+    }
+
+    /// The same layer in 8 bits, for the kernels of `tier`. Biases, gates and state stay in `f32`.
+    ///
+    /// # Errors
+    /// Those of [`Weight::quantize`].
+    pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        let weight_hr = self.weight_hr.as_ref().map(|w| w.quantize_to(format, tier)).transpose()?;
+        let (weight_ih, weight_hh) =
+            (self.weight_ih.quantize_to(format, tier)?, self.weight_hh.quantize_to(format, tier)?);
+        Ok(self.with_weights(weight_ih, weight_hh, weight_hr))
+    }
+
+    /// The same layer with its input weights and its recurrent weights factored. A projection stays as it is: it makes
+    /// the recurrent weights thin already.
+    ///
+    /// # Errors
+    /// Those of [`Weight::factor`].
+    #[cfg(feature = "svd")]
+    pub fn factor(&self, input: super::RankPolicy, recurrent: super::RankPolicy) -> Result<Self> {
+        let (weight_ih, weight_hh) = (self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?);
+        Ok(self.with_weights(weight_ih, weight_hh, self.weight_hr.clone()))
+    }
+
+    fn with_weights(&self, weight_ih: Weight, weight_hh: Weight, weight_hr: Option<Weight>) -> Self {
+        Self { weight_ih, weight_hh, weight_hr, bias_ih: self.bias_ih.clone(), bias_hh: self.bias_hh.clone() }
+    }
+
+    /// Input features.
+    pub fn input_size(&self) -> usize {
+        self.weight_ih.k()
+    }
+
+    /// Hidden features: cells.
+    pub fn hidden_size(&self) -> usize {
+        self.weight_hr.as_ref().map_or(self.weight_hh.k(), Weight::k)
+    }
+
+    /// Output features: the hidden ones, or those that they are projected to.
+    pub fn output_size(&self) -> usize {
+        self.weight_hh.k()
+    }
+
+    /// The input weights, `4 hidden x input`.
+    pub fn weight_ih(&self) -> &Weight {
+        &self.weight_ih
+    }
+
+    /// The recurrent weights, `4 hidden x output`.
+    pub fn weight_hh(&self) -> &Weight {
+        &self.weight_hh
+    }
+
+    /// The projection, `output x hidden`.
+    pub fn weight_hr(&self) -> Option<&Weight> {
+        self.weight_hr.as_ref()
+    }
+
+    /// The bias of the input product.
+    pub fn bias_ih(&self) -> Option<&[f32]> {
+        self.bias_ih.as_deref()
+    }
+
+    /// The bias of the recurrent product.
+    pub fn bias_hh(&self) -> Option<&[f32]> {
+        self.bias_hh.as_deref()
+    }
+
+    /// A state for this layer: zeros.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn state(&self) -> Result<LstmState> {
+        let (mut hidden, mut cell) = (Vec::new(), Vec::new());
+        grow(&mut hidden, self.output_size())?;
+        grow(&mut cell, self.hidden_size())?;
+        Ok(LstmState { hidden, cell })
+    }
+
+    /// One time step: takes `x` (`input` elements), moves `state` on and returns its hidden vector, the output.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for an input or a state that does not fit; the state is untouched then. [`Error::Allocation`],
+    /// when the cell may have moved on.
+    pub fn step<'s>(&self, x: &[f32], state: &'s mut LstmState, scratch: &mut Scratch) -> Result<&'s [f32]> {
+        if x.len() != self.input_size() {
+            return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
+        }
+        self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        Ok(&state.hidden)
+    }
+
+    /// A sequence of time steps, or a piece of one: takes `x` (`time x input`), moves `state` on and writes the hidden
+    /// vectors to `out` (`time x output`). However a sequence is cut into pieces, the results are the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then.
+    /// [`Error::Allocation`], when the state may have moved on by a part of the sequence.
+    pub fn forward(
+        &self,
+        x: MatRef<'_, f32>,
+        state: &mut LstmState,
+        mut out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        expect_depth("input", x, self.input_size())?;
+        out.expect_shape("output", x.rows(), self.output_size())?;
+        self.run(x, state, scratch, |t, h| out.row_mut(t).copy_from_slice(h))
+    }
+
+    /// Moves `state` on by the rows of `x` and calls `output` with each index and hidden vector.
+    fn run(
+        &self,
+        x: MatRef<'_, f32>,
+        state: &mut LstmState,
+        scratch: &mut Scratch,
+        mut output: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        let hidden = self.hidden_size();
+        for (what, expected, found) in
+            [("hidden state", self.output_size(), state.hidden.len()), ("cell state", hidden, state.cell.len())]
+        {
+            if expected != found {
+                return Err(Error::Length { what, expected, found });
+            }
+        }
+        let LstmState { hidden: h, cell } = state;
+        // The recurrent gates, and behind them what is to be projected.
+        let too_large = Error::TooLarge { what: "gates of a time step", rows: hidden, cols: GATES + 1 };
+        let len = hidden.checked_mul(GATES + 1).ok_or(too_large)?;
+        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
+        let done = grow(&mut buffer, len).and_then(|()| {
+            let (recurrent, unprojected) = buffer[..len].split_at_mut(GATES * hidden);
+            for_each_step(&self.weight_ih, self.bias_ih(), x, scratch, |t, input, scratch| {
+                let gates = MatMut::row_vector(recurrent);
+                let x = MatRef::row_vector(h);
+                self.weight_hh.apply(x, self.bias_hh(), Activation::Identity, gates, scratch)?;
+                match &self.weight_hr {
+                    None => gates::lstm(cell, h, input, recurrent),
+                    Some(weight_hr) => {
+                        gates::lstm(cell, unprojected, input, recurrent);
+                        let unprojected = MatRef::row_vector(unprojected);
+                        weight_hr.apply(unprojected, None, Activation::Identity, MatMut::row_vector(h), scratch)?;
+                    }
+                }
+                output(t, h);
+                Ok(())
+            })
+        });
+        scratch.recurrent_gates = buffer;
+        done
+    }
+}
+
+recurrent_by_methods!(Lstm, LstmState);
+
+/// What an [`Lstm`] carries from one time step to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LstmState {
+    hidden: Vec<f32>,
+    cell: Vec<f32>,
+}
+
+impl LstmState {
+    /// Back to zeros: the start of a sequence.
+    pub fn reset(&mut self) {
+        self.hidden.fill(0.0);
+        self.cell.fill(0.0);
+    }
+
+    /// The hidden vector, the output.
+    pub fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
+
+    /// The hidden vector, to start from one that was learned or stored.
+    pub fn hidden_mut(&mut self) -> &mut [f32] {
+        &mut self.hidden
+    }
+
+    /// The cells.
+    pub fn cell(&self) -> &[f32] {
+        &self.cell
+    }
+
+    /// The cells, to start from some that were learned or stored.
+    pub fn cell_mut(&mut self) -> &mut [f32] {
+        &mut self.cell
+    }
+}
