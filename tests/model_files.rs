@@ -63,7 +63,8 @@ fn files() -> Vec<Vec<u8>> {
     let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
     let models = ["gru", "lstm_bidirectional", "convolution"]
         .map(|name| Model::from_pytorch(&read(&format!("pytorch/{name}.safetensors")), &options).unwrap());
-    let quantized = models.iter().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
+    let quantized =
+        models.iter().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
     models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap()).collect()
 }
 
@@ -152,10 +153,10 @@ fn what_is_wrong_is_said() {
     assert_eq!(refused(&with(r#""fc.bias""#, r#""fc.bios""#)), tensor("fc.bias", TensorProblem::Missing));
     let shape = TensorProblem::Shape { expected: "[7, 12]".into(), found: vec![12, 7] };
     assert_eq!(refused(&with("[7,12]", "[12,7]")), tensor("fc.weight.values", shape));
-    assert!(matches!(refused(&with(r#"\"bias\":true"#, r#"\"bias\":false"#)), FileError::Tensor {
-        problem: TensorProblem::Unexpected,
-        ..
-    }));
+    assert!(matches!(
+        refused(&with(r#"\"bias\":true"#, r#"\"bias\":false"#)),
+        FileError::Tensor { problem: TensorProblem::Unexpected, .. }
+    ));
     let dtype = TensorProblem::Dtype { expected: "I8", found: "U8".into() };
     let retyped = with(r#""fc.weight.values":{"dtype":"I8""#, r#""fc.weight.values":{"dtype":"U8""#);
     assert_eq!(refused(&retyped), tensor("fc.weight.values", dtype));

@@ -49,6 +49,17 @@ impl LowRankLinear {
         Ok(Self { u: u.pack(tier)?, v: v.pack(tier)? })
     }
 
+    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the ranks differ.
+    pub fn from_parts(u: DenseWeight, v: DenseWeight) -> Result<Self> {
+        if u.k() != v.n() {
+            return Err(Error::Shape { what: "factor V", expected: (u.k(), v.k()), found: (v.n(), v.k()) });
+        }
+        Ok(Self { u, v })
+    }
+
     /// The same in 8 bits, for the kernels of `tier`.
     ///
     /// # Errors

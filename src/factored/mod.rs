@@ -26,6 +26,7 @@ mod low_rank_linear;
 mod lstm;
 mod recurrent;
 mod scratch;
+mod stub;
 #[cfg(feature = "svd")]
 mod svd;
 mod weight;
@@ -38,6 +39,7 @@ pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
+pub use stub::{Bidirectional, TimeConvolution, TimeConvolutionState};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
 pub use weight::Weight;

@@ -64,6 +64,11 @@ impl Scratch {
         }
     }
 
+    /// One with the same threads and time batch, and no memory yet.
+    pub fn fresh(&self) -> Self {
+        Self { time_batch: self.time_batch, ..Self::with_threads(self.workspace.threads().clone()) }
+    }
+
     /// Sets the number of time steps whose input products are done at once when a layer is given a sequence. Results do
     /// not depend on it.
     ///

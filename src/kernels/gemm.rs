@@ -74,6 +74,11 @@ impl Workspace {
         Self::default()
     }
 
+    /// The threads that large products run on.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
     /// A workspace that runs large products on `threads`.
     pub fn with_threads(threads: Threads) -> Self {
         Self { packed: Vec::new(), threads }

@@ -71,7 +71,6 @@ impl Model {
         struct Versioned {
             version: String,
         }
-        let tier = tier.supported()?;
         let mut tensors = Tensors::new(bytes)?;
         let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a model of this crate"))?;
         let Versioned { version } = serde_json::from_str(json).map_err(header_error)?;

@@ -10,7 +10,7 @@ use super::order::{self, Group, LayerSpec, joined};
 use super::tensors::{Tensors, wrong_shape};
 use super::{Attachment, Layer, Model};
 use crate::error::{Error, FileError, Result, TensorProblem};
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, TimeConvolution, Weight};
+use crate::factored::{Bidirectional, Gru, Linear, Lstm, TimeConvolution, Weight};
 use crate::kernels::Tier;
 use crate::matrix::Mat;
 
@@ -175,8 +175,7 @@ fn recurrent(tensors: &mut Tensors<'_>, prefix: &str, l: usize, bidirectional: b
                 Layer::BidirectionalLstm(Bidirectional::new(forward, reverse).map_err(in_layer)?)
             }
             _ => {
-                let cause =
-                    Error::Stored { operation: "join", expected: "two of a kind", found: "a GRU and an LSTM" };
+                let cause = Error::Stored { operation: "join", expected: "two of a kind", found: "a GRU and an LSTM" };
                 return Err(in_layer(cause));
             }
         }

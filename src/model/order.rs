@@ -165,9 +165,7 @@ pub(super) fn infer(groups: &BTreeMap<String, Group>) -> Result<Vec<LayerSpec>> 
     match &found[..] {
         [order] => Ok(order.iter().map(|&i| LayerSpec::plain(names[i])).collect()),
         [] => Err(unknown("in no order do all outputs fit the next inputs".into())),
-        [first, second, ..] => {
-            Err(unknown(format!("`{}` and `{}` both fit, name it", listed(first), listed(second))))
-        }
+        [first, second, ..] => Err(unknown(format!("`{}` and `{}` both fit, name it", listed(first), listed(second)))),
     }
 }
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::Layer;
 use super::tensors::Tensors;
 use crate::error::{Error, FileError, Result, TensorProblem};
-use crate::factored::{Bidirectional, DenseWeight, Gru, Linear, LowRankLinear, Lstm, TimeConvolution, Unpacked, Weight};
+use crate::factored::{
+    Bidirectional, DenseWeight, Gru, Linear, LowRankLinear, Lstm, Recurrent, TimeConvolution, Unpacked, Weight,
+};
 use crate::kernels::{Activation, Tier};
 use crate::matrix::Mat;
 use crate::quant::{QuantizedMat, QuantizedMatI4};
@@ -271,6 +273,74 @@ impl Stored for Linear {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct GruHeader {
+    weight_ih: WeightHeader,
+    weight_hh: WeightHeader,
+    bias_ih: bool,
+    bias_hh: bool,
+}
+
+impl Stored for Gru {
+    type Header = GruHeader;
+
+    fn write(&self, name: &str, to: &mut Writer) -> Result<GruHeader> {
+        Ok(GruHeader {
+            weight_ih: self.weight_ih().write(&format!("{name}.weight_ih"), to)?,
+            weight_hh: self.weight_hh().write(&format!("{name}.weight_hh"), to)?,
+            bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
+            bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
+        })
+    }
+
+    fn read(name: &str, header: &GruHeader, from: &mut Reader<'_>) -> Result<Self> {
+        let weight_ih = Weight::read(&format!("{name}.weight_ih"), &header.weight_ih, from)?;
+        let weight_hh = Weight::read(&format!("{name}.weight_hh"), &header.weight_hh, from)?;
+        let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
+        let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
+        Gru::new(weight_ih, weight_hh, bias_ih, bias_hh).map_err(|cause| FileError::layer(name, cause))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LstmHeader {
+    weight_ih: WeightHeader,
+    weight_hh: WeightHeader,
+    weight_hr: Option<WeightHeader>,
+    bias_ih: bool,
+    bias_hh: bool,
+}
+
+impl Stored for Lstm {
+    type Header = LstmHeader;
+
+    fn write(&self, name: &str, to: &mut Writer) -> Result<LstmHeader> {
+        Ok(LstmHeader {
+            weight_ih: self.weight_ih().write(&format!("{name}.weight_ih"), to)?,
+            weight_hh: self.weight_hh().write(&format!("{name}.weight_hh"), to)?,
+            weight_hr: self.weight_hr().map(|w| w.write(&format!("{name}.weight_hr"), to)).transpose()?,
+            bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
+            bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
+        })
+    }
+
+    fn read(name: &str, header: &LstmHeader, from: &mut Reader<'_>) -> Result<Self> {
+        let weight_ih = Weight::read(&format!("{name}.weight_ih"), &header.weight_ih, from)?;
+        let weight_hh = Weight::read(&format!("{name}.weight_hh"), &header.weight_hh, from)?;
+        let weight_hr = header.weight_hr.as_ref().map(|w| Weight::read(&format!("{name}.weight_hr"), w, from));
+        let weight_hr = weight_hr.transpose()?;
+        let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
+        let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
+        let lstm = match weight_hr {
+            None => Lstm::new(weight_ih, weight_hh, bias_ih, bias_hh),
+            Some(weight_hr) => Lstm::with_projection(weight_ih, weight_hh, weight_hr, bias_ih, bias_hh),
+        };
+        lstm.map_err(|cause| FileError::layer(name, cause))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TimeConvolutionHeader {
     linear: LinearHeader,
     kernel: usize,
@@ -345,15 +415,11 @@ impl Stored for Layer {
     fn read(name: &str, header: &LayerKind, from: &mut Reader<'_>) -> Result<Self> {
         Ok(match header {
             LayerKind::Linear(header) => Layer::Linear(Linear::read(name, header, from)?),
-            LayerKind::TimeConvolution(header) => {
-                Layer::TimeConvolution(TimeConvolution::read(name, header, from)?)
-            }
+            LayerKind::TimeConvolution(header) => Layer::TimeConvolution(TimeConvolution::read(name, header, from)?),
             LayerKind::Gru(header) => Layer::Gru(Gru::read(name, header, from)?),
             LayerKind::Lstm(header) => Layer::Lstm(Lstm::read(name, header, from)?),
             LayerKind::BidirectionalGru(header) => Layer::BidirectionalGru(Bidirectional::read(name, header, from)?),
-            LayerKind::BidirectionalLstm(header) => {
-                Layer::BidirectionalLstm(Bidirectional::read(name, header, from)?)
-            }
+            LayerKind::BidirectionalLstm(header) => Layer::BidirectionalLstm(Bidirectional::read(name, header, from)?),
         })
     }
 }

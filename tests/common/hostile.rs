@@ -7,8 +7,9 @@ use skinny::{MatRef, Tier};
 
 /// Reads `data` as a model file of either kind; what is accepted must run, and come back from a file the same.
 pub fn load_and_run(data: &[u8]) {
-    for model in
-        [Model::from_bytes(data, Tier::Portable), Model::from_pytorch(data, &ImportOptions::default())].into_iter().flatten()
+    for model in [Model::from_bytes(data, Tier::Portable), Model::from_pytorch(data, &ImportOptions::default())]
+        .into_iter()
+        .flatten()
     {
         let file = model.to_bytes().expect("a model that was read can be written");
         let again = Model::from_bytes(&file, Tier::Portable).expect("a file that was written can be read");

@@ -1,0 +1,128 @@
+use super::*;
+use crate::kernels::*;
+use crate::matrix::*;
+#[derive(Clone, Debug)]
+pub struct Bidirectional<L> {
+    forward: L,
+    reverse: L,
+}
+impl<L: Recurrent> Bidirectional<L> {
+    pub fn new(forward: L, reverse: L) -> Result<Self> {
+        Ok(Self { forward, reverse })
+    }
+    pub fn forward_layer(&self) -> &L {
+        &self.forward
+    }
+    pub fn reverse_layer(&self) -> &L {
+        &self.reverse
+    }
+    pub fn input_size(&self) -> usize {
+        self.forward.input_size()
+    }
+    pub fn output_size(&self) -> usize {
+        2 * self.forward.output_size()
+    }
+    pub fn bytes(&self) -> usize {
+        todo!()
+    }
+    pub fn parameters(&self) -> usize {
+        todo!()
+    }
+    pub fn quantize_to(&self, _: WeightFormat, _: Tier) -> Result<Self> {
+        todo!()
+    }
+    pub fn forward(&self, _: MatRef<'_, f32>, _: MatMut<'_, f32>, _: &mut Scratch) -> Result<()> {
+        todo!()
+    }
+}
+#[derive(Clone, Debug)]
+pub struct TimeConvolution(Linear);
+#[derive(Clone, Debug)]
+pub struct TimeConvolutionState;
+impl TimeConvolutionState {
+    pub fn reset(&mut self) {}
+}
+impl TimeConvolution {
+    pub fn new(l: Linear, _: usize, _: usize, _: usize) -> Result<Self> {
+        Ok(Self(l))
+    }
+    pub fn input_size(&self) -> usize {
+        todo!()
+    }
+    pub fn output_size(&self) -> usize {
+        todo!()
+    }
+    pub fn kernel(&self) -> usize {
+        todo!()
+    }
+    pub fn stride(&self) -> usize {
+        todo!()
+    }
+    pub fn padding(&self) -> usize {
+        todo!()
+    }
+    pub fn linear(&self) -> &Linear {
+        todo!()
+    }
+    pub fn bytes(&self) -> usize {
+        todo!()
+    }
+    pub fn parameters(&self) -> usize {
+        todo!()
+    }
+    pub fn quantize_to(&self, _: WeightFormat, _: Tier) -> Result<Self> {
+        todo!()
+    }
+    pub fn state(&self) -> Result<TimeConvolutionState> {
+        todo!()
+    }
+    pub fn ready(&self, _: &TimeConvolutionState, _: usize) -> usize {
+        todo!()
+    }
+    pub fn ready_at_end(&self, _: &TimeConvolutionState) -> usize {
+        todo!()
+    }
+    pub fn forward(
+        &self,
+        _: MatRef<'_, f32>,
+        _: &mut TimeConvolutionState,
+        _: MatMut<'_, f32>,
+        _: &mut Scratch,
+    ) -> Result<usize> {
+        todo!()
+    }
+    pub fn finish(&self, _: &mut TimeConvolutionState, _: MatMut<'_, f32>, _: &mut Scratch) -> Result<usize> {
+        todo!()
+    }
+}
+
+fn p(w: &Weight) -> usize {
+    w.rank().map_or(w.n() * w.k(), |r| r * (w.n() + w.k()))
+}
+fn b(b: [Option<&[f32]>; 2]) -> usize {
+    b.iter().flatten().map(|b| b.len()).sum()
+}
+impl Linear {
+    pub fn parameters(&self) -> usize {
+        p(self.weight()) + b([self.bias(), None])
+    }
+    pub fn bytes(&self) -> usize {
+        self.weight().bytes() + 4 * b([self.bias(), None])
+    }
+}
+impl Gru {
+    pub fn parameters(&self) -> usize {
+        p(self.weight_ih()) + p(self.weight_hh()) + b([self.bias_ih(), self.bias_hh()])
+    }
+    pub fn bytes(&self) -> usize {
+        self.weight_ih().bytes() + self.weight_hh().bytes() + 4 * b([self.bias_ih(), self.bias_hh()])
+    }
+}
+impl Lstm {
+    pub fn parameters(&self) -> usize {
+        p(self.weight_ih()) + p(self.weight_hh()) + b([self.bias_ih(), self.bias_hh()])
+    }
+    pub fn bytes(&self) -> usize {
+        self.weight_ih().bytes() + self.weight_hh().bytes() + 4 * b([self.bias_ih(), self.bias_hh()])
+    }
+}
