@@ -24,6 +24,7 @@ mod linear;
 mod low_rank;
 mod low_rank_linear;
 mod lstm;
+mod onnx;
 mod recurrent;
 mod scratch;
 #[cfg(feature = "svd")]
