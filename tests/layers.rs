@@ -6,7 +6,7 @@ mod common;
 use common::{
     HASH_OF_NOTHING, Random, bits, expect_same_bits, floats, forward, hash, product, product_bound, sigmoid, whole,
 };
-use skinny::factored::{Gru, GruState, Linear, LowRank, Scratch, Weight};
+use skinny::factored::{Bidirectional, Gru, GruState, Linear, LowRank, Scratch, Weight};
 use skinny::kernels::{Activation, WeightFormat};
 use skinny::quant::QuantizedMat;
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
@@ -272,6 +272,41 @@ fn a_gru_that_resets_before_is_in_8_bits_within_the_bound_of_its_steps() {
             }
         }
     }
+}
+
+#[test]
+fn a_bidirectional_layer_is_one_layer_over_the_sequence_and_one_over_its_reverse() {
+    for (forward, reverse) in [(variants(), reset_before_variants()), (reset_before_variants(), variants())] {
+        for ((_, forward), (_, reverse)) in forward.into_iter().zip(reverse) {
+            let layer = Bidirectional::new(forward.clone(), reverse.clone()).unwrap();
+            let tier = Tier::select().unwrap();
+            let quantized = (forward.quantize(tier).unwrap(), reverse.quantize(tier).unwrap());
+            let mut scratch = Scratch::new();
+            for (layer, (forward, reverse)) in
+                [(layer.clone(), (forward, reverse)), (layer.quantize(tier).unwrap(), quantized)]
+            {
+                for time in [0, 1, 9, 4] {
+                    let x = Random(9).mat(time, layer.input_size(), 1.0);
+                    let backward: Vec<f32> = x.as_slice().rchunks(x.cols()).flatten().copied().collect();
+                    let (a, b) =
+                        (whole(&forward, &x), whole(&reverse, &Mat::from_vec(backward, time, x.cols()).unwrap()));
+                    let mut out = Mat::zeros(time, layer.output_size()).unwrap();
+                    layer.forward(x.view(), out.view_mut(), &mut scratch).unwrap();
+                    let half = forward.hidden_size();
+                    let expected: Vec<f32> =
+                        a.chunks(half).zip(b.rchunks(half)).flat_map(|(a, b)| [a, b].concat()).collect();
+                    assert_eq!(bits(out.as_slice()), bits(&expected));
+                }
+            }
+        }
+    }
+    let gru = |input, hidden| Reference::new(input, hidden, 1.0).gru();
+    let refused = Bidirectional::new(gru(3, 2), gru(4, 2)).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "reverse layer", expected: (2, 3), found: (2, 4) });
+    let layer = Bidirectional::new(gru(3, 2), gru(3, 2)).unwrap();
+    let (x, mut out) = (Mat::zeros(5, 3).unwrap(), Mat::zeros(5, 2).unwrap());
+    let refused = layer.forward(x.view(), out.view_mut(), &mut Scratch::new()).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "output", expected: (5, 4), found: (5, 2) });
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
 //! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.
 
+mod bidirectional;
 mod dense;
 pub mod gates;
 mod gru;
@@ -31,6 +32,7 @@ mod scratch;
 mod svd;
 mod weight;
 
+pub use bidirectional::Bidirectional;
 pub use dense::DenseWeight;
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
