@@ -1,27 +1,15 @@
 //! Layers against their equations in `f64`, and against themselves: any tier, time batch, cut of the sequence, pool.
 
-use skinny::factored::{Gru, GruState, Linear, LowRank, Scratch, Weight};
-use skinny::kernels::Activation;
+#[path = "common/layers.rs"]
+mod common;
+
+use common::{
+    HASH_OF_NOTHING, Random, bits, expect_same_bits, floats, forward, hash, product, product_bound, sigmoid, whole,
+};
+use skinny::factored::{Bidirectional, Gru, GruState, Linear, LowRank, Scratch, Weight};
+use skinny::kernels::{Activation, WeightFormat};
 use skinny::quant::QuantizedMat;
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
-
-/// Numbers in -1..1 that repeat from run to run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-
-    fn vec(&mut self, len: usize, magnitude: f32) -> Vec<f32> {
-        (0..len).map(|_| self.next() * magnitude).collect()
-    }
-
-    fn mat(&mut self, rows: usize, cols: usize, magnitude: f32) -> Mat<f32> {
-        Mat::from_vec(self.vec(rows * cols, magnitude), rows, cols).unwrap()
-    }
-}
 
 /// A GRU's parameters, and its equations as PyTorch documents them, in `f64`.
 struct Reference {
@@ -31,10 +19,6 @@ struct Reference {
     weight_hh: Mat<f32>,
     bias_ih: Vec<f32>,
     bias_hh: Vec<f32>,
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 impl Reference {
@@ -74,17 +58,6 @@ impl Reference {
     }
 }
 
-fn forward(gru: &Gru, x: &Mat<f32>, state: &mut GruState, scratch: &mut Scratch) -> Vec<f32> {
-    let mut out = vec![f32::NAN; x.rows() * gru.hidden_size()];
-    let rows = x.rows();
-    gru.forward(x.view(), state, MatMut::new(&mut out, rows, gru.hidden_size()).unwrap(), scratch).unwrap();
-    out
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
 #[test]
 fn a_gru_in_f32_follows_the_equations() {
     for (input, hidden, magnitude) in [(1, 1, 1.0), (7, 5, 0.7), (40, 33, 0.3), (80, 128, 0.15)] {
@@ -100,22 +73,6 @@ fn a_gru_in_f32_follows_the_equations() {
             }
         }
     }
-}
-
-/// Half a step of the quantization of `values`: what one of them is off by at most.
-fn half_step(values: &[f32]) -> f64 {
-    f64::from(values.iter().fold(0.0f32, |m, v| m.max(v.abs()))) / 127.0 / 2.0 * 1.001
-}
-
-/// What an 8-bit product of `w` and `x` is off by at most, `x` itself being off by `off`:
-/// with `w + dw` and `x + dx` in place of `w` and `x`, `sum |w| |dx| + |dw| |x| + |dw| |dx|`.
-fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
-    let (dw, dx) = (half_step(w), half_step(x) + off.iter().fold(0.0f64, |m, &v| m.max(v)) / 127.0);
-    let terms = w.iter().zip(x).zip(off).map(|((&w, &x), off)| {
-        let (w, x, dx) = (f64::from(w.abs()), f64::from(x.abs()), dx + off);
-        w * dx + dw * x + dw * dx
-    });
-    terms.sum::<f64>() + 1e-5
 }
 
 #[test]
@@ -195,59 +152,161 @@ fn variants() -> Vec<(&'static str, Gru)> {
     vec![("dense", dense), ("factored", factored)]
 }
 
+/// The same with the reset before the recurrent product.
+fn reset_before_variants() -> Vec<(&'static str, Gru)> {
+    let (input, hidden) = (37, 50);
+    let mut random = Random(21);
+    let bias = |random: &mut Random| Some(random.vec(3 * hidden, 0.5));
+    let mut dense = |n, k| Weight::dense(random.mat(n, k, 0.2)).unwrap();
+    let weights = (dense(3 * hidden, input), dense(2 * hidden, hidden), dense(hidden, hidden));
+    let dense = Gru::reset_before(weights.0, weights.1, weights.2, bias(&mut random), bias(&mut random)).unwrap();
+    let mut low_rank = |n, k, rank| LowRank::from_factors(random.mat(n, rank, 0.3), random.mat(rank, k, 0.3)).unwrap();
+    let weights = (low_rank(3 * hidden, input, 11), low_rank(2 * hidden, hidden, 19), low_rank(hidden, hidden, 9));
+    let factored = Gru::reset_before(weights.0, weights.1, weights.2, None, None).unwrap();
+    vec![("dense, reset before", dense), ("factored, reset before", factored)]
+}
+
 #[test]
 fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
-    for (what, layer) in variants() {
-        let x = Random(9).mat(23, layer.input_size(), 1.0);
-        let mut of_tiers = Vec::new();
-        let quantized = Tier::available().iter().map(|&tier| layer.quantize(tier).unwrap());
-        for (i, layer) in std::iter::once(layer.clone()).chain(quantized).enumerate() {
-            let mut state = layer.state().unwrap();
-            let whole = forward(&layer, &x, &mut state, &mut Scratch::new());
-            for time_batch in 1..=10 {
-                let mut scratch = Scratch::new().with_time_batch(time_batch).unwrap();
-                let mut again = layer.state().unwrap();
-                assert_eq!(bits(&forward(&layer, &x, &mut again, &mut scratch)), bits(&whole), "{what} {time_batch}");
-                for cut in [1, 2, 5, 22] {
-                    let mut pieces = Vec::new();
-                    again.reset();
-                    for piece in x.as_slice().chunks(cut * layer.input_size()) {
-                        let piece = Mat::from_vec(piece.to_vec(), piece.len() / layer.input_size(), layer.input_size());
-                        pieces.extend(forward(&layer, &piece.unwrap(), &mut again, &mut scratch));
-                    }
-                    assert_eq!(bits(&pieces), bits(&whole), "{what}, time batch {time_batch}, cut {cut}");
-                    assert_eq!(again, state);
-                }
-            }
-            let mut stream = layer.state().unwrap();
-            for (t, out) in whole.chunks(layer.hidden_size()).enumerate() {
-                let mut fork = stream.clone();
-                let mut scratch = Scratch::new();
-                assert_eq!(bits(layer.step(x.view().row(t), &mut stream, &mut scratch).unwrap()), bits(out));
-                layer.step(x.view().row(t), &mut fork, &mut scratch).unwrap();
-                assert_eq!(fork, stream);
-            }
-            if i > 0 {
-                of_tiers.push(bits(&whole));
-            }
-        }
-        assert!(of_tiers.windows(2).all(|pair| pair[0] == pair[1]), "{what}: tiers differ");
+    for (what, layer) in variants().into_iter().chain(reset_before_variants()) {
+        expect_same_bits(what, &layer, &[WeightFormat::I8, WeightFormat::I4Group32]);
     }
 }
 
 /// The same bits on every target, compiler and tier, which this pins down across machines.
 #[test]
 fn results_are_the_same_bits_on_every_machine() {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for (_, layer) in variants() {
-        for layer in [layer.clone(), layer.quantize(Tier::Portable).unwrap()] {
-            let x = Random(10).mat(17, layer.input_size(), 1.0);
-            for bits in bits(&forward(&layer, &x, &mut layer.state().unwrap(), &mut Scratch::new())) {
-                hash = (hash ^ u64::from(bits)).wrapping_mul(0x100_0000_01b3);
+    let of = |variants: Vec<(&str, Gru)>| {
+        let layers =
+            variants.into_iter().flat_map(|(_, layer)| [layer.clone(), layer.quantize(Tier::Portable).unwrap()]);
+        layers.fold(HASH_OF_NOTHING, |so_far, layer| {
+            hash(so_far, &whole(&layer, &Random(10).mat(17, layer.input_size(), 1.0)))
+        })
+    };
+    let hashes = [of(variants()), of(reset_before_variants())];
+    assert_eq!(hashes, [0x21b5_9fdc_b374_f885, 0x4b2a_390e_49e6_ee1d], "{hashes:#x?}");
+}
+
+/// ONNX's operator `GRU`, one step of one direction, as its documentation has it: gates z, r, h.
+struct OnnxGru {
+    hidden: usize,
+    w: Mat<f32>,
+    r: Mat<f32>,
+    b: Vec<f32>,
+    linear_before_reset: bool,
+}
+
+impl OnnxGru {
+    fn step(&self, x: &[f64], h: &[f64]) -> Vec<f64> {
+        let size = self.hidden;
+        let gate = |m: &Mat<f32>, gate: usize| m.as_slice()[gate * size * m.cols()..][..size * m.cols()].to_vec();
+        let bias = |gate: usize| floats(&self.b[gate * size..][..size]);
+        let sum = |a: Vec<f64>, b: Vec<f64>| -> Vec<f64> { a.iter().zip(&b).map(|(a, b)| a + b).collect() };
+        let times = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+        let from_x = |g| sum(product(&gate(&self.w, g), x), bias(g));
+        let from_h = |g, h: &[f64]| sum(product(&gate(&self.r, g), h), bias(3 + g));
+        let z: Vec<f64> = sum(from_x(0), from_h(0, h)).into_iter().map(sigmoid).collect();
+        let r: Vec<f64> = sum(from_x(1), from_h(1, h)).into_iter().map(sigmoid).collect();
+        let recurrent = if self.linear_before_reset { times(&r, &from_h(2, h)) } else { from_h(2, &times(&r, h)) };
+        let new: Vec<f64> = sum(from_x(2), recurrent).into_iter().map(f64::tanh).collect();
+        (0..size).map(|i| (1.0 - z[i]) * new[i] + z[i] * h[i]).collect()
+    }
+}
+
+#[test]
+fn a_gru_of_onnx_follows_the_equations_of_the_operator() {
+    for linear_before_reset in [false, true] {
+        for (input, hidden) in [(1, 1), (7, 5), (30, 33)] {
+            let mut random = Random((input * 100 + hidden) as u64);
+            let (w, r) = (random.mat(3 * hidden, input, 0.4), random.mat(3 * hidden, hidden, 0.4));
+            let onnx = OnnxGru { hidden, w, r, b: random.vec(6 * hidden, 0.5), linear_before_reset };
+            let gru = Gru::from_onnx(onnx.w.view(), onnx.r.view(), Some(&onnx.b), linear_before_reset).unwrap();
+            assert_eq!(gru.weight_hh_n().is_some(), !linear_before_reset);
+            let x = random.mat(40, input, 2.0);
+            let mut h = vec![0.0; hidden];
+            for (t, out) in whole(&gru, &x).chunks(hidden).enumerate() {
+                h = onnx.step(&floats(x.view().row(t)), &h);
+                for (&out, &h) in out.iter().zip(&h) {
+                    assert!((f64::from(out) - h).abs() < 1e-5, "{input} {hidden}, step {t}: {out} for {h}");
+                }
+            }
+            let without = Gru::from_onnx(onnx.w.view(), onnx.r.view(), None, linear_before_reset).unwrap();
+            assert!(without.bias_ih().is_none() && without.bias_hh().is_none());
+        }
+    }
+}
+
+/// The bound of [`a_gru_in_8_bits_is_within_the_bound_of_its_steps`], for the other form.
+#[test]
+fn a_gru_that_resets_before_is_in_8_bits_within_the_bound_of_its_steps() {
+    let (input, hidden) = (20, 16);
+    let mut random = Random(33);
+    let (w, r) = (random.mat(3 * hidden, input, 0.15), random.mat(3 * hidden, hidden, 0.15));
+    let exact = Gru::from_onnx(w.view(), r.view(), None, false).unwrap();
+    let x = random.mat(12, input, 1.0);
+    let exact_out = whole(&exact, &x);
+    for &tier in Tier::available() {
+        let out = whole(&exact.quantize(tier).unwrap(), &x);
+        let mut off = vec![0.0; hidden];
+        let mut h = vec![0.0f32; hidden];
+        for t in 0..x.rows() {
+            let input = |row| product_bound(w.view().row(row), x.view().row(t), &[0.0; 20]);
+            let [z, reset] = [0, hidden].map(|gate| {
+                let bound = |j| (input(gate + j) + product_bound(r.view().row(gate + j), &h, &off)) / 4.0;
+                (0..hidden).map(bound).collect::<Vec<f64>>()
+            });
+            // r * h is at most h, and off by what h and r are. The exact one is not known here: one of a smaller
+            // magnitude has a smaller bound.
+            let off_reset: Vec<f64> = (0..hidden).map(|j| off[j] + f64::from(h[j].abs()) * reset[j]).collect();
+            off = (0..hidden)
+                .map(|j| {
+                    let new = input(2 * hidden + j) + product_bound(r.view().row(2 * hidden + j), &h, &off_reset);
+                    2.0 * z[j] + new.max(off[j])
+                })
+                .collect();
+            h = exact_out[t * hidden..][..hidden].to_vec();
+            for j in 0..hidden {
+                let difference = f64::from((out[t * hidden + j] - h[j]).abs());
+                assert!(difference <= off[j], "{tier}, step {t}: {difference}, bound {}", off[j]);
+                assert!(difference < 0.02, "{tier}, step {t}: {difference}");
             }
         }
     }
-    assert_eq!(hash, 0x21b5_9fdc_b374_f885, "{hash:#x}");
+}
+
+#[test]
+fn a_bidirectional_layer_is_one_layer_over_the_sequence_and_one_over_its_reverse() {
+    for (forward, reverse) in [(variants(), reset_before_variants()), (reset_before_variants(), variants())] {
+        for ((_, forward), (_, reverse)) in forward.into_iter().zip(reverse) {
+            let layer = Bidirectional::new(forward.clone(), reverse.clone()).unwrap();
+            let tier = Tier::select().unwrap();
+            let quantized = (forward.quantize(tier).unwrap(), reverse.quantize(tier).unwrap());
+            let mut scratch = Scratch::new();
+            for (layer, (forward, reverse)) in
+                [(layer.clone(), (forward, reverse)), (layer.quantize(tier).unwrap(), quantized)]
+            {
+                for time in [0, 1, 9, 4] {
+                    let x = Random(9).mat(time, layer.input_size(), 1.0);
+                    let backward: Vec<f32> = x.as_slice().rchunks(x.cols()).flatten().copied().collect();
+                    let (a, b) =
+                        (whole(&forward, &x), whole(&reverse, &Mat::from_vec(backward, time, x.cols()).unwrap()));
+                    let mut out = Mat::zeros(time, layer.output_size()).unwrap();
+                    layer.forward(x.view(), out.view_mut(), &mut scratch).unwrap();
+                    let half = forward.hidden_size();
+                    let expected: Vec<f32> =
+                        a.chunks(half).zip(b.rchunks(half)).flat_map(|(a, b)| [a, b].concat()).collect();
+                    assert_eq!(bits(out.as_slice()), bits(&expected));
+                }
+            }
+        }
+    }
+    let gru = |input, hidden| Reference::new(input, hidden, 1.0).gru();
+    let refused = Bidirectional::new(gru(3, 2), gru(4, 2)).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "reverse layer", expected: (2, 3), found: (2, 4) });
+    let layer = Bidirectional::new(gru(3, 2), gru(3, 2)).unwrap();
+    let (x, mut out) = (Mat::zeros(5, 3).unwrap(), Mat::zeros(5, 2).unwrap());
+    let refused = layer.forward(x.view(), out.view_mut(), &mut Scratch::new()).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "output", expected: (5, 4), found: (5, 2) });
 }
 
 #[test]
@@ -335,6 +394,16 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
         quantized.quantize(Tier::Portable).unwrap_err(),
         Error::Stored { operation: "quantize", expected: "f32", found: "int8" }
     );
+
+    let refused = Gru::reset_before(dense(6, 3), dense(4, 2), dense(3, 2), None, None).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "weight_hh_n", expected: (2, 2), found: (3, 2) });
+    let refused = Gru::reset_before(dense(6, 3), dense(6, 2), dense(2, 2), None, None).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "weight_hh_rz", expected: (4, 2), found: (6, 2) });
+    let (w, r) = (Mat::zeros(6, 3).unwrap(), Mat::zeros(6, 2).unwrap());
+    let refused = Gru::from_onnx(w.view(), r.view(), Some(&[0.0; 11]), true).unwrap_err();
+    assert_eq!(refused, Error::Length { what: "B", expected: 12, found: 11 });
+    let refused = Gru::from_onnx(r.view(), w.view(), None, true).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "W", expected: (9, 2), found: (6, 2) });
     assert!(Scratch::new().with_time_batch(0).is_err() && Scratch::new().with_time_batch(11).is_err());
 }
 
@@ -400,7 +469,6 @@ fn full_rank_is_the_dense_layer() {
 
 #[test]
 fn layers_run_in_4_bits_the_same_on_every_tier() {
-    use skinny::kernels::WeightFormat;
     let value = |i: usize| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0;
     let (n, k) = (70, 100);
     let w = Mat::from_vec((0..n * k).map(value).collect(), n, k).unwrap();

@@ -2,16 +2,16 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{for_each_step, recurrent_by_methods, recurrent_product};
+use super::recurrent::{for_each_step, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
-use super::{expect_bias, expect_depth, gates};
+use super::{expect_bias, expect_depth, gates, onnx};
 use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A forward GRU in PyTorch's form, which is cuDNN's (`reset after`), its weights dense or factored, in `f32` or in 8
-/// bits:
+/// A forward GRU, its weights dense or factored, in `f32` or in 8 bits. Its form is PyTorch's, which resets after the
+/// recurrent product:
 ///
 /// ```text
 /// r  = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
@@ -20,10 +20,16 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
+/// or, if it was made by [`reset_before`](Self::reset_before), that of Cho et al., arXiv 1406.1078, which resets before:
+///
+/// ```text
+/// n  = tanh(W_in x + b_in + W_hn (r * h) + b_hn)
+/// ```
+///
 /// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and
-/// one of all recurrent weights. Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv
-/// 1710.09026. The input product is done for several time steps at once, as many as [`Scratch::time_batch`]
-/// says.
+/// one of all recurrent weights; with the reset before the product the latter is in two, as W_hn must wait for r.
+/// Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv 1710.09026. The input product is done
+/// for several time steps at once, as many as [`Scratch::time_batch`] says.
 ///
 /// Nothing panics on data. In 8 bits a NaN in the input counts as 0 and an infinity as the largest finite input of its
 /// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`]).
@@ -57,13 +63,23 @@ use crate::matrix::{MatMut, MatRef, grow};
 #[derive(Clone, Debug)]
 pub struct Gru {
     weight_ih: Weight,
+    /// Of all gates, or of r and z if n has its own.
     weight_hh: Weight,
+    weight_hh_n: Option<Weight>,
     bias_ih: Option<Vec<f32>>,
     bias_hh: Option<Vec<f32>>,
 }
 
 /// Gates that are stacked in the weights: r, z, n.
 const GATES: usize = 3;
+
+/// Where ONNX, whose order is z, r, h, has the gates r, z, n.
+const ONNX_ORDER: [usize; GATES] = [1, 0, 2];
+
+/// `GATES * hidden`, the rows of the stacked gates.
+fn checked_rows(hidden: usize) -> Result<usize> {
+    hidden.checked_mul(GATES).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES })
+}
 
 impl Gru {
     /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each
@@ -77,18 +93,92 @@ impl Gru {
         bias_ih: Option<Vec<f32>>,
         bias_hh: Option<Vec<f32>>,
     ) -> Result<Self> {
-        let (weight_ih, weight_hh) = (weight_ih.into(), weight_hh.into());
+        Self::checked(weight_ih.into(), weight_hh.into(), None, bias_ih, bias_hh)
+    }
+
+    /// A layer that resets before the recurrent product, whose weights are in two: `weight_hh_rz` is `2 hidden x hidden`,
+    /// `weight_hh_n` is `hidden x hidden`. The other parameters are those of [`new`](Self::new).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, factored::{Gru, Scratch, Weight}};
+    ///
+    /// let weight = |w: f32, rows, cols| Weight::dense(Mat::from_vec(vec![w; rows * cols], rows, cols)?);
+    /// let gru = Gru::reset_before(weight(0.0, 3, 1)?, weight(0.0, 2, 1)?, weight(1.0, 1, 1)?, None, None)?;
+    /// let mut state = gru.state()?;
+    /// state.hidden_mut()[0] = 0.5;
+    /// let h = gru.step(&[0.0], &mut state, &mut Scratch::new())?;
+    /// assert!((h[0] - (0.5 * 0.25f32.tanh() + 0.5 * 0.5)).abs() < 1e-6);
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn reset_before(
+        weight_ih: impl Into<Weight>,
+        weight_hh_rz: impl Into<Weight>,
+        weight_hh_n: impl Into<Weight>,
+        bias_ih: Option<Vec<f32>>,
+        bias_hh: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        Self::checked(weight_ih.into(), weight_hh_rz.into(), Some(weight_hh_n.into()), bias_ih, bias_hh)
+    }
+
+    /// A layer of the parameters of one direction of ONNX's operator `GRU`, gates in its order z, r, h: `w` is `3 hidden
+    /// x input`, `r` is `3 hidden x hidden`, `bias` is that of the input product and then that of the recurrent one, `6
+    /// hidden` elements. `linear_before_reset` is the operator's attribute: whether the reset comes after the product.
+    ///
+    /// The operator's activations must be its defaults, without `clip`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`],
+    /// [`Error::Allocation`].
+    pub fn from_onnx(
+        w: MatRef<'_, f32>,
+        r: MatRef<'_, f32>,
+        bias: Option<&[f32]>,
+        linear_before_reset: bool,
+    ) -> Result<Self> {
+        let hidden = r.cols();
+        let rows = checked_rows(hidden)?;
+        w.expect_shape("W", rows, w.cols())?;
+        r.expect_shape("R", rows, hidden)?;
+        let (bias_ih, bias_hh) = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
+        let weight_ih = Weight::dense(onnx::reorder(w, hidden, &ONNX_ORDER)?)?;
+        let weight = |gates| Weight::dense(onnx::reorder(r, hidden, gates)?);
+        if linear_before_reset {
+            Self::new(weight_ih, weight(&ONNX_ORDER)?, bias_ih, bias_hh)
+        } else {
+            let [gate_r, gate_z, gate_n] = ONNX_ORDER;
+            let (weight_hh_rz, weight_hh_n) = (weight(&[gate_r, gate_z])?, weight(&[gate_n])?);
+            Self::reset_before(weight_ih, weight_hh_rz, weight_hh_n, bias_ih, bias_hh)
+        }
+    }
+
+    fn checked(
+        weight_ih: Weight,
+        weight_hh: Weight,
+        weight_hh_n: Option<Weight>,
+        bias_ih: Option<Vec<f32>>,
+        bias_hh: Option<Vec<f32>>,
+    ) -> Result<Self> {
         let (input, hidden) = (weight_ih.k(), weight_hh.k());
-        let too_large = Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES };
-        let rows = hidden.checked_mul(GATES).ok_or(too_large)?;
-        for (what, weight, k) in [("weight_hh", &weight_hh, hidden), ("weight_ih", &weight_ih, input)] {
-            if weight.n() != rows {
-                return Err(Error::Shape { what, expected: (rows, k), found: (weight.n(), k) });
+        let rows = checked_rows(hidden)?;
+        let (what, rows_hh) = if weight_hh_n.is_some() { ("weight_hh_rz", 2 * hidden) } else { ("weight_hh", rows) };
+        for (what, weight, n, k) in [
+            (what, Some(&weight_hh), rows_hh, hidden),
+            ("weight_hh_n", weight_hh_n.as_ref(), hidden, hidden),
+            ("weight_ih", Some(&weight_ih), rows, input),
+        ] {
+            if let Some(weight) = weight
+                && (weight.n(), weight.k()) != (n, k)
+            {
+                return Err(Error::Shape { what, expected: (n, k), found: (weight.n(), weight.k()) });
             }
         }
         expect_bias("bias_ih", bias_ih.as_deref(), rows)?;
         expect_bias("bias_hh", bias_hh.as_deref(), rows)?;
-        Ok(Self { weight_ih, weight_hh, bias_ih, bias_hh })
+        Ok(Self { weight_ih, weight_hh, weight_hh_n, bias_ih, bias_hh })
     }
 
     /// The same layer in 8 bits, for the kernels of `tier`. Biases, gates and state stay in `f32`.
@@ -104,20 +194,24 @@ impl Gru {
     /// # Errors
     /// As [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        Ok(self.with_weights(self.weight_ih.quantize_to(format, tier)?, self.weight_hh.quantize_to(format, tier)?))
+        let quantize = |weight: &Weight| weight.quantize_to(format, tier);
+        let weight_hh_n = self.weight_hh_n.as_ref().map(quantize).transpose()?;
+        Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hh_n))
     }
 
-    /// The same layer with its input weights and its recurrent weights factored.
+    /// The same layer with its input weights and its recurrent weights factored; those of n by themselves if the reset
+    /// comes before them.
     ///
     /// # Errors
     /// Those of [`Weight::factor`].
     #[cfg(feature = "svd")]
     pub fn factor(&self, input: super::RankPolicy, recurrent: super::RankPolicy) -> Result<Self> {
-        Ok(self.with_weights(self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?))
+        let weight_hh_n = self.weight_hh_n.as_ref().map(|weight| weight.factor(recurrent)).transpose()?;
+        Ok(self.with_weights(self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?, weight_hh_n))
     }
 
-    fn with_weights(&self, weight_ih: Weight, weight_hh: Weight) -> Self {
-        Self { weight_ih, weight_hh, bias_ih: self.bias_ih.clone(), bias_hh: self.bias_hh.clone() }
+    fn with_weights(&self, weight_ih: Weight, weight_hh: Weight, weight_hh_n: Option<Weight>) -> Self {
+        Self { weight_ih, weight_hh, weight_hh_n, bias_ih: self.bias_ih.clone(), bias_hh: self.bias_hh.clone() }
     }
 
     /// Input features.
@@ -140,9 +234,15 @@ impl Gru {
         &self.weight_ih
     }
 
-    /// The recurrent weights, `3 hidden x hidden`.
+    /// The recurrent weights: `3 hidden x hidden`, or `2 hidden x hidden`, those of r and z, if the reset comes before
+    /// the product.
     pub fn weight_hh(&self) -> &Weight {
         &self.weight_hh
+    }
+
+    /// The recurrent weights of n, `hidden x hidden`, if the reset comes before the product.
+    pub fn weight_hh_n(&self) -> Option<&Weight> {
+        self.weight_hh_n.as_ref()
     }
 
     /// The bias of the input product.
@@ -210,16 +310,47 @@ impl Gru {
                 found: state.hidden.len(),
             });
         }
-        let mut recurrent = core::mem::take(&mut scratch.recurrent_gates);
+        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
         let done = for_each_step(&self.weight_ih, self.bias_ih(), x, scratch, |t, input, scratch| {
             let h = &mut state.hidden;
-            let recurrent = recurrent_product(&self.weight_hh, self.bias_hh(), h, &mut recurrent, scratch)?;
-            gates::gru(h, input, recurrent);
+            match &self.weight_hh_n {
+                None => {
+                    grow(&mut buffer, self.weight_hh.n())?;
+                    let recurrent = &mut buffer[..self.weight_hh.n()];
+                    product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
+                    gates::gru(h, input, recurrent);
+                }
+                Some(weight_hh_n) => self.step_reset_before(weight_hh_n, input, h, &mut buffer, scratch)?,
+            }
             output(t, h);
             Ok(())
         });
-        scratch.recurrent_gates = recurrent;
+        scratch.recurrent_gates = buffer;
         done
+    }
+
+    /// One time step, the input product being done, of a layer that resets before the recurrent product.
+    fn step_reset_before(
+        &self,
+        weight_hh_n: &Weight,
+        input: &[f32],
+        h: &mut [f32],
+        buffer: &mut Vec<f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let hidden = h.len();
+        // r * h, and the products in the order r, z, n.
+        let too_large = Error::TooLarge { what: "gates of a time step", rows: hidden, cols: GATES + 1 };
+        let len = hidden.checked_mul(GATES + 1).ok_or(too_large)?;
+        grow(buffer, len)?;
+        let (reset, recurrent) = buffer[..len].split_at_mut(hidden);
+        let (recurrent_rz, recurrent_n) = recurrent.split_at_mut(2 * hidden);
+        let (bias_rz, bias_n) = self.bias_hh().map(|bias| bias.split_at(2 * hidden)).unzip();
+        product(&self.weight_hh, bias_rz, h, recurrent_rz, scratch)?;
+        gates::gru_reset(reset, h, input, recurrent_rz);
+        product(weight_hh_n, bias_n, reset, recurrent_n, scratch)?;
+        gates::gru_update(h, &input[hidden..], &recurrent[hidden..]);
+        Ok(())
     }
 }
 

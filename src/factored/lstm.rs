@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{for_each_step, recurrent_by_methods};
+use super::recurrent::{for_each_step, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
-use super::{expect_bias, expect_depth, gates};
+use super::{expect_bias, expect_depth, gates, onnx};
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Tier, WeightFormat};
+use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// A forward LSTM in PyTorch's form, its weights dense or factored, in `f32` or in 8 bits:
@@ -66,6 +66,14 @@ pub struct Lstm {
 /// Gates that are stacked in the weights: i, f, g, o.
 const GATES: usize = 4;
 
+/// Where ONNX, whose order is i, o, f, c, has the gates i, f, g, o.
+const ONNX_ORDER: [usize; GATES] = [0, 2, 3, 1];
+
+/// `GATES * hidden`, the rows of the stacked gates.
+fn checked_rows(hidden: usize) -> Result<usize> {
+    hidden.checked_mul(GATES).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES })
+}
+
 impl Lstm {
     /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each bias
     /// has `4 hidden` elements, gates in the order i, f, g, o.
@@ -115,6 +123,25 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, Some(weight_hr), bias_ih, bias_hh, hidden)
     }
 
+    /// A layer of the parameters of one direction of ONNX's operator `LSTM`, gates in its order i, o, f, c: `w` is `4
+    /// hidden x input`, `r` is `4 hidden x hidden`, `bias` is that of the input product and then that of the recurrent
+    /// one, `8 hidden` elements.
+    ///
+    /// The operator's activations must be its defaults, without peepholes, `clip` and `input_forget`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`],
+    /// [`Error::Allocation`].
+    pub fn from_onnx(w: MatRef<'_, f32>, r: MatRef<'_, f32>, bias: Option<&[f32]>) -> Result<Self> {
+        let hidden = r.cols();
+        let rows = checked_rows(hidden)?;
+        w.expect_shape("W", rows, w.cols())?;
+        r.expect_shape("R", rows, hidden)?;
+        let (bias_ih, bias_hh) = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
+        let weight = |w| Weight::dense(onnx::reorder(w, hidden, &ONNX_ORDER)?);
+        Self::new(weight(w)?, weight(r)?, bias_ih, bias_hh)
+    }
+
     fn checked(
         weight_ih: Weight,
         weight_hh: Weight,
@@ -123,8 +150,7 @@ impl Lstm {
         bias_hh: Option<Vec<f32>>,
         hidden: usize,
     ) -> Result<Self> {
-        let too_large = Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES };
-        let rows = hidden.checked_mul(GATES).ok_or(too_large)?;
+        let rows = checked_rows(hidden)?;
         for (what, weight) in [("weight_hh", &weight_hh), ("weight_ih", &weight_ih)] {
             if weight.n() != rows {
                 return Err(Error::Shape { what, expected: (rows, weight.k()), found: (weight.n(), weight.k()) });
@@ -275,15 +301,12 @@ impl Lstm {
         let done = grow(&mut buffer, len).and_then(|()| {
             let (recurrent, unprojected) = buffer[..len].split_at_mut(GATES * hidden);
             for_each_step(&self.weight_ih, self.bias_ih(), x, scratch, |t, input, scratch| {
-                let gates = MatMut::row_vector(recurrent);
-                let x = MatRef::row_vector(h);
-                self.weight_hh.apply(x, self.bias_hh(), Activation::Identity, gates, scratch)?;
+                product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
                 match &self.weight_hr {
                     None => gates::lstm(cell, h, input, recurrent),
                     Some(weight_hr) => {
                         gates::lstm(cell, unprojected, input, recurrent);
-                        let unprojected = MatRef::row_vector(unprojected);
-                        weight_hr.apply(unprojected, None, Activation::Identity, MatMut::row_vector(h), scratch)?;
+                        product(weight_hr, None, unprojected, h, scratch)?;
                     }
                 }
                 output(t, h);

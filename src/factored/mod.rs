@@ -17,6 +17,7 @@
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
 //! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.
 
+mod bidirectional;
 mod dense;
 pub mod gates;
 mod gru;
@@ -24,6 +25,7 @@ mod linear;
 mod low_rank;
 mod low_rank_linear;
 mod lstm;
+mod onnx;
 mod recurrent;
 mod scratch;
 mod stub;
@@ -31,6 +33,7 @@ mod stub;
 mod svd;
 mod weight;
 
+pub use bidirectional::Bidirectional;
 pub use dense::{DenseWeight, Unpacked};
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
@@ -39,7 +42,7 @@ pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
-pub use stub::{Bidirectional, TimeConvolution, TimeConvolutionState};
+pub use stub::{TimeConvolution, TimeConvolutionState};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
 pub use weight::Weight;

@@ -1,7 +1,5 @@
 //! What recurrent layers share: their interface, and input products batched over time.
 
-use alloc::vec::Vec;
-
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -153,17 +151,13 @@ pub(super) fn for_each_step(
     done
 }
 
-/// Computes `weight_hh h + bias_hh` into `gates`, which grows to hold it, and returns it.
-pub(super) fn recurrent_product<'g>(
-    weight_hh: &Weight,
-    bias_hh: Option<&[f32]>,
-    h: &[f32],
-    gates: &'g mut Vec<f32>,
+/// `out = weight x + bias` for one vector.
+pub(super) fn product(
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    out: &mut [f32],
     scratch: &mut Scratch,
-) -> Result<&'g [f32]> {
-    grow(gates, weight_hh.n())?;
-    let gates = &mut gates[..weight_hh.n()];
-    let out = MatMut::row_vector(gates);
-    weight_hh.apply(MatRef::row_vector(h), bias_hh, Activation::Identity, out, scratch)?;
-    Ok(gates)
+) -> Result<()> {
+    weight.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch)
 }

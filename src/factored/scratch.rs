@@ -37,6 +37,8 @@ pub struct Scratch {
     pub(super) input_gates: Vec<f32>,
     /// The recurrent product of one time step.
     pub(super) recurrent_gates: Vec<f32>,
+    /// What a layer gathers or holds back of a sequence.
+    pub(super) sequence: Vec<f32>,
     time_batch: usize,
 }
 
@@ -60,6 +62,7 @@ impl Scratch {
             low_rank: Vec::new(),
             input_gates: Vec::new(),
             recurrent_gates: Vec::new(),
+            sequence: Vec::new(),
             time_batch: DEFAULT_TIME_BATCH,
         }
     }

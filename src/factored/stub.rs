@@ -2,40 +2,6 @@ use super::*;
 use crate::kernels::*;
 use crate::matrix::*;
 #[derive(Clone, Debug)]
-pub struct Bidirectional<L> {
-    forward: L,
-    reverse: L,
-}
-impl<L: Recurrent> Bidirectional<L> {
-    pub fn new(forward: L, reverse: L) -> Result<Self> {
-        Ok(Self { forward, reverse })
-    }
-    pub fn forward_layer(&self) -> &L {
-        &self.forward
-    }
-    pub fn reverse_layer(&self) -> &L {
-        &self.reverse
-    }
-    pub fn input_size(&self) -> usize {
-        self.forward.input_size()
-    }
-    pub fn output_size(&self) -> usize {
-        2 * self.forward.output_size()
-    }
-    pub fn bytes(&self) -> usize {
-        todo!()
-    }
-    pub fn parameters(&self) -> usize {
-        todo!()
-    }
-    pub fn quantize_to(&self, _: WeightFormat, _: Tier) -> Result<Self> {
-        todo!()
-    }
-    pub fn forward(&self, _: MatRef<'_, f32>, _: MatMut<'_, f32>, _: &mut Scratch) -> Result<()> {
-        todo!()
-    }
-}
-#[derive(Clone, Debug)]
 pub struct TimeConvolution(Linear);
 #[derive(Clone, Debug)]
 pub struct TimeConvolutionState;
@@ -96,6 +62,7 @@ impl TimeConvolution {
     }
 }
 
+impl<L: Recurrent> Bidirectional<L> { pub fn bytes(&self) -> usize { todo!() } pub fn parameters(&self) -> usize { todo!() } }
 fn p(w: &Weight) -> usize {
     w.rank().map_or(w.n() * w.k(), |r| r * (w.n() + w.k()))
 }

@@ -374,9 +374,10 @@ impl<L: Stored + Recurrent> Stored for Bidirectional<L> {
     type Header = BidirectionalHeader<L::Header>;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<Self::Header> {
+        let (forward, reverse) = self.layers();
         Ok(BidirectionalHeader {
-            forward: self.forward_layer().write(&format!("{name}.forward"), to)?,
-            reverse: self.reverse_layer().write(&format!("{name}.reverse"), to)?,
+            forward: forward.write(&format!("{name}.forward"), to)?,
+            reverse: reverse.write(&format!("{name}.reverse"), to)?,
         })
     }
 
