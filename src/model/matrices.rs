@@ -1,0 +1,388 @@
+//! How layers are taken apart into the matrices that are factored, and put together from what became of them.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::Layer;
+use crate::error::{Error, Result};
+use crate::factored::{
+    Bidirectional, DenseWeight, Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scheme, TimeConvolution, Weight,
+};
+use crate::matrix::{Mat, MatRef};
+
+/// A matrix that is factored by itself.
+pub(super) struct Matrix {
+    /// What it is called within its layer.
+    pub name: String,
+    pub weight: Mat<f32>,
+    /// Whether it is multiplied at every step with what the step before left, so that steps cannot share it.
+    pub recurrent: bool,
+}
+
+/// The inputs of a layer's matrices over a sequence.
+#[derive(Default)]
+pub(super) struct Inputs {
+    /// One `time x k` matrix for each input that differs.
+    pub distinct: Vec<Mat<f32>>,
+    /// For each matrix of the layer which of them it takes; none if that cannot be seen from outside the layer.
+    pub of: Vec<Option<usize>>,
+}
+
+impl Inputs {
+    /// Adds an input that `matrices` matrices in a row take.
+    fn add(&mut self, input: Mat<f32>, matrices: usize) {
+        self.of.extend(core::iter::repeat_n(Some(self.distinct.len()), matrices));
+        self.distinct.push(input);
+    }
+
+    fn extend(&mut self, more: Inputs) {
+        let first = self.distinct.len();
+        self.of.extend(more.of.into_iter().map(|input| input.map(|input| first + input)));
+        self.distinct.extend(more.distinct);
+    }
+}
+
+/// What became of a matrix.
+pub(super) enum Cut {
+    Dense(Mat<f32>),
+    LowRank(LowRank),
+}
+
+impl Cut {
+    fn weight(self) -> Result<Weight> {
+        match self {
+            Cut::Dense(w) => Weight::dense(w),
+            Cut::LowRank(w) => Ok(w.into()),
+        }
+    }
+
+    /// The weights of the first `k` columns and of the rest; factors share `U`.
+    fn halves(self, k: usize) -> Result<[Weight; 2]> {
+        match self {
+            Cut::Dense(w) => {
+                let all = w.cols();
+                Ok([Weight::dense(columns(w.view(), 0..k)?)?, Weight::dense(columns(w.view(), k..all)?)?])
+            }
+            Cut::LowRank(w) => {
+                let (u, v) = w.into_factors();
+                let v = [columns(v.view(), 0..k)?, columns(v.view(), k..v.cols())?];
+                Ok(LowRankLinear::with_shared_u(u, v)?.map(Weight::from))
+            }
+        }
+    }
+}
+
+/// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and what
+/// [`rebuild`](Self::rebuild) takes are in one order.
+pub(super) trait Factorable: Sized {
+    /// The matrices that `scheme` factors, from whatever the weights are now.
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>>;
+
+    /// The matrices' inputs, as far as they follow from the layer's input `x` and its outputs `out`.
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs>;
+
+    /// The same layer of other weights.
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self>;
+}
+
+/// What became of the matrices of a model, to be taken in their order.
+pub(super) struct Cuts(pub alloc::vec::IntoIter<Cut>);
+
+impl Cuts {
+    fn next(&mut self) -> Result<Cut> {
+        self.0.next().ok_or(Error::Length { what: "cut matrices", expected: 1, found: 0 })
+    }
+
+    fn weight(&mut self) -> Result<Weight> {
+        self.next()?.weight()
+    }
+
+    fn stack(&mut self, parts: usize) -> Result<Weight> {
+        Weight::stack((0..parts).map(|_| self.weight()).collect::<Result<_>>()?)
+    }
+}
+
+/// The matrix that a weight stands for, whatever it is stored as.
+pub(super) fn dense(weight: &Weight) -> Result<Mat<f32>> {
+    let whole = |w: &DenseWeight| w.unpack()?.dequantize();
+    match weight {
+        Weight::Dense(w) => whole(w),
+        Weight::LowRank(w) => LowRank::from_factors(whole(w.u())?, whole(w.v())?)?.product(),
+        Weight::Stacked(stack) => {
+            let mut values = Vec::new();
+            for part in stack.parts() {
+                values.extend(dense(part)?.into_vec());
+            }
+            Mat::from_vec(values, stack.n(), stack.k())
+        }
+    }
+}
+
+fn copy(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    Mat::from_vec(x.as_slice().to_vec(), x.rows(), x.cols())
+}
+
+fn rows(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
+    copy(x.rows_range(range))
+}
+
+fn columns(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
+    let values = (0..x.rows()).flat_map(|row| &x.row(row)[range.clone()]).copied().collect();
+    Mat::from_vec(values, x.rows(), range.len())
+}
+
+/// `[a | b]`, of the same rows.
+fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    let values = (0..a.rows()).flat_map(|row| a.row(row).iter().chain(b.row(row))).copied().collect();
+    Mat::from_vec(values, a.rows(), a.cols() + b.cols())
+}
+
+fn reversed(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    let values = (0..x.rows()).rev().flat_map(|row| x.row(row)).copied().collect();
+    Mat::from_vec(values, x.rows(), x.cols())
+}
+
+/// What the recurrent matrices take at each step: zeros, then the output of the step before.
+fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    let mut h = Mat::zeros(out.rows(), out.cols())?;
+    let kept = out.as_slice().len().saturating_sub(out.cols());
+    let (_, after_first) = h.as_mut_slice().split_at_mut(out.cols().min(out.as_slice().len()));
+    after_first.copy_from_slice(&out.as_slice()[..kept]);
+    Ok(h)
+}
+
+fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
+    Matrix { name: name.to_string(), weight, recurrent }
+}
+
+/// The blocks of rows of `w`, one for each of `gates`.
+fn gate_matrices(name: &str, w: &Mat<f32>, gates: &str, recurrent: bool) -> Result<Vec<Matrix>> {
+    let height = w.rows() / gates.len();
+    let gate = |(i, gate)| {
+        Ok(matrix(format!("{name}[{gate}]"), rows(w.view(), i * height..(i + 1) * height)?, recurrent))
+    };
+    gates.chars().enumerate().map(gate).collect()
+}
+
+/// The matrices of input and recurrent weights that share their `gates`.
+fn recurrent_matrices(scheme: Scheme, w: Mat<f32>, r: Mat<f32>, gates: &str) -> Result<Vec<Matrix>> {
+    Ok(match scheme {
+        Scheme::Split => {
+            let mut matrices = gate_matrices("weight_ih", &w, gates, false)?;
+            matrices.extend(gate_matrices("weight_hh", &r, gates, true)?);
+            matrices
+        }
+        Scheme::PartiallyJoint => Vec::from([matrix("weight_ih", w, false), matrix("weight_hh", r, true)]),
+        Scheme::Joint => Vec::from([matrix("weight", beside(w.view(), r.view())?, true)]),
+    })
+}
+
+/// The inputs of [`recurrent_matrices`].
+fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, gates: usize) -> Result<Inputs> {
+    let (mut inputs, h) = (Inputs::default(), delayed(out)?);
+    match scheme {
+        Scheme::Joint => inputs.add(beside(x, h.view())?, 1),
+        Scheme::PartiallyJoint => {
+            inputs.add(copy(x)?, 1);
+            inputs.add(h, 1);
+        }
+        Scheme::Split => {
+            inputs.add(copy(x)?, gates);
+            inputs.add(h, gates);
+        }
+    }
+    Ok(inputs)
+}
+
+/// The input and recurrent weights of what [`recurrent_matrices`] became.
+fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize, input: usize) -> Result<[Weight; 2]> {
+    Ok(match scheme {
+        Scheme::Split => [cuts.stack(gates)?, cuts.stack(gates)?],
+        Scheme::PartiallyJoint => [cuts.weight()?, cuts.weight()?],
+        Scheme::Joint => cuts.next()?.halves(input)?,
+    })
+}
+
+impl Factorable for Linear {
+    fn matrices(&self, _: Scheme) -> Result<Vec<Matrix>> {
+        Ok(Vec::from([matrix("weight", dense(self.weight())?, false)]))
+    }
+
+    fn inputs(&self, _: Scheme, x: MatRef<'_, f32>, _: MatRef<'_, f32>) -> Result<Inputs> {
+        let mut inputs = Inputs::default();
+        inputs.add(copy(x)?, 1);
+        Ok(inputs)
+    }
+
+    fn rebuild(&self, _: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let linear = Linear::new(cuts.weight()?, self.bias().map(<[f32]>::to_vec))?;
+        Ok(linear.with_activation(self.activation()))
+    }
+}
+
+impl Factorable for TimeConvolution {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        self.linear().matrices(scheme)
+    }
+
+    fn inputs(&self, _: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        let mut stacked = Mat::zeros(out.rows(), self.kernel() * x.cols())?;
+        for t in 0..out.rows() {
+            for (tap, frame) in stacked.view_mut().row_mut(t).chunks_exact_mut(x.cols()).enumerate() {
+                // Before the first frame and behind the last there are zeros.
+                if let Some(at) = (t * self.stride() + tap).checked_sub(self.padding())
+                    && at < x.rows()
+                {
+                    frame.copy_from_slice(x.row(at));
+                }
+            }
+        }
+        let mut inputs = Inputs::default();
+        inputs.add(stacked, 1);
+        Ok(inputs)
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        Self::new(self.linear().rebuild(scheme, cuts)?, self.kernel(), self.stride(), self.padding())
+    }
+}
+
+/// The gates of a GRU, and of an LSTM, in the order of their rows.
+const GRU_GATES: &str = "rzn";
+const LSTM_GATES: &str = "ifgo";
+
+/// A GRU whose reset comes before its recurrent product has no joint form, as r * h is another input than h.
+fn of_reset_before(scheme: Scheme) -> Scheme {
+    if scheme == Scheme::Joint { Scheme::PartiallyJoint } else { scheme }
+}
+
+impl Factorable for Gru {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        let (w, r) = (dense(self.weight_ih())?, dense(self.weight_hh())?);
+        let Some(r_n) = self.weight_hh_n() else { return recurrent_matrices(scheme, w, r, GRU_GATES) };
+        let mut matrices = match of_reset_before(scheme) {
+            Scheme::Split => {
+                let mut matrices = gate_matrices("weight_ih", &w, GRU_GATES, false)?;
+                matrices.extend(gate_matrices("weight_hh", &r, &GRU_GATES[..2], true)?);
+                matrices
+            }
+            _ => Vec::from([matrix("weight_ih", w, false), matrix("weight_hh", r, true)]),
+        };
+        matrices.push(matrix("weight_hh_n", dense(r_n)?, true));
+        Ok(matrices)
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        if self.weight_hh_n().is_none() {
+            return recurrent_inputs(scheme, x, out, GRU_GATES.len());
+        }
+        let split = of_reset_before(scheme) == Scheme::Split;
+        let mut inputs = Inputs::default();
+        inputs.add(copy(x)?, if split { 3 } else { 1 });
+        inputs.add(delayed(out)?, if split { 2 } else { 1 });
+        inputs.of.push(None);
+        Ok(inputs)
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
+        if self.weight_hh_n().is_none() {
+            let [w, r] = recurrent_weights(scheme, cuts, GRU_GATES.len(), self.input_size())?;
+            return Gru::new(w, r, bias_ih, bias_hh);
+        }
+        let (w, r) = match of_reset_before(scheme) {
+            Scheme::Split => (cuts.stack(3)?, cuts.stack(2)?),
+            _ => (cuts.weight()?, cuts.weight()?),
+        };
+        Gru::reset_before(w, r, cuts.weight()?, bias_ih, bias_hh)
+    }
+}
+
+impl Factorable for Lstm {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        let (w, r) = (dense(self.weight_ih())?, dense(self.weight_hh())?);
+        let mut matrices = recurrent_matrices(scheme, w, r, LSTM_GATES)?;
+        if let Some(projection) = self.weight_hr() {
+            matrices.push(matrix("weight_hr", dense(projection)?, true));
+        }
+        Ok(matrices)
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        let mut inputs = recurrent_inputs(scheme, x, out, LSTM_GATES.len())?;
+        inputs.of.extend(self.weight_hr().map(|_| None));
+        Ok(inputs)
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let [w, r] = recurrent_weights(scheme, cuts, LSTM_GATES.len(), self.input_size())?;
+        let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
+        match self.weight_hr() {
+            None => Lstm::new(w, r, bias_ih, bias_hh),
+            Some(_) => Lstm::with_projection(w, r, cuts.weight()?, bias_ih, bias_hh),
+        }
+    }
+}
+
+impl<L: Factorable + Recurrent> Factorable for Bidirectional<L> {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        let (forward, reverse) = self.layers();
+        let mut matrices = Vec::new();
+        for (direction, layer) in [("forward", forward), ("reverse", reverse)] {
+            let named = |m: Matrix| Matrix { name: format!("{direction}.{}", m.name), ..m };
+            matrices.extend(layer.matrices(scheme)?.into_iter().map(named));
+        }
+        Ok(matrices)
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        let (forward, reverse) = self.layers();
+        let middle = forward.output_size();
+        let mut inputs = forward.inputs(scheme, x, columns(out, 0..middle)?.view())?;
+        let (x, out) = (reversed(x)?, reversed(columns(out, middle..out.cols())?.view())?);
+        inputs.extend(reverse.inputs(scheme, x.view(), out.view())?);
+        Ok(inputs)
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let (forward, reverse) = self.layers();
+        Self::new(forward.rebuild(scheme, cuts)?, reverse.rebuild(scheme, cuts)?)
+    }
+}
+
+impl Factorable for Layer {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        match self {
+            Layer::Linear(layer) => layer.matrices(scheme),
+            Layer::TimeConvolution(layer) => layer.matrices(scheme),
+            Layer::Gru(layer) => layer.matrices(scheme),
+            Layer::Lstm(layer) => layer.matrices(scheme),
+            Layer::BidirectionalGru(layer) => layer.matrices(scheme),
+            Layer::BidirectionalLstm(layer) => layer.matrices(scheme),
+        }
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        match self {
+            Layer::Linear(layer) => layer.inputs(scheme, x, out),
+            Layer::TimeConvolution(layer) => layer.inputs(scheme, x, out),
+            Layer::Gru(layer) => layer.inputs(scheme, x, out),
+            Layer::Lstm(layer) => layer.inputs(scheme, x, out),
+            Layer::BidirectionalGru(layer) => layer.inputs(scheme, x, out),
+            Layer::BidirectionalLstm(layer) => layer.inputs(scheme, x, out),
+        }
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        Ok(match self {
+            Layer::Linear(layer) => Layer::Linear(layer.rebuild(scheme, cuts)?),
+            Layer::TimeConvolution(layer) => Layer::TimeConvolution(layer.rebuild(scheme, cuts)?),
+            Layer::Gru(layer) => Layer::Gru(layer.rebuild(scheme, cuts)?),
+            Layer::Lstm(layer) => Layer::Lstm(layer.rebuild(scheme, cuts)?),
+            Layer::BidirectionalGru(layer) => Layer::BidirectionalGru(layer.rebuild(scheme, cuts)?),
+            Layer::BidirectionalLstm(layer) => Layer::BidirectionalLstm(layer.rebuild(scheme, cuts)?),
+        })
+    }
+}
