@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
 use crate::matrix::{Mat, MatMut, MatRef};
-use crate::quant::{QuantizedMat, QuantizedMatI4, ZeroPoint};
+use crate::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
 
 /// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
 ///
@@ -124,6 +124,11 @@ impl DenseWeight {
         }
     }
 
+    /// Weights.
+    pub fn parameters(&self) -> usize {
+        self.n() * self.k()
+    }
+
     /// Bytes that one product streams from memory.
     pub fn bytes(&self) -> usize {
         match &self.0 {
@@ -155,6 +160,20 @@ impl DenseWeight {
         x: MatRef<'_, f32>,
         bias: Option<&[f32]>,
         activation: Activation,
+        out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        self.apply_with(x, None, bias, activation, out, scratch)
+    }
+
+    /// As [`apply`](Self::apply). `shared` is `x` as [`shared_activations`] has quantized it, by a caller who multiplies
+    /// it with many weights.
+    pub(super) fn apply_with(
+        &self,
+        x: MatRef<'_, f32>,
+        shared: Option<&QuantizedActivations>,
+        bias: Option<&[f32]>,
+        activation: Activation,
         mut out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
@@ -172,7 +191,13 @@ impl DenseWeight {
             }
             Storage::Quantized { weights, scales } => {
                 let Scratch { quantized, workspace, .. } = scratch;
-                quantized.quantize(x, ZeroPoint::None)?;
+                let quantized = match shared {
+                    Some(shared) => shared,
+                    None => {
+                        shared_activations(x, quantized)?;
+                        quantized
+                    }
+                };
                 let epilogue = Dequantize { row_scales: scales, column_scales: quantized.scales(), bias, activation };
                 gemm(weights, quantized.operand(), &epilogue, out, workspace)
             }
@@ -180,7 +205,12 @@ impl DenseWeight {
     }
 }
 
-impl crate::quant::QuantizedActivations {
+/// Quantizes `x` as every product in 8 bits does.
+pub(super) fn shared_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
+    quantized.quantize(x, ZeroPoint::None)
+}
+
+impl QuantizedActivations {
     /// The batch as the operand of [`gemm`], with the correction of its zero points if it has any.
     pub fn operand(&self) -> Activations<'_> {
         match self.zero_point() {

@@ -27,7 +27,9 @@ mod low_rank_linear;
 mod lstm;
 mod onnx;
 mod recurrent;
+mod scheme;
 mod scratch;
+mod stacked;
 #[cfg(feature = "svd")]
 mod svd;
 mod weight;
@@ -40,7 +42,9 @@ pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
+pub use scheme::Scheme;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
+pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
 pub use weight::Weight;
