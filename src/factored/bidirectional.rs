@@ -77,6 +77,16 @@ impl<L: Recurrent> Bidirectional<L> {
         2 * self.forward.output_size()
     }
 
+    /// Weights and biases of both layers.
+    pub fn parameters(&self) -> usize {
+        self.forward.parameters() + self.reverse.parameters()
+    }
+
+    /// Bytes of weights and biases of both layers in memory.
+    pub fn bytes(&self) -> usize {
+        self.forward.bytes() + self.reverse.bytes()
+    }
+
     /// Takes a whole sequence, `x` (`time x input`), and writes the outputs to `out` (`time x output`), those of the
     /// forward layer in the first half of each row. Both start from zeros.
     ///

@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
 use crate::matrix::{Mat, MatMut, MatRef};
-use crate::quant::{QuantizedMat, QuantizedMatI4, ZeroPoint};
+use crate::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
 
 /// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
 ///
@@ -55,13 +55,9 @@ impl Unpacked {
     ///
     /// # Errors
     /// [`Error::Allocation`].
-    pub fn dequantize(&self) -> Result<Mat<f32>> {
+    pub fn dequantize(self) -> Result<Mat<f32>> {
         match self {
-            Unpacked::F32(w) => {
-                let mut copy = Mat::zeros(w.rows(), w.cols())?;
-                copy.as_mut_slice().copy_from_slice(w.as_slice());
-                Ok(copy)
-            }
+            Unpacked::F32(w) => Ok(w),
             Unpacked::I8(w) => w.dequantize(),
             Unpacked::I4(w) => w.dequantize(),
         }
@@ -190,6 +186,11 @@ impl DenseWeight {
         }
     }
 
+    /// Weights.
+    pub fn parameters(&self) -> usize {
+        self.n() * self.k()
+    }
+
     /// Bytes that one product streams from memory.
     pub fn bytes(&self) -> usize {
         match &self.0 {
@@ -221,6 +222,20 @@ impl DenseWeight {
         x: MatRef<'_, f32>,
         bias: Option<&[f32]>,
         activation: Activation,
+        out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        self.apply_with(x, None, bias, activation, out, scratch)
+    }
+
+    /// As [`apply`](Self::apply). `shared` is `x` as [`shared_activations`] has quantized it, by a caller who multiplies
+    /// it with many weights.
+    pub(super) fn apply_with(
+        &self,
+        x: MatRef<'_, f32>,
+        shared: Option<&QuantizedActivations>,
+        bias: Option<&[f32]>,
+        activation: Activation,
         mut out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
@@ -238,7 +253,13 @@ impl DenseWeight {
             }
             Storage::Quantized { weights, scales } => {
                 let Scratch { quantized, workspace, .. } = scratch;
-                quantized.quantize(x, ZeroPoint::None)?;
+                let quantized = match shared {
+                    Some(shared) => shared,
+                    None => {
+                        shared_activations(x, quantized)?;
+                        quantized
+                    }
+                };
                 let epilogue = Dequantize { row_scales: scales, column_scales: quantized.scales(), bias, activation };
                 gemm(weights, quantized.operand(), &epilogue, out, workspace)
             }
@@ -246,7 +267,12 @@ impl DenseWeight {
     }
 }
 
-impl crate::quant::QuantizedActivations {
+/// Quantizes `x` as every product in 8 bits does.
+pub(super) fn shared_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
+    quantized.quantize(x, ZeroPoint::None)
+}
+
+impl QuantizedActivations {
     /// The batch as the operand of [`gemm`], with the correction of its zero points if it has any.
     pub fn operand(&self) -> Activations<'_> {
         match self.zero_point() {

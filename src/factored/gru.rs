@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{for_each_step, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
-use super::weight::Weight;
+use super::weight::{Quantizer, Weight};
 use super::{expect_bias, expect_depth, gates, onnx};
 use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
@@ -194,8 +194,9 @@ impl Gru {
     /// # Errors
     /// As [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let quantize = |weight: &Weight| weight.quantize_to(format, tier);
-        let weight_hh_n = self.weight_hh_n.as_ref().map(quantize).transpose()?;
+        let mut quantizer = Quantizer::new(format, tier);
+        let mut quantize = |weight| quantizer.weight(weight);
+        let weight_hh_n = self.weight_hh_n.as_ref().map(&mut quantize).transpose()?;
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hh_n))
     }
 
@@ -208,6 +209,52 @@ impl Gru {
     pub fn factor(&self, input: super::RankPolicy, recurrent: super::RankPolicy) -> Result<Self> {
         let weight_hh_n = self.weight_hh_n.as_ref().map(|weight| weight.factor(recurrent)).transpose()?;
         Ok(self.with_weights(self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?, weight_hh_n))
+    }
+
+    /// The same layer factored by a scheme, from the matrices that its weights stand for. `recurrent` is unused by
+    /// [`Scheme::Joint`](super::Scheme::Joint), whose one matrix has the policy `input`.
+    ///
+    /// If the reset comes before the recurrent product, r and z, whose input is `h`, are factored apart from n, whose
+    /// input is `r * h`, but for the input weights of [`Scheme::PartiallyJoint`](super::Scheme::PartiallyJoint).
+    ///
+    /// # Errors
+    /// Those of [`Weight::factor`].
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, factored::{Gru, RankPolicy, Scheme, Weight}};
+    ///
+    /// let (input, hidden) = (5, 8);
+    /// let pattern = |rows, cols| Mat::from_vec((0..rows * cols).map(|i| (i % 7) as f32 / 50.0).collect(), rows, cols);
+    /// let (weight_ih, weight_hh) = (Weight::dense(pattern(24, input)?)?, Weight::dense(pattern(24, hidden)?)?);
+    /// let rank = RankPolicy::Fixed(3);
+    /// let gru = Gru::new(weight_ih, weight_hh, None, None)?.factor_scheme(Scheme::Joint, rank, rank)?;
+    /// assert_eq!(gru.parameters(), 3 * (3 * hidden + input + hidden));
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    #[cfg(feature = "svd")]
+    pub fn factor_scheme(
+        &self,
+        scheme: super::Scheme,
+        input: super::RankPolicy,
+        recurrent: super::RankPolicy,
+    ) -> Result<Self> {
+        use super::scheme::factor_gates;
+
+        let (matrix_ih, matrix_hh) = (self.weight_ih.to_matrix()?, self.weight_hh.to_matrix()?);
+        let (w, hidden) = (matrix_ih.view(), self.hidden_size());
+        let Some(weight_hh_n) = &self.weight_hh_n else {
+            let (weight_ih, weight_hh) = factor_gates(scheme, w, matrix_hh.view(), GATES, input, recurrent)?;
+            return Ok(self.with_weights(weight_ih, weight_hh, None));
+        };
+        if scheme == super::Scheme::PartiallyJoint {
+            let weights = (self.weight_ih.factor_whole(input)?, self.weight_hh.factor_whole(recurrent)?);
+            return Ok(self.with_weights(weights.0, weights.1, Some(weight_hh_n.factor_whole(recurrent)?)));
+        }
+        let (w_rz, w_n) = (w.rows_range(0..2 * hidden), w.rows_range(2 * hidden..GATES * hidden));
+        let (ih_rz, weight_hh) = factor_gates(scheme, w_rz, matrix_hh.view(), 2, input, recurrent)?;
+        let (ih_n, weight_hh_n) = factor_gates(scheme, w_n, weight_hh_n.to_matrix()?.view(), 1, input, recurrent)?;
+        Ok(self.with_weights(Weight::stack(alloc::vec![ih_rz, ih_n])?, weight_hh, Some(weight_hh_n)))
     }
 
     fn with_weights(&self, weight_ih: Weight, weight_hh: Weight, weight_hh_n: Option<Weight>) -> Self {
@@ -253,6 +300,20 @@ impl Gru {
     /// The bias of the recurrent product.
     pub fn bias_hh(&self) -> Option<&[f32]> {
         self.bias_hh.as_deref()
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &Weight> {
+        [&self.weight_ih, &self.weight_hh].into_iter().chain(&self.weight_hh_n)
+    }
+
+    /// Weights and biases; a factor that weights share counts once.
+    pub fn parameters(&self) -> usize {
+        parameters(self.weights(), [self.bias_ih(), self.bias_hh()])
+    }
+
+    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    pub fn bytes(&self) -> usize {
+        bytes(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
     /// A state for this layer: zeros.

@@ -101,6 +101,16 @@ impl Linear {
         self.bias.as_deref()
     }
 
+    /// Weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.weight.parameters() + self.bias.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Bytes of weights and biases in memory.
+    pub fn bytes(&self) -> usize {
+        self.weight.bytes() + self.bias.as_ref().map_or(0, |bias| size_of_val(&bias[..]))
+    }
+
     /// The activation.
     pub fn activation(&self) -> Activation {
         self.activation

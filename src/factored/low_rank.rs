@@ -83,22 +83,26 @@ impl LowRank {
     /// # Errors
     /// [`Error::Allocation`], or [`Error::TooLarge`] if the product does not fit the address space.
     pub fn product(&self) -> Result<Mat<f32>> {
-        let (u, v) = (self.u(), self.v());
-        let mut w = Mat::zeros(self.n(), self.k())?;
-        let mut sums: Vec<f64> = vec![0.0; self.k()];
-        for row in 0..self.n() {
-            sums.fill(0.0);
-            for (i, &u) in u.row(row).iter().enumerate() {
-                for (sum, &v) in sums.iter_mut().zip(v.row(i)) {
-                    *sum += f64::from(u) * f64::from(v);
-                }
-            }
-            for (w, &sum) in w.view_mut().row_mut(row).iter_mut().zip(&sums) {
-                *w = sum as f32;
+        product(self.u(), self.v())
+    }
+}
+
+/// `U V`, summed in `f64`; `u` has as many columns as `v` has rows.
+pub(super) fn product(u: MatRef<'_, f32>, v: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    let mut w = Mat::zeros(u.rows(), v.cols())?;
+    let mut sums: Vec<f64> = vec![0.0; v.cols()];
+    for row in 0..u.rows() {
+        sums.fill(0.0);
+        for (i, &u) in u.row(row).iter().enumerate() {
+            for (sum, &v) in sums.iter_mut().zip(v.row(i)) {
+                *sum += f64::from(u) * f64::from(v);
             }
         }
-        Ok(w)
+        for (w, &sum) in w.view_mut().row_mut(row).iter_mut().zip(&sums) {
+            *w = sum as f32;
+        }
     }
+    Ok(w)
 }
 
 /// How the rank of a weight is chosen.

@@ -1,12 +1,15 @@
 //! Two thin products in place of one.
 
+use alloc::sync::Arc;
+
 use super::dense::DenseWeight;
+use super::expect_finite;
 use super::low_rank::LowRank;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
-use crate::quant::QuantizedMat;
+use crate::quant::{QuantizedActivations, QuantizedMat};
 
 /// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each
 /// vector by itself.
@@ -28,14 +31,15 @@ use crate::quant::QuantizedMat;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LowRankLinear {
-    u: DenseWeight,
+    /// Other layers may share it.
+    u: Arc<DenseWeight>,
     v: DenseWeight,
 }
 
 impl From<LowRank> for LowRankLinear {
     fn from(low_rank: LowRank) -> Self {
         let (u, v) = low_rank.into_factors();
-        Self { u: DenseWeight::from_finite(u), v: DenseWeight::from_finite(v) }
+        Self { u: Arc::new(DenseWeight::from_finite(u)), v: DenseWeight::from_finite(v) }
     }
 }
 
@@ -46,14 +50,62 @@ impl LowRankLinear {
     /// [`Error::Shape`] if the ranks differ, and those of [`QuantizedMat::pack`].
     pub fn from_quantized(u: &QuantizedMat, v: &QuantizedMat, tier: Tier) -> Result<Self> {
         v.values().expect_shape("factor V", u.k(), v.k())?;
-        Ok(Self { u: u.pack(tier)?, v: v.pack(tier)? })
+        Ok(Self { u: Arc::new(u.pack(tier)?), v: v.pack(tier)? })
     }
 
-    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`.
+    /// Maps that share the factor `U`: the parts of one factorization of matrices side by side, `[W_1 | W_2 | ..] ~
+    /// U [V_1 | V_2 | ..]`. `u` is `n x rank`, each of `v` is `rank x k` with a `k` of its own.
+    ///
+    /// Layers that are made of such maps ([`Scheme::Joint`](super::Scheme::Joint)) go on sharing `U` when they are
+    /// quantized.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the ranks differ, [`Error::Rank`] if the rank is 0 or exceeds `n` or the sum of all `k`,
+    /// [`Error::NotFinite`].
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, factored::{Gru, LowRankLinear}};
+    ///
+    /// let (input, hidden, rank) = (5, 4, 2);
+    /// let factor = |rows, cols| Mat::from_vec(vec![0.1; rows * cols], rows, cols);
+    /// let v = [factor(rank, input)?, factor(rank, hidden)?];
+    /// let [weight_ih, weight_hh] = LowRankLinear::with_shared_u(factor(3 * hidden, rank)?, v)?;
+    /// assert!(weight_ih.shares_u_with(&weight_hh));
+    /// let gru = Gru::new(weight_ih, weight_hh, None, None)?;
+    /// assert_eq!(gru.parameters(), rank * (3 * hidden + input + hidden));
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn with_shared_u<const N: usize>(u: Mat<f32>, v: [Mat<f32>; N]) -> Result<[Self; N]> {
+        let rank = u.cols();
+        for v in &v {
+            v.view().expect_shape("factor V", rank, v.cols())?;
+        }
+        let depth = v.iter().fold(0usize, |depth, v| depth.saturating_add(v.cols()));
+        let max = u.rows().min(depth);
+        if !(1..=max).contains(&rank) {
+            return Err(Error::Rank { rank, max });
+        }
+        expect_finite("factor U", u.as_slice())?;
+        for v in &v {
+            expect_finite("factor V", v.as_slice())?;
+        }
+        let u = Arc::new(DenseWeight::from_finite(u));
+        Ok(v.map(|v| Self { u: u.clone(), v: DenseWeight::from_finite(v) }))
+    }
+
+    /// Whether both have the same `U` in memory.
+    pub fn shares_u_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.u, &other.u)
+    }
+
+    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`. Maps that are given one `u` share
+    /// it, as those of [`with_shared_u`](Self::with_shared_u) do.
     ///
     /// # Errors
     /// [`Error::Shape`] if the ranks differ.
-    pub fn from_parts(u: DenseWeight, v: DenseWeight) -> Result<Self> {
+    pub fn from_parts(u: impl Into<Arc<DenseWeight>>, v: DenseWeight) -> Result<Self> {
+        let u = u.into();
         if u.k() != v.n() {
             return Err(Error::Shape { what: "factor V", expected: (u.k(), v.k()), found: (v.n(), v.k()) });
         }
@@ -73,7 +125,17 @@ impl LowRankLinear {
     /// # Errors
     /// As [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        Ok(Self { u: self.u.quantize_to(format, tier)?, v: self.v.quantize_to(format, tier)? })
+        self.quantize_with(|u| Ok(Arc::new(u.quantize_to(format, tier)?)), format, tier)
+    }
+
+    /// As [`quantize_to`](Self::quantize_to), `U` by way of `quantize_u`.
+    pub(super) fn quantize_with<'a>(
+        &'a self,
+        quantize_u: impl FnOnce(&'a Arc<DenseWeight>) -> Result<Arc<DenseWeight>>,
+        format: WeightFormat,
+        tier: Tier,
+    ) -> Result<Self> {
+        Ok(Self { u: quantize_u(&self.u)?, v: self.v.quantize_to(format, tier)? })
     }
 
     /// Output features.
@@ -101,13 +163,18 @@ impl LowRankLinear {
         &self.v
     }
 
-    /// The factors, if they are in `f32`.
+    /// The factors, if they are in `f32` and `rank` does not exceed `min(n, k)`, as it may where `U` is shared.
     pub fn to_low_rank(&self) -> Option<LowRank> {
         let mat = |w: &DenseWeight| {
             let w = w.as_f32()?;
             Mat::from_vec(w.as_slice().to_vec(), w.rows(), w.cols()).ok()
         };
         LowRank::from_factors(mat(&self.u)?, mat(&self.v)?).ok()
+    }
+
+    /// Weights of both factors, `rank * (n + k)`.
+    pub fn parameters(&self) -> usize {
+        self.u.parameters() + self.v.parameters()
     }
 
     /// Bytes that the two products stream from memory.
@@ -127,6 +194,19 @@ impl LowRankLinear {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
+        self.apply_with(x, None, bias, activation, out, scratch)
+    }
+
+    /// As [`apply`](Self::apply), with `x` quantized already as in [`DenseWeight::apply_with`].
+    pub(super) fn apply_with(
+        &self,
+        x: MatRef<'_, f32>,
+        shared: Option<&QuantizedActivations>,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let (m, rank) = (x.rows(), self.rank());
         out.expect_shape("output", m, self.n())?;
         let len = m.checked_mul(rank).ok_or(Error::TooLarge { what: "low-rank vectors", rows: m, cols: rank })?;
@@ -134,7 +214,7 @@ impl LowRankLinear {
         let mut low_rank = core::mem::take(&mut scratch.low_rank);
         let done = grow(&mut low_rank, len).and_then(|()| {
             let mut inner = MatMut::from_checked(&mut low_rank[..len], m, rank);
-            self.v.apply(x, None, Activation::Identity, inner.reborrow(), scratch)?;
+            self.v.apply_with(x, shared, None, Activation::Identity, inner.reborrow(), scratch)?;
             self.u.apply(inner.view(), bias, activation, out, scratch)
         });
         scratch.low_rank = low_rank;

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{for_each_step, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
-use super::weight::Weight;
+use super::weight::{Quantizer, Weight};
 use super::{expect_bias, expect_depth, gates, onnx};
 use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
@@ -174,10 +174,10 @@ impl Lstm {
     /// # Errors
     /// As [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let weight_hr = self.weight_hr.as_ref().map(|w| w.quantize_to(format, tier)).transpose()?;
-        let (weight_ih, weight_hh) =
-            (self.weight_ih.quantize_to(format, tier)?, self.weight_hh.quantize_to(format, tier)?);
-        Ok(self.with_weights(weight_ih, weight_hh, weight_hr))
+        let mut quantizer = Quantizer::new(format, tier);
+        let mut quantize = |weight| quantizer.weight(weight);
+        let weight_hr = self.weight_hr.as_ref().map(&mut quantize).transpose()?;
+        Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hr))
     }
 
     /// The same layer with its input weights and its recurrent weights factored. A projection stays as it is: it makes
@@ -188,6 +188,24 @@ impl Lstm {
     #[cfg(feature = "svd")]
     pub fn factor(&self, input: super::RankPolicy, recurrent: super::RankPolicy) -> Result<Self> {
         let (weight_ih, weight_hh) = (self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?);
+        Ok(self.with_weights(weight_ih, weight_hh, self.weight_hr.clone()))
+    }
+
+    /// The same layer factored by a scheme, from the matrices that its weights stand for. `recurrent` is unused by
+    /// [`Scheme::Joint`](super::Scheme::Joint), whose one matrix has the policy `input`. A projection stays as it is.
+    ///
+    /// # Errors
+    /// Those of [`Weight::factor`].
+    #[cfg(feature = "svd")]
+    pub fn factor_scheme(
+        &self,
+        scheme: super::Scheme,
+        input: super::RankPolicy,
+        recurrent: super::RankPolicy,
+    ) -> Result<Self> {
+        let (matrix_ih, matrix_hh) = (self.weight_ih.to_matrix()?, self.weight_hh.to_matrix()?);
+        let (weight_ih, weight_hh) =
+            super::scheme::factor_gates(scheme, matrix_ih.view(), matrix_hh.view(), GATES, input, recurrent)?;
         Ok(self.with_weights(weight_ih, weight_hh, self.weight_hr.clone()))
     }
 
@@ -233,6 +251,20 @@ impl Lstm {
     /// The bias of the recurrent product.
     pub fn bias_hh(&self) -> Option<&[f32]> {
         self.bias_hh.as_deref()
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &Weight> {
+        [&self.weight_ih, &self.weight_hh].into_iter().chain(&self.weight_hr)
+    }
+
+    /// Weights and biases; a factor that weights share counts once.
+    pub fn parameters(&self) -> usize {
+        parameters(self.weights(), [self.bias_ih(), self.bias_hh()])
+    }
+
+    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    pub fn bytes(&self) -> usize {
+        bytes(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
     /// A state for this layer: zeros.

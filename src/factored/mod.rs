@@ -27,7 +27,9 @@ mod low_rank_linear;
 mod lstm;
 mod onnx;
 mod recurrent;
+mod scheme;
 mod scratch;
+mod stacked;
 mod stub;
 #[cfg(feature = "svd")]
 mod svd;
@@ -41,7 +43,9 @@ pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
+pub use scheme::Scheme;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
+pub use stacked::StackedWeight;
 pub use stub::{TimeConvolution, TimeConvolutionState};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;

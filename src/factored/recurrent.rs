@@ -1,5 +1,8 @@
 //! What recurrent layers share: their interface, and input products batched over time.
 
+use alloc::vec::Vec;
+
+use super::dense::DenseWeight;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -69,6 +72,12 @@ pub trait Recurrent: Sized {
     /// # Errors
     /// Those of [`Weight::quantize_to`].
     fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self>;
+
+    /// Weights and biases; a factor that weights share counts once.
+    fn parameters(&self) -> usize;
+
+    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    fn bytes(&self) -> usize;
 }
 
 /// Implements [`Recurrent`] for a layer by its methods of the same names.
@@ -110,6 +119,14 @@ macro_rules! recurrent_by_methods {
             fn quantize_to(&self, format: WeightFormat, tier: Tier) -> $crate::Result<Self> {
                 self.quantize_to(format, tier)
             }
+
+            fn parameters(&self) -> usize {
+                self.parameters()
+            }
+
+            fn bytes(&self) -> usize {
+                self.bytes()
+            }
         }
     };
 }
@@ -149,6 +166,23 @@ pub(super) fn for_each_step(
     });
     scratch.input_gates = gates;
     done
+}
+
+/// What `of` says of each matrix of `weights`, together; one that weights share counts once.
+fn total<'w>(weights: impl IntoIterator<Item = &'w Weight>, of: impl Fn(&DenseWeight) -> usize) -> usize {
+    let mut matrices = Vec::new();
+    weights.into_iter().for_each(|weight| weight.add_matrices(&mut matrices));
+    matrices.into_iter().map(of).sum()
+}
+
+/// Elements of weights and biases.
+pub(super) fn parameters<'w>(weights: impl IntoIterator<Item = &'w Weight>, biases: [Option<&[f32]>; 2]) -> usize {
+    total(weights, DenseWeight::parameters) + biases.into_iter().flatten().map(<[f32]>::len).sum::<usize>()
+}
+
+/// Bytes of weights and biases.
+pub(super) fn bytes<'w>(weights: impl IntoIterator<Item = &'w Weight>, biases: [Option<&[f32]>; 2]) -> usize {
+    total(weights, DenseWeight::bytes) + biases.into_iter().flatten().map(size_of_val).sum::<usize>()
 }
 
 /// `out = weight x + bias` for one vector.

@@ -33,6 +33,10 @@ pub struct Scratch {
     pub(super) quantized: QuantizedActivations,
     /// `V x`, between the two products of a factored weight.
     pub(super) low_rank: Vec<f32>,
+    /// The input of a stack of weights, for all of them.
+    pub(super) stack_input: QuantizedActivations,
+    /// The outputs of one part of a stack.
+    pub(super) stack_part: Vec<f32>,
     /// Input products of a recurrent layer, a time batch of them.
     pub(super) input_gates: Vec<f32>,
     /// The recurrent product of one time step.
@@ -60,6 +64,8 @@ impl Scratch {
             workspace: Workspace::with_threads(threads),
             quantized: QuantizedActivations::new(),
             low_rank: Vec::new(),
+            stack_input: QuantizedActivations::new(),
+            stack_part: Vec::new(),
             input_gates: Vec::new(),
             recurrent_gates: Vec::new(),
             sequence: Vec::new(),

@@ -61,35 +61,3 @@ impl TimeConvolution {
         todo!()
     }
 }
-
-impl<L: Recurrent> Bidirectional<L> { pub fn bytes(&self) -> usize { todo!() } pub fn parameters(&self) -> usize { todo!() } }
-fn p(w: &Weight) -> usize {
-    w.rank().map_or(w.n() * w.k(), |r| r * (w.n() + w.k()))
-}
-fn b(b: [Option<&[f32]>; 2]) -> usize {
-    b.iter().flatten().map(|b| b.len()).sum()
-}
-impl Linear {
-    pub fn parameters(&self) -> usize {
-        p(self.weight()) + b([self.bias(), None])
-    }
-    pub fn bytes(&self) -> usize {
-        self.weight().bytes() + 4 * b([self.bias(), None])
-    }
-}
-impl Gru {
-    pub fn parameters(&self) -> usize {
-        p(self.weight_ih()) + p(self.weight_hh()) + b([self.bias_ih(), self.bias_hh()])
-    }
-    pub fn bytes(&self) -> usize {
-        self.weight_ih().bytes() + self.weight_hh().bytes() + 4 * b([self.bias_ih(), self.bias_hh()])
-    }
-}
-impl Lstm {
-    pub fn parameters(&self) -> usize {
-        p(self.weight_ih()) + p(self.weight_hh()) + b([self.bias_ih(), self.bias_hh()])
-    }
-    pub fn bytes(&self) -> usize {
-        self.weight_ih().bytes() + self.weight_hh().bytes() + 4 * b([self.bias_ih(), self.bias_hh()])
-    }
-}

@@ -8,7 +8,7 @@ use core::ops::Range;
 use super::Layer;
 use crate::error::{Error, Result};
 use crate::factored::{
-    Bidirectional, DenseWeight, Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scheme, TimeConvolution, Weight,
+    Bidirectional, Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scheme, TimeConvolution, Weight,
 };
 use crate::matrix::{Mat, MatRef};
 
@@ -104,22 +104,6 @@ impl Cuts {
     }
 }
 
-/// The matrix that a weight stands for, whatever it is stored as.
-pub(super) fn dense(weight: &Weight) -> Result<Mat<f32>> {
-    let whole = |w: &DenseWeight| w.unpack()?.dequantize();
-    match weight {
-        Weight::Dense(w) => whole(w),
-        Weight::LowRank(w) => LowRank::from_factors(whole(w.u())?, whole(w.v())?)?.product(),
-        Weight::Stacked(stack) => {
-            let mut values = Vec::new();
-            for part in stack.parts() {
-                values.extend(dense(part)?.into_vec());
-            }
-            Mat::from_vec(values, stack.n(), stack.k())
-        }
-    }
-}
-
 fn copy(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
     Mat::from_vec(x.as_slice().to_vec(), x.rows(), x.cols())
 }
@@ -160,9 +144,8 @@ fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
 /// The blocks of rows of `w`, one for each of `gates`.
 fn gate_matrices(name: &str, w: &Mat<f32>, gates: &str, recurrent: bool) -> Result<Vec<Matrix>> {
     let height = w.rows() / gates.len();
-    let gate = |(i, gate)| {
-        Ok(matrix(format!("{name}[{gate}]"), rows(w.view(), i * height..(i + 1) * height)?, recurrent))
-    };
+    let gate =
+        |(i, gate)| Ok(matrix(format!("{name}[{gate}]"), rows(w.view(), i * height..(i + 1) * height)?, recurrent));
     gates.chars().enumerate().map(gate).collect()
 }
 
@@ -207,7 +190,7 @@ fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize, input: usize
 
 impl Factorable for Linear {
     fn matrices(&self, _: Scheme) -> Result<Vec<Matrix>> {
-        Ok(Vec::from([matrix("weight", dense(self.weight())?, false)]))
+        Ok(Vec::from([matrix("weight", self.weight().dequantize()?, false)]))
     }
 
     fn inputs(&self, _: Scheme, x: MatRef<'_, f32>, _: MatRef<'_, f32>) -> Result<Inputs> {
@@ -260,7 +243,7 @@ fn of_reset_before(scheme: Scheme) -> Scheme {
 
 impl Factorable for Gru {
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
-        let (w, r) = (dense(self.weight_ih())?, dense(self.weight_hh())?);
+        let (w, r) = (self.weight_ih().dequantize()?, self.weight_hh().dequantize()?);
         let Some(r_n) = self.weight_hh_n() else { return recurrent_matrices(scheme, w, r, GRU_GATES) };
         let mut matrices = match of_reset_before(scheme) {
             Scheme::Split => {
@@ -270,7 +253,7 @@ impl Factorable for Gru {
             }
             _ => Vec::from([matrix("weight_ih", w, false), matrix("weight_hh", r, true)]),
         };
-        matrices.push(matrix("weight_hh_n", dense(r_n)?, true));
+        matrices.push(matrix("weight_hh_n", r_n.dequantize()?, true));
         Ok(matrices)
     }
 
@@ -302,10 +285,10 @@ impl Factorable for Gru {
 
 impl Factorable for Lstm {
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
-        let (w, r) = (dense(self.weight_ih())?, dense(self.weight_hh())?);
+        let (w, r) = (self.weight_ih().dequantize()?, self.weight_hh().dequantize()?);
         let mut matrices = recurrent_matrices(scheme, w, r, LSTM_GATES)?;
         if let Some(projection) = self.weight_hr() {
-            matrices.push(matrix("weight_hr", dense(projection)?, true));
+            matrices.push(matrix("weight_hr", projection.dequantize()?, true));
         }
         Ok(matrices)
     }

@@ -14,6 +14,8 @@ mod file;
 #[cfg(feature = "safetensors")]
 mod import;
 mod layer;
+#[cfg(feature = "svd")]
+mod matrices;
 #[cfg(feature = "safetensors")]
 mod order;
 mod session;

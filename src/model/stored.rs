@@ -4,6 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use safetensors::Dtype;
@@ -184,6 +185,10 @@ impl Stored for Weight {
                 u: w.u().write(&format!("{name}.u"), to)?,
                 v: w.v().write(&format!("{name}.v"), to)?,
             },
+            Weight::Stacked(stack) => {
+                let part = |(i, part): (usize, &Weight)| part.write(&format!("{name}.{i}"), to);
+                WeightHeader::Stacked(stack.parts().iter().enumerate().map(part).collect::<Result<_>>()?)
+            }
         })
     }
 
@@ -195,12 +200,58 @@ impl Stored for Weight {
                 let v = DenseWeight::read(&format!("{name}.v"), v, from)?;
                 LowRankLinear::from_parts(u, v).map_err(|cause| FileError::invalid(name, cause))?.into()
             }
-            WeightHeader::Stacked(_) => todo!(),
+            WeightHeader::Stacked(parts) => {
+                let part = |(i, part)| Weight::read(&format!("{name}.{i}"), part, from);
+                let parts = parts.iter().enumerate().map(part).collect::<Result<_>>()?;
+                Weight::stack(parts).map_err(|cause| FileError::invalid(name, cause))?
+            }
         })
     }
 }
 
-/// The bias is there.
+/// The input weights and the recurrent weights of a layer, which may share a factor.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum GateHeader {
+    Apart { weight_ih: WeightHeader, weight_hh: WeightHeader },
+    Joint { u: MatHeader, v_ih: MatHeader, v_hh: MatHeader },
+}
+
+impl GateHeader {
+    fn write(name: &str, [weight_ih, weight_hh]: [&Weight; 2], to: &mut Writer) -> Result<Self> {
+        let [name_ih, name_hh] = ["weight_ih", "weight_hh"].map(|weight| format!("{name}.{weight}"));
+        Ok(match (weight_ih, weight_hh) {
+            (Weight::LowRank(w), Weight::LowRank(r)) if w.shares_u_with(r) => Self::Joint {
+                u: w.u().write(&format!("{name}.weight.u"), to)?,
+                v_ih: w.v().write(&format!("{name_ih}.v"), to)?,
+                v_hh: r.v().write(&format!("{name_hh}.v"), to)?,
+            },
+            (w, r) => Self::Apart { weight_ih: w.write(&name_ih, to)?, weight_hh: r.write(&name_hh, to)? },
+        })
+    }
+
+    fn read(&self, name: &str, from: &mut Reader<'_>) -> Result<[Weight; 2]> {
+        let [name_ih, name_hh] = ["weight_ih", "weight_hh"].map(|weight| format!("{name}.{weight}"));
+        match self {
+            Self::Apart { weight_ih, weight_hh } => {
+                Ok([Weight::read(&name_ih, weight_ih, from)?, Weight::read(&name_hh, weight_hh, from)?])
+            }
+            Self::Joint { u, v_ih, v_hh } => {
+                let u = Arc::new(DenseWeight::read(&format!("{name}.weight.u"), u, from)?);
+                let v_ih = DenseWeight::read(&format!("{name_ih}.v"), v_ih, from)?;
+                let v_hh = DenseWeight::read(&format!("{name_hh}.v"), v_hh, from)?;
+                let w = LowRankLinear::from_parts(Arc::clone(&u), v_ih);
+                let r = LowRankLinear::from_parts(u, v_hh);
+                Ok([
+                    w.map_err(|cause| FileError::invalid(name_ih, cause))?.into(),
+                    r.map_err(|cause| FileError::invalid(name_hh, cause))?.into(),
+                ])
+            }
+        }
+    }
+}
+
+/// Whether there is a bias, which is written then.
 fn write_bias(bias: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
     if let Some(bias) = bias {
         to.put(name, Tensor::floats(vec_of([bias.len()]), bias))?;
@@ -274,8 +325,9 @@ impl Stored for Linear {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GruHeader {
-    weight_ih: WeightHeader,
-    weight_hh: WeightHeader,
+    weights: GateHeader,
+    /// Of the candidate, if the reset comes before the recurrent product.
+    weight_hh_n: Option<WeightHeader>,
     bias_ih: bool,
     bias_hh: bool,
 }
@@ -285,27 +337,32 @@ impl Stored for Gru {
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<GruHeader> {
         Ok(GruHeader {
-            weight_ih: self.weight_ih().write(&format!("{name}.weight_ih"), to)?,
-            weight_hh: self.weight_hh().write(&format!("{name}.weight_hh"), to)?,
+            weights: GateHeader::write(name, [self.weight_ih(), self.weight_hh()], to)?,
+            weight_hh_n: self.weight_hh_n().map(|w| w.write(&format!("{name}.weight_hh_n"), to)).transpose()?,
             bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
             bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
         })
     }
 
     fn read(name: &str, header: &GruHeader, from: &mut Reader<'_>) -> Result<Self> {
-        let weight_ih = Weight::read(&format!("{name}.weight_ih"), &header.weight_ih, from)?;
-        let weight_hh = Weight::read(&format!("{name}.weight_hh"), &header.weight_hh, from)?;
+        let [weight_ih, weight_hh] = header.weights.read(name, from)?;
+        let weight_hh_n = header.weight_hh_n.as_ref().map(|w| Weight::read(&format!("{name}.weight_hh_n"), w, from));
+        let weight_hh_n = weight_hh_n.transpose()?;
         let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
         let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
-        Gru::new(weight_ih, weight_hh, bias_ih, bias_hh).map_err(|cause| FileError::layer(name, cause))
+        let gru = match weight_hh_n {
+            None => Gru::new(weight_ih, weight_hh, bias_ih, bias_hh),
+            Some(weight_hh_n) => Gru::reset_before(weight_ih, weight_hh, weight_hh_n, bias_ih, bias_hh),
+        };
+        gru.map_err(|cause| FileError::layer(name, cause))
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LstmHeader {
-    weight_ih: WeightHeader,
-    weight_hh: WeightHeader,
+    weights: GateHeader,
+    /// Of the projection, if there is one.
     weight_hr: Option<WeightHeader>,
     bias_ih: bool,
     bias_hh: bool,
@@ -316,8 +373,7 @@ impl Stored for Lstm {
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<LstmHeader> {
         Ok(LstmHeader {
-            weight_ih: self.weight_ih().write(&format!("{name}.weight_ih"), to)?,
-            weight_hh: self.weight_hh().write(&format!("{name}.weight_hh"), to)?,
+            weights: GateHeader::write(name, [self.weight_ih(), self.weight_hh()], to)?,
             weight_hr: self.weight_hr().map(|w| w.write(&format!("{name}.weight_hr"), to)).transpose()?,
             bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
             bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
@@ -325,8 +381,7 @@ impl Stored for Lstm {
     }
 
     fn read(name: &str, header: &LstmHeader, from: &mut Reader<'_>) -> Result<Self> {
-        let weight_ih = Weight::read(&format!("{name}.weight_ih"), &header.weight_ih, from)?;
-        let weight_hh = Weight::read(&format!("{name}.weight_hh"), &header.weight_hh, from)?;
+        let [weight_ih, weight_hh] = header.weights.read(name, from)?;
         let weight_hr = header.weight_hr.as_ref().map(|w| Weight::read(&format!("{name}.weight_hr"), w, from));
         let weight_hr = weight_hr.transpose()?;
         let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;

@@ -1,0 +1,83 @@
+//! Which matrices of a recurrent layer are factored together.
+
+#[cfg(feature = "svd")]
+use alloc::vec::Vec;
+
+#[cfg(feature = "svd")]
+use super::{LowRank, LowRankLinear, RankPolicy, Weight};
+#[cfg(feature = "svd")]
+use crate::error::Result;
+#[cfg(feature = "svd")]
+use crate::matrix::{Mat, MatRef};
+
+/// Which matrices of a recurrent layer are factored together (Kliegl et al., arXiv 1710.09026). With gates 1 to `g`,
+/// each of an input matrix `W_i` and a recurrent matrix `R_i`:
+///
+/// | scheme | factorizations | products a step | made of |
+/// |---|---|---|---|
+/// | `Split` | `W_i ~ U_i V_i`, `R_i ~ U'_i V'_i` | `4 g` | [`Weight::stack`](super::Weight::stack) of low-rank weights |
+/// | `PartiallyJoint` | `[W_1; ..; W_g] ~ U V`, `[R_1; ..; R_g] ~ U' V'` | 4 | two low-rank weights |
+/// | `Joint` | `[W_1, R_1; ..; W_g, R_g] ~ U [V, V']` | 4, two of them with `U` | [`LowRankLinear::with_shared_u`](super::LowRankLinear::with_shared_u) |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Each gate's matrices by themselves.
+    Split,
+    /// The input matrices of all gates together, and the recurrent ones: the best trade in the paper, and the largest
+    /// products.
+    PartiallyJoint,
+    /// All matrices together: the fewest parameters for a rank.
+    Joint,
+}
+
+/// Factors the input weights and the recurrent weights of `gates` gates. The input weights' policy is that of the joint
+/// matrix too.
+#[cfg(feature = "svd")]
+pub(super) fn factor_gates(
+    scheme: Scheme,
+    weight_ih: MatRef<'_, f32>,
+    weight_hh: MatRef<'_, f32>,
+    gates: usize,
+    input: RankPolicy,
+    recurrent: RankPolicy,
+) -> Result<(Weight, Weight)> {
+    match scheme {
+        Scheme::Split => Ok((split(weight_ih, gates, input)?, split(weight_hh, gates, recurrent)?)),
+        Scheme::PartiallyJoint => {
+            Ok((LowRank::truncate(weight_ih, input)?.into(), LowRank::truncate(weight_hh, recurrent)?.into()))
+        }
+        Scheme::Joint => {
+            let (u, v) = LowRank::truncate(beside(weight_ih, weight_hh)?.view(), input)?.into_factors();
+            let (v, k) = (v.view(), weight_ih.cols());
+            let v = [columns(v, 0..k)?, columns(v, k..v.cols())?];
+            Ok(LowRankLinear::with_shared_u(u, v)?.map(Weight::from).into())
+        }
+    }
+}
+
+/// A stack of `gates` blocks of rows of `w`, each factored.
+#[cfg(feature = "svd")]
+fn split(w: MatRef<'_, f32>, gates: usize, policy: RankPolicy) -> Result<Weight> {
+    let rows = w.rows() / gates;
+    let gate = |i: usize| Ok(LowRank::truncate(w.rows_range(i * rows..(i + 1) * rows), policy)?.into());
+    Weight::stack((0..gates).map(gate).collect::<Result<_>>()?)
+}
+
+/// `[a | b]`, of the same rows.
+#[cfg(feature = "svd")]
+fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
+    let mut both = Mat::zeros(a.rows(), a.cols() + b.cols())?;
+    for row in 0..a.rows() {
+        let mut both = both.view_mut();
+        let (left, right) = both.row_mut(row).split_at_mut(a.cols());
+        left.copy_from_slice(a.row(row));
+        right.copy_from_slice(b.row(row));
+    }
+    Ok(both)
+}
+
+/// Some columns of `w`.
+#[cfg(feature = "svd")]
+fn columns(w: MatRef<'_, f32>, range: core::ops::Range<usize>) -> Result<Mat<f32>> {
+    let values: Vec<f32> = (0..w.rows()).flat_map(|row| &w.row(row)[range.clone()]).copied().collect();
+    Mat::from_vec(values, w.rows(), range.len())
+}
