@@ -32,6 +32,7 @@ mod scratch;
 mod stacked;
 #[cfg(feature = "svd")]
 mod svd;
+mod time_convolution;
 mod weight;
 
 pub use bidirectional::Bidirectional;
@@ -47,6 +48,7 @@ pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
+pub use time_convolution::{TimeConvolution, TimeConvolutionState};
 pub use weight::Weight;
 
 use crate::error::{Error, Result};
