@@ -33,6 +33,7 @@ mod stacked;
 mod stub;
 #[cfg(feature = "svd")]
 mod svd;
+mod time_convolution;
 mod weight;
 
 pub use bidirectional::Bidirectional;
@@ -49,6 +50,7 @@ pub use stacked::StackedWeight;
 pub use stub::{TimeConvolution, TimeConvolutionState};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
+pub use time_convolution::{TimeConvolution, TimeConvolutionState};
 pub use weight::Weight;
 
 use crate::error::{Error, Result};
