@@ -61,7 +61,7 @@ fn read(name: &str) -> Vec<u8> {
 /// Small models of every kind of layer and storage, as files of this crate.
 fn files() -> Vec<Vec<u8>> {
     let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
-    let models = ["gru", "lstm_bidirectional", "lstm_projection"]
+    let models = ["gru", "lstm_bidirectional", "convolution"]
         .map(|name| Model::from_pytorch(&read(&format!("pytorch/{name}.safetensors")), &options).unwrap());
     let quantized =
         models.iter().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());

@@ -41,7 +41,7 @@ fn fixtures() -> Vec<Fixture> {
         "lstm",
         "lstm_projection",
         "lstm_bidirectional",
-        // "convolution",
+        "convolution",
         "gru_f16",
         "gru_bf16",
     ];

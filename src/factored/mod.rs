@@ -30,7 +30,6 @@ mod recurrent;
 mod scheme;
 mod scratch;
 mod stacked;
-mod stub;
 #[cfg(feature = "svd")]
 mod svd;
 mod time_convolution;
@@ -47,7 +46,6 @@ pub use recurrent::Recurrent;
 pub use scheme::Scheme;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
-pub use stub::{TimeConvolution, TimeConvolutionState};
 #[cfg(feature = "svd")]
 pub use svd::singular_values;
 pub use time_convolution::{TimeConvolution, TimeConvolutionState};

@@ -159,6 +159,16 @@ impl TimeConvolution {
         self.padding
     }
 
+    /// Weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.linear.parameters()
+    }
+
+    /// Bytes of weights and biases in memory.
+    pub fn bytes(&self) -> usize {
+        self.linear.bytes()
+    }
+
     /// A state for this layer: the start of a sequence.
     ///
     /// # Errors

@@ -116,15 +116,11 @@ fn layer_name(prefix: &str, default: &str) -> String {
     if prefix.is_empty() { default.into() } else { prefix.into() }
 }
 
-fn fully_connected(tensors: &mut Tensors<'_>, spec: &LayerSpec, weight: Mat<f32>) -> Result<Linear> {
-    let bias = bias(tensors, &joined(&spec.prefix, "bias"), weight.rows())?;
-    Ok(Linear::new(Weight::dense(weight)?, bias)?.with_activation(spec.activation))
-}
-
 fn linear(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, Layer)> {
     let name = layer_name(&spec.prefix, "linear");
     let weight = tensors.take_matrix(&joined(&spec.prefix, "weight"))?;
-    let linear = fully_connected(tensors, spec, weight)?;
+    let bias = bias(tensors, &joined(&spec.prefix, "bias"), weight.rows())?;
+    let linear = Linear::new(Weight::dense(weight)?, bias)?.with_activation(spec.activation);
     let layer = match spec.stack {
         None if spec.stride.is_none() && spec.padding == 0 => Layer::Linear(linear),
         stack => {
@@ -144,15 +140,10 @@ fn convolution(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, L
     let &[out, input, kernel] = &shape[..] else {
         return Err(wrong_shape(&tensor, "three dimensions".into(), &shape));
     };
-    // PyTorch's kernel is [out][in][time]; frames that are stacked are [time][in].
-    let mut weight = Mat::zeros(out, input * kernel)?;
-    for row in 0..out {
-        for (column, w) in weight.view_mut().row_mut(row).iter_mut().enumerate() {
-            *w = values[(row * input + column % input) * kernel + column / input];
-        }
-    }
-    let linear = fully_connected(tensors, spec, weight)?;
-    let layer = TimeConvolution::new(linear, kernel, spec.stride.unwrap_or(1), spec.padding);
+    let bias = bias(tensors, &joined(&spec.prefix, "bias"), out)?;
+    let (stride, padding) = (spec.stride.unwrap_or(1), spec.padding);
+    let layer = TimeConvolution::from_conv1d(&values, [out, input, kernel], bias, stride, padding)
+        .map(|layer| layer.with_activation(spec.activation));
     Ok((name.clone(), Layer::TimeConvolution(layer.map_err(|cause| FileError::layer(name, cause))?)))
 }
 

@@ -38,18 +38,6 @@ pub(super) enum LayerState {
     Frames(Vec<f32>),
 }
 
-impl LayerState {
-    pub fn reset(&mut self) {
-        match self {
-            LayerState::None => {}
-            LayerState::TimeConvolution(state) => state.reset(),
-            LayerState::Gru(state) => state.reset(),
-            LayerState::Lstm(state) => state.reset(),
-            LayerState::Frames(frames) => frames.clear(),
-        }
-    }
-}
-
 /// The same expression of whichever layer it is.
 macro_rules! each {
     ($layer:expr, $inner:ident => $value:expr) => {
@@ -136,6 +124,17 @@ impl Layer {
         })
     }
 
+    /// Sets a state that [`state`](Self::state) made back to the start of a stream.
+    pub(super) fn reset(&self, state: &mut LayerState) {
+        match (self, state) {
+            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => layer.reset(state),
+            (_, LayerState::Gru(state)) => state.reset(),
+            (_, LayerState::Lstm(state)) => state.reset(),
+            (_, LayerState::Frames(frames)) => frames.clear(),
+            (_, LayerState::None | LayerState::TimeConvolution(_)) => {}
+        }
+    }
+
     /// Takes the next frames, `x`, writes what comes out to the beginning of `out`, which grows to hold it, and returns
     /// how many frames that are. The state is one that [`state`](Self::state) made.
     pub(super) fn push(
@@ -160,7 +159,7 @@ impl Layer {
                 Ok(rows)
             }
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
-                let ready = layer.ready(state, rows);
+                let ready = layer.outputs(state, rows);
                 layer.forward(x, state, room(out, ready, layer.output_size())?, scratch)
             }
             (Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_), LayerState::Frames(frames)) => {
@@ -177,7 +176,7 @@ impl Layer {
     pub(super) fn finish(&self, state: &mut LayerState, out: &mut Vec<f32>, scratch: &mut Scratch) -> Result<usize> {
         match (self, state) {
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
-                let ready = layer.ready_at_end(state);
+                let ready = layer.outputs_at_end(state);
                 layer.finish(state, room(out, ready, layer.output_size())?, scratch)
             }
             (Layer::BidirectionalGru(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),

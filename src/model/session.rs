@@ -138,8 +138,8 @@ impl Session {
     /// Back to the start of a stream; frames that were not run are dropped.
     pub fn reset(&mut self) {
         self.pending.clear();
-        for state in &mut self.states {
-            state.reset();
+        for ((_, layer), state) in self.model.layers().zip(&mut self.states) {
+            layer.reset(state);
         }
     }
 
