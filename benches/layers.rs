@@ -16,8 +16,8 @@ use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use skinny::factored::{Gru, Linear, LowRank, Scratch, Weight};
-use skinny::kernels::{Activation, Activations, Dequantize, PackedMat, Workspace, gemm};
+use skinny::factored::{Gru, Linear, LowRank, Lstm, Recurrent, Scratch, Weight};
+use skinny::kernels::{Activation, Activations, Dequantize, PackedMat, WeightFormat, Workspace, gemm};
 use skinny::{Mat, MatMut, Tier};
 use support::{random_bytes, random_floats};
 
@@ -172,32 +172,54 @@ fn bench_bare_products(group: &mut BenchmarkGroup<'_, WallTime>, m: usize, shape
     });
 }
 
-/// A GRU of 256 inputs and 256 hidden units, as it runs in a stream, and over a sequence, where the input products of
-/// four time steps are one.
+/// Of the recurrent layers: inputs and hidden units, the rank if factored, and the steps of a sequence.
+const SIZE: usize = 256;
+const RECURRENT_RANK: usize = 64;
+const STEPS: usize = 16;
+
+/// A GRU, as it runs in a stream, and over a sequence, where the input products of four time steps are one.
 fn gru(c: &mut Criterion) {
-    let (size, rank, steps) = (256, 64, 16);
+    let gru = |w_ih: Weight, w_hh: Weight| Gru::new(w_ih, w_hh, None, None).expect("gates of one size");
+    bench_recurrent(c, "gru", 3, gru, gru_equations);
+}
+
+/// An LSTM in the same way.
+fn lstm(c: &mut Criterion) {
+    let lstm = |w_ih: Weight, w_hh: Weight| Lstm::new(w_ih, w_hh, None, None).expect("gates of one size");
+    bench_recurrent(c, "lstm", 4, lstm, lstm_equations);
+}
+
+/// A layer made of an input weight and a recurrent one, each of so many gates.
+fn bench_recurrent<L: Recurrent>(
+    c: &mut Criterion,
+    kind: &str,
+    gates: usize,
+    new: impl Fn(Weight, Weight) -> L,
+    equations: impl Fn(&Parameters, &Parameters, &Mat<f32>) -> Vec<f64>,
+) {
+    let rows = gates * SIZE;
     let forms = [
-        ("dense", [1, 3].map(|seed| Parameters::dense(seed, 3 * size, size))),
-        ("factored", [1, 3].map(|seed| Parameters::low_rank(seed, 3 * size, rank, size))),
+        ("dense", [1, 3].map(|seed| Parameters::dense(seed, rows, SIZE))),
+        ("factored", [1, 3].map(|seed| Parameters::low_rank(seed, rows, RECURRENT_RANK, SIZE))),
     ];
+    let x = random_floats(5, STEPS, SIZE);
     let mut layers = Vec::new();
     for (name, [w_ih, w_hh]) in &forms {
-        let layer = Gru::new(w_ih.weight(), w_hh.weight(), None, None).expect("gates of one size");
-        let quantized = layer.quantize(tier()).expect("an available tier");
-        let portable = layer.quantize(Tier::Portable).expect("every machine has it");
-        let x = random_floats(5, steps, size);
-        let expected = gru_equations(w_ih, w_hh, &x);
-        expect_close(name, &run_gru(&layer, &x), &expected, TOLERANCE_F32);
-        let out = run_gru(&quantized, &x);
+        let layer = new(w_ih.weight(), w_hh.weight());
+        let quantize = |tier| layer.quantize_to(WeightFormat::I8, tier).expect("an available tier");
+        let (quantized, portable) = (quantize(tier()), quantize(Tier::Portable));
+        let expected = equations(w_ih, w_hh, &x);
+        expect_close(name, &run_recurrent(&layer, &x), &expected, TOLERANCE_F32);
+        let out = run_recurrent(&quantized, &x);
         expect_close(name, &out, &expected, TOLERANCE_8_BITS);
-        assert!(out == run_gru(&portable, &x), "{name} differs from the portable tier");
+        assert!(out == run_recurrent(&portable, &x), "{name} differs from the portable tier");
         layers.push((format!("{name} f32"), layer));
         layers.push((format!("{name} 8 bits"), quantized));
     }
 
-    let x = random_floats(5, steps, size);
     let mut scratch = Scratch::new();
-    let mut group = c.benchmark_group(format!("gru {size} -> {size}, rank {rank} if factored, step"));
+    let title = format!("{kind} {SIZE} -> {SIZE}, rank {RECURRENT_RANK} if factored");
+    let mut group = c.benchmark_group(format!("{title}, step"));
     group.throughput(Throughput::Elements(1));
     for (name, layer) in &layers {
         let mut state = layer.state().expect("memory");
@@ -209,14 +231,14 @@ fn gru(c: &mut Criterion) {
     }
     group.finish();
 
-    let mut group = c.benchmark_group(format!("gru {size} -> {size}, rank {rank} if factored, sequence of {steps}"));
-    group.throughput(Throughput::Elements(steps as u64));
-    let mut out = vec![0.0; steps * size];
+    let mut group = c.benchmark_group(format!("{title}, sequence of {STEPS}"));
+    group.throughput(Throughput::Elements(STEPS as u64));
+    let mut out = vec![0.0; STEPS * SIZE];
     for (name, layer) in &layers {
         let mut state = layer.state().expect("memory");
         group.bench_function(name, |b| {
             b.iter(|| {
-                let out = MatMut::new(black_box(&mut out), steps, size).expect("as many outputs as steps have");
+                let out = MatMut::new(black_box(&mut out), STEPS, SIZE).expect("as many outputs as steps have");
                 layer.forward(black_box(x.view()), &mut state, out, &mut scratch).expect("shapes fit");
             });
         });
@@ -224,16 +246,19 @@ fn gru(c: &mut Criterion) {
     group.finish();
 }
 
-fn run_gru(layer: &Gru, x: &Mat<f32>) -> Vec<f32> {
-    let mut out = vec![0.0; x.rows() * layer.hidden_size()];
-    let view = MatMut::new(&mut out, x.rows(), layer.hidden_size()).expect("as many outputs as steps have");
+fn run_recurrent<L: Recurrent>(layer: &L, x: &Mat<f32>) -> Vec<f32> {
+    let mut out = vec![0.0; x.rows() * layer.output_size()];
+    let view = MatMut::new(&mut out, x.rows(), layer.output_size()).expect("as many outputs as steps have");
     layer.forward(x.view(), &mut layer.state().expect("memory"), view, &mut Scratch::new()).expect("shapes fit");
     out
 }
 
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 /// Outputs of all steps, by the equations in [`Gru`]'s documentation.
 fn gru_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64> {
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let mut h = vec![0.0; w_hh.apply(&vec![0.0; x.cols()]).len() / 3];
     let mut out = Vec::new();
     for t in 0..x.rows() {
@@ -250,5 +275,22 @@ fn gru_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64>
     out
 }
 
-criterion_group! { name = benches; config = support::settings(); targets = paper, linear, gru }
+/// Outputs of all steps, by the equations in [`Lstm`]'s documentation.
+fn lstm_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64> {
+    let size = w_hh.apply(&vec![0.0; x.cols()]).len() / 4;
+    let (mut h, mut c) = (vec![0.0; size], vec![0.0; size]);
+    let mut out = Vec::new();
+    for t in 0..x.rows() {
+        let (from_x, from_h) = (w_ih.apply(&floats(x.view().row(t))), w_hh.apply(&h));
+        for j in 0..size {
+            let [i, f, g, o] = [0, 1, 2, 3].map(|gate| from_x[gate * size + j] + from_h[gate * size + j]);
+            c[j] = sigmoid(f) * c[j] + sigmoid(i) * g.tanh();
+            h[j] = sigmoid(o) * c[j].tanh();
+        }
+        out.extend_from_slice(&h);
+    }
+    out
+}
+
+criterion_group! { name = benches; config = support::settings(); targets = paper, linear, gru, lstm }
 criterion_main!(benches);

@@ -4,12 +4,12 @@
 //!
 //! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits, after packing, and prints nothing else of
 //! cost, for tools that count instructions. NAME is `products` (the two bare products of the low-rank layer), `low-rank`,
-//! `linear`, `gru`, `gru-products`, `gru-low-rank`.
+//! `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use skinny::factored::{Gru, GruState, Linear, LowRank, LowRankLinear, Scratch, Weight};
+use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scratch, Weight};
 use skinny::kernels::{Activation, Activations, Dequantize, PackedMat, Workspace, gemm};
 use skinny::quant::QuantizedMat;
 use skinny::{Mat, MatMut, MatRef, Tier};
@@ -45,21 +45,21 @@ fn linear(name: &'static str, layer: Linear) -> Result<Bench, Failure> {
     let x = random(7, 1, layer.input_size())?;
     let mut out = Mat::zeros(1, layer.output_size())?;
     let mut scratch = Scratch::new();
-    let rank = layer.weight().rank();
-    let (n, k) = (layer.output_size(), layer.input_size());
-    let macs = rank.map_or(n * k, |rank| rank * (n + k));
-    let bytes = layer.weight().bytes();
+    let (macs, bytes) = (layer.weight().parameters(), layer.weight().bytes());
     let step = Box::new(move || layer.forward(x.view(), out.view_mut(), &mut scratch));
     Ok(Bench { name, macs, bytes, step })
 }
 
-fn gru(name: &'static str, layer: Gru) -> Result<Bench, Failure> {
+/// A recurrent layer of these weights.
+fn recurrent<L>(name: &'static str, layer: L, weights: impl Fn(&L) -> [&Weight; 2]) -> Result<Bench, Failure>
+where
+    L: Recurrent<State: 'static> + 'static,
+{
     let x = random(7, 1, layer.input_size())?;
-    let mut state: GruState = layer.state()?;
+    let mut state = layer.state()?;
     let mut scratch = Scratch::new();
-    let weights = [layer.weight_ih(), layer.weight_hh()];
-    let macs = weights.map(|w| w.rank().map_or(w.n() * w.k(), |rank| rank * (w.n() + w.k()))).iter().sum();
-    let bytes = weights.map(Weight::bytes).iter().sum();
+    let macs = weights(&layer).map(Weight::parameters).iter().sum();
+    let bytes = weights(&layer).map(Weight::bytes).iter().sum();
     let step = Box::new(move || layer.step(x.as_slice(), &mut state, &mut scratch).map(|_| ()));
     Ok(Bench { name, macs, bytes, step })
 }
@@ -93,16 +93,22 @@ fn benches(tier: Tier) -> Result<Vec<Bench>, Failure> {
     };
     let dense_linear = Linear::new(Weight::dense(random(1, FEATURES, FEATURES)?)?, None)?;
     let low_rank = Linear::new(LowRankLinear::from(factors(FEATURES, FEATURES, RANK)?), None)?;
-    let gates = 3 * HIDDEN;
-    let weight = |seed| -> Result<Weight, Failure> { Ok(Weight::dense(random(seed, gates, HIDDEN)?)?) };
-    let dense_gru = Gru::new(weight(1)?, weight(2)?, Some(vec![0.1; gates]), Some(vec![0.1; gates]))?;
+    let weight = |seed, n| -> Result<Weight, Failure> { Ok(Weight::dense(random(seed, n, HIDDEN)?)?) };
+    let bias = |n| Some(vec![0.1; n]);
     let rank = HIDDEN / 4;
-    let low_rank_gru = Gru::new(
-        factors(gates, HIDDEN, rank)?,
-        factors(gates, HIDDEN, rank)?,
-        Some(vec![0.1; gates]),
-        Some(vec![0.1; gates]),
-    )?;
+
+    let n = 3 * HIDDEN;
+    let dense_gru = Gru::new(weight(1, n)?, weight(2, n)?, bias(n), bias(n))?;
+    let low_rank_gru = Gru::new(factors(n, HIDDEN, rank)?, factors(n, HIDDEN, rank)?, bias(n), bias(n))?;
+    let gru = |name, layer| recurrent(name, layer, |gru: &Gru| [gru.weight_ih(), gru.weight_hh()]);
+    let gru_products = [(n, HIDDEN), (n, HIDDEN)];
+
+    let n = 4 * HIDDEN;
+    let dense_lstm = Lstm::new(weight(1, n)?, weight(2, n)?, bias(n), bias(n))?;
+    let low_rank_lstm = Lstm::new(factors(n, HIDDEN, rank)?, factors(n, HIDDEN, rank)?, bias(n), bias(n))?;
+    let lstm = |name, layer| recurrent(name, layer, |lstm: &Lstm| [lstm.weight_ih(), lstm.weight_hh()]);
+    let lstm_products = [(n, HIDDEN), (n, HIDDEN)];
+
     Ok(vec![
         linear("linear-f32", dense_linear.clone())?,
         linear("linear", dense_linear.quantize(tier)?)?,
@@ -111,9 +117,14 @@ fn benches(tier: Tier) -> Result<Vec<Bench>, Failure> {
         products("products", [(RANK, FEATURES), (FEATURES, RANK)], tier)?,
         gru("gru-f32", dense_gru.clone())?,
         gru("gru", dense_gru.quantize(tier)?)?,
-        products("gru-products", [(gates, HIDDEN), (gates, HIDDEN)], tier)?,
+        products("gru-products", gru_products, tier)?,
         gru("gru-low-rank-f32", low_rank_gru.clone())?,
         gru("gru-low-rank", low_rank_gru.quantize(tier)?)?,
+        lstm("lstm-f32", dense_lstm.clone())?,
+        lstm("lstm", dense_lstm.quantize(tier)?)?,
+        products("lstm-products", lstm_products, tier)?,
+        lstm("lstm-low-rank-f32", low_rank_lstm.clone())?,
+        lstm("lstm-low-rank", low_rank_lstm.quantize(tier)?)?,
     ])
 }
 
@@ -139,7 +150,7 @@ fn main() -> Result<(), Failure> {
     }
 
     println!(
-        "batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU {HIDDEN} -> {HIDDEN} (rank {})",
+        "batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU and LSTM {HIDDEN} -> {HIDDEN} (rank {})",
         HIDDEN / 4
     );
     println!("{:<18} {:>10} {:>10} {:>10} {:>8}", "layer", "us/step", "MAC", "bytes", "GB/s");

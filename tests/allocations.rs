@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Scratch, Weight};
-use skinny::kernels::{Activation, Requantize, Shift, Sums};
+use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scratch, TimeConvolution, Weight};
+use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
 use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
@@ -110,29 +110,86 @@ fn low_rank_products_allocate_nothing() {
     }
 }
 
-#[test]
-fn recurrent_layers_allocate_nothing() {
-    let (input, hidden, time) = (45, 40, 11);
-    let bias = || Some(vec![0.1; 3 * hidden]);
-    let weights = || (Weight::dense(mat(3 * hidden, input)).unwrap(), Weight::dense(mat(3 * hidden, hidden)).unwrap());
-    let dense = Gru::new(weights().0, weights().1, bias(), bias()).unwrap();
-    let factors = (low_rank(3 * hidden, input, 9), low_rank(3 * hidden, hidden, 7));
-    let factored = Gru::new(factors.0, factors.1, bias(), bias()).unwrap();
-    let mut layers = vec![("f32 dense", dense.clone()), ("f32 factored", factored.clone())];
-    for &tier in Tier::available() {
-        layers.push(("int8 dense", dense.quantize(tier).unwrap()));
-        layers.push(("int8 factored", factored.quantize(tier).unwrap()));
+/// Sequences, steps and resets of a layer in `f32` and on each tier.
+fn assert_recurrent_allocates_nothing<L: Recurrent>(what: &str, layer: L) {
+    let time = 11;
+    let x = mat(time, layer.input_size());
+    let mut out = vec![0.0; time * layer.output_size()];
+    let of_tier = |&tier: &Tier| (format!("{what}, {tier}"), layer.quantize_to(WeightFormat::I8, tier).unwrap());
+    let quantized: Vec<_> = Tier::available().iter().map(of_tier).collect();
+    for (what, layer) in quantized.into_iter().chain([(format!("{what}, f32"), layer)]) {
+        let mut state = layer.state().unwrap();
+        let mut scratch = Scratch::new();
+        assert_allocates_nothing(&what, || {
+            let out = MatMut::new(&mut out, time, layer.output_size()).unwrap();
+            layer.forward(x.view(), &mut state, out, &mut scratch).unwrap();
+            layer.step(x.view().row(0), &mut state, &mut scratch).unwrap();
+            layer.reset(&mut state);
+        });
     }
-    let x = mat(time, input);
-    let mut out = vec![0.0; time * hidden];
+}
+
+/// Weights of `n` rows for an input of each of two depths: dense, of low rank, split into `gates`, and with one `U`.
+fn forms(n: usize, gates: usize, depths: [usize; 2]) -> Vec<(&'static str, [Weight; 2])> {
+    let split = |k| Weight::stack((1..=gates).map(|rank| low_rank(n / gates, k, 3 * rank).into()).collect()).unwrap();
+    let joint = LowRankLinear::with_shared_u(mat(n, 8), depths.map(|k| mat(8, k))).unwrap();
+    vec![
+        ("dense", depths.map(|k| Weight::dense(mat(n, k)).unwrap())),
+        ("partially joint", depths.map(|k| low_rank(n, k, 9).into())),
+        ("split", depths.map(split)),
+        ("joint", joint.map(Weight::from)),
+    ]
+}
+
+const INPUT: usize = 45;
+const HIDDEN: usize = 40;
+
+#[test]
+fn grus_allocate_nothing() {
+    let bias = || Some(vec![0.1; 3 * HIDDEN]);
+    for (what, [ih, hh]) in forms(3 * HIDDEN, 3, [INPUT, HIDDEN]) {
+        assert_recurrent_allocates_nothing(what, Gru::new(ih, hh, bias(), bias()).unwrap());
+    }
+    let of_rz = forms(2 * HIDDEN, 2, [INPUT, HIDDEN]);
+    let of_n = forms(HIDDEN, 1, [INPUT, HIDDEN]);
+    for ((what, [ih_rz, hh_rz]), (_, [ih_n, hh_n])) in of_rz.into_iter().zip(of_n) {
+        let ih = Weight::stack(vec![ih_rz, ih_n]).unwrap();
+        let gru = Gru::reset_before(ih, hh_rz, hh_n, bias(), bias()).unwrap();
+        assert_recurrent_allocates_nothing(&format!("{what}, reset before"), gru);
+    }
+}
+
+#[test]
+fn lstms_allocate_nothing() {
+    let bias = || Some(vec![0.1; 4 * HIDDEN]);
+    for (what, [ih, hh]) in forms(4 * HIDDEN, 4, [INPUT, HIDDEN]) {
+        assert_recurrent_allocates_nothing(what, Lstm::new(ih, hh, bias(), bias()).unwrap());
+    }
+    for (what, [ih, hh]) in forms(4 * HIDDEN, 4, [INPUT, 13]) {
+        let lstm = Lstm::with_projection(ih, hh, low_rank(13, HIDDEN, 5), bias(), bias()).unwrap();
+        assert_recurrent_allocates_nothing(&format!("{what}, projected"), lstm);
+    }
+}
+
+#[test]
+fn time_convolutions_allocate_nothing() {
+    let (input, output, kernel) = (9, 30, 5);
+    let x = mat(12, input);
+    let mut out = vec![0.0; 12 * output];
+    let linear = Linear::new(Weight::dense(mat(output, kernel * input)).unwrap(), Some(vec![0.1; output])).unwrap();
+    let layer = TimeConvolution::new(linear, kernel, 2, 2).unwrap();
+    let mut layers = vec![("f32", layer.clone())];
+    layers.extend(Tier::available().iter().map(|&tier| (tier.name(), layer.quantize(tier).unwrap())));
     for (what, layer) in layers {
         let mut state = layer.state().unwrap();
         let mut scratch = Scratch::new();
         assert_allocates_nothing(what, || {
-            let out = MatMut::new(&mut out, time, hidden).unwrap();
-            layer.forward(x.view(), &mut state, out, &mut scratch).unwrap();
-            layer.step(x.view().row(0), &mut state, &mut scratch).unwrap();
-            state.reset();
+            for time in [12, 1, 3] {
+                let x = MatRef::new(&x.as_slice()[..time * input], time, input).unwrap();
+                let out = MatMut::new(&mut out, 12, output).unwrap();
+                layer.forward(x, &mut state, out, &mut scratch).unwrap();
+            }
+            layer.finish(&mut state, MatMut::new(&mut out, 12, output).unwrap(), &mut scratch).unwrap();
         });
     }
 }

@@ -143,7 +143,7 @@ impl Gru {
         let rows = checked_rows(hidden)?;
         w.expect_shape("W", rows, w.cols())?;
         r.expect_shape("R", rows, hidden)?;
-        let (bias_ih, bias_hh) = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
+        let [bias_ih, bias_hh] = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
         let weight_ih = Weight::dense(onnx::reorder(w, hidden, &ONNX_ORDER)?)?;
         let weight = |gates| Weight::dense(onnx::reorder(r, hidden, gates)?);
         if linear_before_reset {

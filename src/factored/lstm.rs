@@ -137,7 +137,7 @@ impl Lstm {
         let rows = checked_rows(hidden)?;
         w.expect_shape("W", rows, w.cols())?;
         r.expect_shape("R", rows, hidden)?;
-        let (bias_ih, bias_hh) = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
+        let [bias_ih, bias_hh] = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
         let weight = |w| Weight::dense(onnx::reorder(w, hidden, &ONNX_ORDER)?);
         Self::new(weight(w)?, weight(r)?, bias_ih, bias_hh)
     }

@@ -9,9 +9,19 @@
 //! | 8 bits | [`QuantizedMat`](crate::quant::QuantizedMat), one for `W` or each factor | `QuantizedMat::quantize` |
 //! | laid out for a processor | [`DenseWeight`], [`LowRankLinear`] | `QuantizedMat::pack` |
 //!
-//! A [`Weight`] is any of these that can be multiplied with, and what the layers are made of: [`Linear`], [`Gru`] and
-//! [`Lstm`].
-//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`], [`LstmState`]) and a
+//! A [`Weight`] is any of these that can be multiplied with, or a stack of them, and what the layers are made of:
+//!
+//! | layer | what it is |
+//! |---|---|
+//! | [`Linear`] | fully connected |
+//! | [`Gru`] | gated recurrent unit, the reset after the recurrent product (PyTorch) or before it (ONNX's default) |
+//! | [`Lstm`] | long short-term memory (PyTorch), with a projection if wanted |
+//! | [`Bidirectional`] | two of one kind of [`Recurrent`] layer, one of which runs backward |
+//! | [`TimeConvolution`] | convolution over time, as a stream |
+//!
+//! Which matrices of a recurrent layer are factored together is a [`Scheme`].
+//!
+//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`], [`LstmState`], [`TimeConvolutionState`]) and a
 //! [`Scratch`], which one thread needs one of for all its layers.
 //!
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into

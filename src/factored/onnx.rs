@@ -22,8 +22,8 @@ pub(super) fn split_bias<const G: usize>(
     bias: Option<&[f32]>,
     hidden: usize,
     order: [usize; G],
-) -> Result<(Option<Vec<f32>>, Option<Vec<f32>>)> {
-    let Some(bias) = bias else { return Ok((None, None)) };
+) -> Result<[Option<Vec<f32>>; 2]> {
+    let Some(bias) = bias else { return Ok([None, None]) };
     let len = G * hidden;
     let expected = len.checked_mul(2).ok_or(Error::TooLarge { what: "B", rows: 2, cols: len })?;
     if bias.len() != expected {
@@ -37,5 +37,5 @@ pub(super) fn split_bias<const G: usize>(
         }
         Ok(Some(ordered))
     };
-    Ok((ordered(&bias[..len])?, ordered(&bias[len..])?))
+    Ok([ordered(&bias[..len])?, ordered(&bias[len..])?])
 }
