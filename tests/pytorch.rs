@@ -1,11 +1,16 @@
 //! Models that PyTorch wrote, next to PyTorch's own outputs (tests/pytorch/make.py makes the fixtures).
 
+#[path = "common/layers.rs"]
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use common::{bits, product_bound};
+use skinny::factored::{Gru, Linear, Lstm, Scratch, Weight};
 use skinny::kernels::WeightFormat;
 use skinny::model::{ImportOptions, Layer, Model, Session};
-use skinny::{Error, FileError, Mat, MatRef, TensorProblem, Tier};
+use skinny::{Error, FileError, Mat, MatMut, MatRef, TensorProblem, Tier};
 
 struct Fixture {
     name: String,
@@ -59,10 +64,6 @@ fn stream(session: &mut Session, x: &Mat<f32>, chunk: usize) -> Vec<f32> {
     outputs
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -74,6 +75,117 @@ fn outputs_in_f32_are_pytorchs() {
         let outputs = stream(&mut Session::new(Arc::new(model)).unwrap(), &x, x.rows());
         let difference = largest_difference(&outputs, y.as_slice());
         assert!(difference < 1e-5, "{name}: {difference}");
+    }
+}
+
+/// What the rows of an 8-bit product of `weight` and `x` are off by at most.
+fn bounds(weight: &Weight, x: &[f32]) -> Vec<f64> {
+    let w = weight.dequantize().unwrap();
+    (0..w.rows()).map(|row| product_bound(w.view().row(row), x, &vec![0.0; x.len()])).collect()
+}
+
+fn expect_within(what: &str, out: &[f32], exact: &[f32], bound: impl Fn(usize) -> f64) {
+    for (j, (&out, &exact)) in out.iter().zip(exact).enumerate() {
+        let (difference, bound) = ((f64::from(out) - f64::from(exact)).abs(), bound(j));
+        assert!(difference <= bound, "{what}, {j}: {out} for {exact}, bound {bound}");
+        assert!(bound < 0.15, "{what}: a bound of {bound} says nothing");
+    }
+}
+
+/// One frame through a layer in 8 bits. Errors of the products are `bounds`; the activation has slope 1 at most.
+fn linear_in_8_bits(what: &str, layer: &Linear, tier: Tier, x: &[f32]) -> Vec<f32> {
+    let mut exact = vec![0.0; layer.output_size()];
+    let mut out = exact.clone();
+    let mut scratch = Scratch::new();
+    let x = MatRef::row_vector(x);
+    layer.forward(x, MatMut::row_vector(&mut exact), &mut scratch).unwrap();
+    layer.quantize(tier).unwrap().forward(x, MatMut::row_vector(&mut out), &mut scratch).unwrap();
+    let bounds = bounds(layer.weight(), x.as_slice());
+    expect_within(what, &out, &exact, |j| bounds[j]);
+    exact
+}
+
+/// Each step in 8 bits from the state that the steps in `f32` had: sigmoid has slope 1/4 at most and tanh 1, `|h - n| <= 2`,
+/// and r multiplies the recurrent product of n.
+fn gru_in_8_bits(what: &str, layer: &Gru, tier: Tier, x: &Mat<f32>) -> Mat<f32> {
+    let quantized = layer.quantize(tier).unwrap();
+    let (hidden, mut scratch) = (layer.hidden_size(), Scratch::new());
+    let mut state = layer.state().unwrap();
+    let mut outputs = Vec::new();
+    for t in 0..x.rows() {
+        let mut start = state.clone();
+        let before = start.hidden().to_vec();
+        let of_x = bounds(layer.weight_ih(), x.view().row(t));
+        let of_h = bounds(layer.weight_hh(), &before);
+        let w = layer.weight_hh().dequantize().unwrap();
+        let exact = layer.step(x.view().row(t), &mut state, &mut scratch).unwrap().to_vec();
+        let out = quantized.step(x.view().row(t), &mut start, &mut scratch).unwrap();
+        expect_within(&format!("{what}, step {t}"), out, &exact, |j| {
+            let [r, z, n] = [j, hidden + j, 2 * hidden + j];
+            let product: f64 = w.view().row(n).iter().zip(&before).map(|(w, h)| f64::from((w * h).abs())).sum();
+            let product = product + f64::from(layer.bias_hh().map_or(0.0, |bias| bias[n].abs()));
+            (of_x[r] + of_h[r]) / 4.0 * product + of_x[n] + of_h[n] + 2.0 * (of_x[z] + of_h[z]) / 4.0
+        });
+        outputs.extend(exact);
+    }
+    Mat::from_vec(outputs, x.rows(), hidden).unwrap()
+}
+
+/// The same of an LSTM: its gates and outputs are at most 1.
+fn lstm_in_8_bits(what: &str, layer: &Lstm, tier: Tier, x: &Mat<f32>) -> Mat<f32> {
+    let quantized = layer.quantize(tier).unwrap();
+    let (hidden, mut scratch) = (layer.hidden_size(), Scratch::new());
+    let mut state = layer.state().unwrap();
+    let mut outputs = Vec::new();
+    for t in 0..x.rows() {
+        let mut start = state.clone();
+        let before = start.clone();
+        let of_x = bounds(layer.weight_ih(), x.view().row(t));
+        let of_h = bounds(layer.weight_hh(), before.hidden());
+        let exact = layer.step(x.view().row(t), &mut state, &mut scratch).unwrap().to_vec();
+        let out = quantized.step(x.view().row(t), &mut start, &mut scratch).unwrap();
+        expect_within(&format!("{what}, step {t}"), out, &exact, |j| {
+            let gate = |gate: usize| of_x[gate * hidden + j] + of_h[gate * hidden + j];
+            let cell = f64::from(before.cell()[j].abs());
+            gate(0) / 4.0 + cell * gate(1) / 4.0 + gate(2) + gate(3) / 4.0
+        });
+        outputs.extend(exact);
+    }
+    Mat::from_vec(outputs, x.rows(), hidden).unwrap()
+}
+
+#[test]
+fn outputs_in_8_bits_are_within_the_bound_of_each_step() {
+    for name in ["linear", "gru", "gru_no_bias", "lstm", "gru_bf16"] {
+        let Fixture { model, x, y, .. } = fixture(name);
+        for &tier in Tier::available() {
+            let mut x = x.clone();
+            for (layer_name, layer) in model.layers() {
+                let what = format!("{name}, {layer_name}, {tier}");
+                x = match layer {
+                    Layer::Gru(layer) => gru_in_8_bits(&what, layer, tier, &x),
+                    Layer::Lstm(layer) => lstm_in_8_bits(&what, layer, tier, &x),
+                    Layer::Linear(layer) => {
+                        let outputs = (0..x.rows()).flat_map(|t| linear_in_8_bits(&what, layer, tier, x.view().row(t)));
+                        Mat::from_vec(outputs.collect(), x.rows(), layer.output_size()).unwrap()
+                    }
+                    other => panic!("no bound of a {}", other.kind()),
+                };
+            }
+            // What the bounds were measured from is PyTorch's own output.
+            assert!(largest_difference(x.as_slice(), y.as_slice()) < 1e-5);
+        }
+    }
+}
+
+/// Errors of steps add up over a sequence; by how much these models show, not a bound.
+#[test]
+fn whole_sequences_in_8_bits_stay_near_pytorchs() {
+    for Fixture { name, model, x, y } in fixtures() {
+        let model = model.quantize_to(WeightFormat::I8, Tier::select().unwrap()).unwrap();
+        let outputs = stream(&mut Session::new(Arc::new(model)).unwrap(), &x, x.rows());
+        let difference = largest_difference(&outputs, y.as_slice());
+        assert!(difference < 0.03, "{name}: {difference}");
     }
 }
 
