@@ -104,6 +104,13 @@ pub enum Error {
         /// Columns of the matrix.
         cols: usize,
     },
+    /// A budget is below the least that can be reached.
+    Budget {
+        /// What was asked for, in the units of the budget.
+        asked: f64,
+        /// The least possible.
+        least: f64,
+    },
     /// A model file was refused.
     File(FileError),
 }
@@ -148,6 +155,9 @@ impl fmt::Display for Error {
             Error::Rank { rank, max } => write!(f, "rank {rank} is outside 1..={max}"),
             Error::Stored { operation, expected, found } => {
                 write!(f, "cannot {operation} a weight stored as {found}, only as {expected}")
+            }
+            Error::Budget { asked, least } => {
+                write!(f, "a budget of {asked} is out of reach, the least possible is {least}")
             }
             Error::Svd { rows, cols } => {
                 write!(f, "the SVD of a {rows} x {cols} matrix did not converge")

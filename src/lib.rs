@@ -54,6 +54,9 @@
 
 extern crate alloc;
 
+#[cfg(feature = "svd")]
+#[forbid(unsafe_code)]
+pub mod compress;
 #[forbid(unsafe_code)]
 mod error;
 #[forbid(unsafe_code)]

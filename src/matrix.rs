@@ -283,6 +283,6 @@ mod tests {
     #[test]
     fn empty_matrices_have_rows_too() {
         let empty = MatRef::<i8>::new(&[], 3, 0).unwrap();
-        assert_eq!(empty.row(2), &[]);
+        assert!(empty.row(2).is_empty());
     }
 }

@@ -39,6 +39,18 @@ pub enum Unpacked {
 }
 
 impl Unpacked {
+    /// Quantizes `w` (`n x k`) to 8 or 4 bits.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
+    pub fn quantize(w: MatRef<'_, f32>, format: WeightFormat) -> Result<Self> {
+        Ok(match format {
+            WeightFormat::I8 => Unpacked::I8(QuantizedMat::quantize(w)?),
+            WeightFormat::I4 => Unpacked::I4(QuantizedMatI4::quantize(w)?),
+            WeightFormat::I4Group32 => Unpacked::I4(QuantizedMatI4::quantize_grouped(w)?),
+        })
+    }
+
     /// Lays the weights out for the kernels of `tier`; `f32` weights stay as they are.
     ///
     /// # Errors
@@ -55,9 +67,9 @@ impl Unpacked {
     ///
     /// # Errors
     /// [`Error::Allocation`].
-    pub fn dequantize(self) -> Result<Mat<f32>> {
+    pub fn dequantize(&self) -> Result<Mat<f32>> {
         match self {
-            Unpacked::F32(w) => Ok(w),
+            Unpacked::F32(w) => Ok(w.clone()),
             Unpacked::I8(w) => w.dequantize(),
             Unpacked::I4(w) => w.dequantize(),
         }
@@ -119,11 +131,7 @@ impl DenseWeight {
     /// As [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         match &self.0 {
-            Storage::F32(w) => match format {
-                WeightFormat::I8 => QuantizedMat::quantize(w.view())?.pack(tier),
-                WeightFormat::I4 => QuantizedMatI4::quantize(w.view())?.pack(tier),
-                WeightFormat::I4Group32 => QuantizedMatI4::quantize_grouped(w.view())?.pack(tier),
-            },
+            Storage::F32(w) => Unpacked::quantize(w.view(), format)?.pack(tier),
             Storage::Quantized { .. } => {
                 Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() })
             }

@@ -57,7 +57,11 @@ pub use scheme::Scheme;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]
+pub(crate) use svd::Svd;
+#[cfg(feature = "svd")]
 pub use svd::singular_values;
+#[cfg(all(test, feature = "svd"))]
+pub(crate) use svd::tests;
 pub use time_convolution::{TimeConvolution, TimeConvolutionState};
 pub use weight::Weight;
 
@@ -65,7 +69,7 @@ use crate::error::{Error, Result};
 use crate::matrix::MatRef;
 
 /// Fails at the first element that is infinite or NaN.
-fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
+pub(crate) fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),

@@ -27,6 +27,60 @@ pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f32>> {
     view(w).singular_values().map_err(|_| Error::Svd { rows, cols })
 }
 
+/// `W = U S V^T`, the factors in the columns of `U` and `V`.
+#[derive(Clone, Debug)]
+pub(crate) struct Svd {
+    u: faer::Mat<f32>,
+    sigma: Vec<f32>,
+    v: faer::Mat<f32>,
+}
+
+impl Svd {
+    /// Decomposes finite weights.
+    pub fn new(w: MatRef<'_, f32>) -> Result<Self> {
+        Self::of(view(w))
+    }
+
+    pub fn of(w: faer::MatRef<'_, f32>) -> Result<Self> {
+        let svd = w.thin_svd().map_err(|_| Error::Svd { rows: w.nrows(), cols: w.ncols() })?;
+        let sigma = svd.S().column_vector().iter().map(|sigma| sigma.max(0.0)).collect();
+        Ok(Self { u: svd.U().to_owned(), sigma, v: svd.V().to_owned() })
+    }
+
+    /// The same with other factors in `V`.
+    pub fn with_v(self, v: faer::Mat<f32>) -> Self {
+        Self { v, ..self }
+    }
+
+    pub fn v(&self) -> faer::MatRef<'_, f32> {
+        self.v.as_ref()
+    }
+
+    pub fn singular_values(&self) -> &[f32] {
+        &self.sigma
+    }
+
+    /// Balanced factors, `U sqrt(S)` and `sqrt(S) V^T`, of the first `rank` singular values.
+    pub fn truncate(&self, rank: usize) -> Result<LowRank> {
+        let max = self.sigma.len();
+        if !(1..=max).contains(&rank) {
+            return Err(Error::Rank { rank, max });
+        }
+        let (n, k) = (self.u.nrows(), self.v.nrows());
+        let (mut u, mut v) = (Mat::zeros(n, rank)?, Mat::zeros(rank, k)?);
+        for (i, sigma) in self.sigma[..rank].iter().enumerate() {
+            let root = sigma.sqrt();
+            for row in 0..n {
+                u.view_mut().row_mut(row)[i] = self.u[(row, i)] * root;
+            }
+            for (column, v) in v.view_mut().row_mut(i).iter_mut().enumerate() {
+                *v = self.v[(column, i)] * root;
+            }
+        }
+        LowRank::from_factors(u, v)
+    }
+}
+
 impl LowRank {
     /// The rank-`r` matrix nearest to `w` (`n x k`) in the Frobenius norm, `r` chosen by `policy`, as balanced factors:
     /// `U sqrt(S)` and `sqrt(S) V^T` of the singular value decomposition, which is where
@@ -58,21 +112,8 @@ impl LowRank {
         {
             return Err(Error::Rank { rank, max: n.min(k) });
         }
-        let svd = view(w).thin_svd().map_err(|_| Error::Svd { rows: n, cols: k })?;
-        let (left, right) = (svd.U(), svd.V());
-        let sigma: Vec<f32> = svd.S().column_vector().iter().copied().collect();
-        let rank = policy.rank(&sigma)?;
-        let (mut u, mut v) = (Mat::zeros(n, rank)?, Mat::zeros(rank, k)?);
-        for (i, &sigma) in sigma[..rank].iter().enumerate() {
-            let root = sigma.max(0.0).sqrt();
-            for row in 0..n {
-                u.view_mut().row_mut(row)[i] = left[(row, i)] * root;
-            }
-            for (column, v) in v.view_mut().row_mut(i).iter_mut().enumerate() {
-                *v = right[(column, i)] * root;
-            }
-        }
-        Self::from_factors(u, v)
+        let svd = Svd::new(w)?;
+        svd.truncate(policy.rank(svd.singular_values())?)
     }
 }
 
@@ -81,13 +122,13 @@ fn view(w: MatRef<'_, f32>) -> faer::MatRef<'_, f32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloc::vec;
 
     use super::*;
 
     /// `n x k`, of full rank.
-    fn weight(n: usize, k: usize) -> Mat<f32> {
+    pub(crate) fn weight(n: usize, k: usize) -> Mat<f32> {
         let mut state = 7u32;
         let mut random = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

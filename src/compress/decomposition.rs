@@ -1,0 +1,185 @@
+//! Singular values and factors of a weight, plain or weighted by its inputs.
+
+use alloc::vec::Vec;
+
+use faer::Side;
+use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
+
+use super::{Moment, to_f64};
+use crate::error::{Error, Result};
+use crate::factored::{LowRank, Svd, expect_finite};
+use crate::matrix::MatRef;
+
+/// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
+///
+/// With a moment `C = E[x x^T]` of the inputs it is that of `W L`, where `C = L L^T` by Cholesky, and the factors are those of
+/// `W ~ (U S) (V^T L^-1)`: then the error on the data, `E |W x - W_r x|^2`, is the sum of the squared singular values that
+/// are cut, and no other matrix of that rank has a smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378). Of few or
+/// dependent inputs `C` is singular, so a thousandth of its mean diagonal is added to its diagonal.
+///
+/// # Example
+/// ```
+/// use skinny::{MatRef, compress::{Decomposition, Moment}};
+///
+/// let w = MatRef::new(&[1.0, 0.0, 0.0, 2.0], 2, 2)?;
+/// let plain = Decomposition::new(w, None)?;
+/// assert!((plain.truncate(1)?.product()?.as_slice()[3] - 2.0).abs() < 1e-5);
+///
+/// // Of inputs that lie along the first axis, the first column is what counts.
+/// let mut moment = Moment::new(2)?;
+/// moment.add(MatRef::new(&[5.0, 0.1, -5.0, 0.1], 2, 2)?)?;
+/// let weighted = Decomposition::new(w, Some(&moment))?;
+/// assert!((weighted.truncate(1)?.product()?.as_slice()[0] - 1.0).abs() < 1e-2);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decomposition {
+    svd: Svd,
+}
+
+/// Of the mean of the diagonal of `C`, what is added to the diagonal.
+const DAMPING: f64 = 1e-3;
+
+impl Decomposition {
+    /// Decomposes `w` (`n x k`), weighted by the second moment of its inputs if there is one, of at least one vector that is
+    /// not zero.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other inputs,
+    /// [`Error::Svd`] if the decomposition does not converge.
+    pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
+        expect_finite("weights", w.as_slice())?;
+        let Some(moment) = moment.filter(|moment| moment.mean_square() > 0.0) else {
+            return Ok(Self { svd: Svd::new(w)? });
+        };
+        let (rows, cols) = w.shape();
+        if moment.k() != cols {
+            let (expected, found) = ((cols, cols), (moment.k(), moment.k()));
+            return Err(Error::Shape { what: "second moment", expected, found });
+        }
+        let mut c = moment.matrix();
+        let damping = DAMPING * moment.mean_square();
+        for i in 0..cols {
+            c[(i, i)] += damping;
+        }
+        let cholesky = c.llt(Side::Lower).map_err(|_| Error::Svd { rows, cols })?;
+        let weighted = to_f64(w) * cholesky.L();
+        let weighted = faer::Mat::from_fn(rows, cols, |row, column| weighted[(row, column)] as f32);
+        let svd = Svd::of(weighted.as_ref())?;
+        // V^T L^-1 = (L^-T V)^T.
+        let mut v = faer::Mat::from_fn(cols, svd.singular_values().len(), |row, i| f64::from(svd.v()[(row, i)]));
+        let upper = cholesky.L().transpose();
+        solve_upper_triangular_in_place(upper, v.as_mut(), faer::get_global_parallelism());
+        let v = faer::Mat::from_fn(v.nrows(), v.ncols(), |row, i| v[(row, i)] as f32);
+        Ok(Self { svd: svd.with_v(v) })
+    }
+
+    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`.
+    pub fn singular_values(&self) -> &[f32] {
+        self.svd.singular_values()
+    }
+
+    /// The best weight of this rank.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] unless it is in `1..=min(n, k)`.
+    pub fn truncate(&self, rank: usize) -> Result<LowRank> {
+        self.svd.truncate(rank)
+    }
+
+    /// The squared error of each rank from 0 to `min(n, k)`: of the Frobenius norm, or with a moment on the data.
+    pub fn squared_errors(&self) -> Vec<f64> {
+        let mut errors = Vec::from([0.0]);
+        let mut sum = 0.0;
+        for &sigma in self.singular_values().iter().rev() {
+            sum += f64::from(sigma) * f64::from(sigma);
+            errors.push(sum);
+        }
+        errors.reverse();
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::compress::signal_to_noise;
+    use crate::factored::tests::weight;
+    use crate::matrix::Mat;
+
+    /// Vectors whose elements have very different magnitudes and are mixed.
+    fn inputs(k: usize, count: usize) -> Mat<f32> {
+        let (independent, mix) = (weight(count, k), weight(k, k));
+        let mut x = Mat::zeros(count, k).unwrap();
+        for row in 0..count {
+            for column in 0..k {
+                let mixed: f32 = (0..k)
+                    .map(|i| independent.view().row(row)[i] * mix.view().row(column)[i] / (1 + i * i) as f32)
+                    .sum();
+                x.view_mut().row_mut(row)[column] = mixed;
+            }
+        }
+        x
+    }
+
+    /// `E |W x - A x|^2`.
+    fn squared_error(w: &Mat<f32>, a: &Mat<f32>, x: &Mat<f32>) -> f64 {
+        let product = |w: &Mat<f32>, row: usize, x: &[f32]| -> f64 {
+            w.view().row(row).iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
+        };
+        let of =
+            |x: &[f32]| -> f64 { (0..w.rows()).map(|row| (product(w, row, x) - product(a, row, x)).powi(2)).sum() };
+        (0..x.rows()).map(|t| of(x.view().row(t))).sum::<f64>() / x.rows() as f64
+    }
+
+    #[test]
+    fn the_error_on_the_data_is_what_the_cut_singular_values_say() {
+        for (n, k) in [(12, 20), (20, 12)] {
+            let (w, x) = (weight(n, k), inputs(k, 500));
+            let mut moment = Moment::new(k).unwrap();
+            moment.add(x.view()).unwrap();
+            let weighted = Decomposition::new(w.view(), Some(&moment)).unwrap();
+            let plain = Decomposition::new(w.view(), None).unwrap();
+            for rank in 1..n.min(k) {
+                let expected = weighted.squared_errors()[rank];
+                let error = |d: &Decomposition| squared_error(&w, &d.truncate(rank).unwrap().product().unwrap(), &x);
+                let (of_weighted, of_plain) = (error(&weighted), error(&plain));
+                // The damping adds to what is expected.
+                assert!(of_weighted <= expected * 1.001 + 1e-9, "{rank}: {of_weighted} for {expected}");
+                assert!(of_weighted <= of_plain, "{rank}: {of_weighted}, plain {of_plain}");
+                if rank == 3 {
+                    assert!(of_weighted < of_plain / 4.0, "not clearly better: {of_weighted}, plain {of_plain}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_that_say_little_do_no_harm() {
+        let w = weight(7, 9);
+        let mut moment = Moment::new(9).unwrap();
+        let plain = Decomposition::new(w.view(), None).unwrap();
+        // Of none, and of zeros, it is the plain one.
+        for _ in 0..2 {
+            let of_zeros = Decomposition::new(w.view(), Some(&moment)).unwrap();
+            assert_eq!(of_zeros.singular_values(), plain.singular_values());
+            moment.add(MatRef::new(&[0.0; 18], 2, 9).unwrap()).unwrap();
+        }
+        // Of one direction, that is kept.
+        let x: Vec<f32> = (0..9).map(|i| i as f32 - 3.0).collect();
+        moment.add(MatRef::row_vector(&x)).unwrap();
+        let rank_one = Decomposition::new(w.view(), Some(&moment)).unwrap().truncate(1).unwrap().product().unwrap();
+        assert!(signal_to_noise(w.view(), rank_one.view(), &moment).unwrap() > 25.0);
+        let other = Moment::new(4).unwrap();
+        assert!(Decomposition::new(w.view(), Some(&other)).is_ok());
+        let mut other = Moment::new(4).unwrap();
+        other.add(MatRef::row_vector(&[1.0; 4])).unwrap();
+        assert!(matches!(Decomposition::new(w.view(), Some(&other)), Err(Error::Shape { .. })));
+        assert!(matches!(
+            Decomposition::new(MatRef::row_vector(&vec![f32::NAN; 3]), None),
+            Err(Error::NotFinite { .. })
+        ));
+    }
+}

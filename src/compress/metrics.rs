@@ -1,0 +1,93 @@
+//! What a cut costs, and how low a weight's rank is already.
+
+use super::{Moment, to_f64};
+use crate::error::Result;
+use crate::matrix::MatRef;
+
+/// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026:
+/// `(|sigma|_1 / |sigma|_2 - 1) / (sqrt(d) - 1)` of all `d` singular values: 0 of rank one, 1 if all are equal. 0 also of zeros
+/// and of fewer than two.
+///
+/// # Example
+/// ```
+/// use skinny::compress::nu;
+///
+/// assert_eq!(nu(&[3.0, 0.0, 0.0]), 0.0);
+/// assert!((nu(&[2.0, 2.0, 2.0]) - 1.0).abs() < 1e-6);
+/// ```
+pub fn nu(singular_values: &[f32]) -> f64 {
+    let sum: f64 = singular_values.iter().map(|&sigma| f64::from(sigma)).sum();
+    let norm = squares(singular_values).sqrt();
+    let d = singular_values.len() as f64;
+    if d < 2.0 || norm == 0.0 { 0.0 } else { ((sum / norm - 1.0) / (d.sqrt() - 1.0)).max(0.0) }
+}
+
+/// The share of the variance that the first `rank` singular values explain: their squares over those of all. 1 of zeros.
+///
+/// # Example
+/// ```
+/// use skinny::compress::explained_variance;
+///
+/// assert_eq!(explained_variance(&[3.0, 1.0], 1), 0.9);
+/// ```
+pub fn explained_variance(singular_values: &[f32], rank: usize) -> f64 {
+    let all = squares(singular_values);
+    if all == 0.0 { 1.0 } else { squares(&singular_values[..rank.min(singular_values.len())]) / all }
+}
+
+fn squares(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+}
+
+/// `|W - A|_F / |W|_F` of two matrices of one shape; 0 if both are zeros, infinite if `W` alone is.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for matrices of different shapes.
+///
+/// # Example
+/// ```
+/// use skinny::{MatRef, compress::relative_error};
+///
+/// assert_eq!(relative_error(MatRef::row_vector(&[3.0, 4.0]), MatRef::row_vector(&[3.0, 3.0]))?, 0.2);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Result<f64> {
+    approximation.expect_shape("approximation", w.rows(), w.cols())?;
+    let pairs = w.as_slice().iter().zip(approximation.as_slice());
+    let error: f64 = pairs.map(|(&w, &a)| (f64::from(w) - f64::from(a)).powi(2)).sum();
+    Ok(if error == 0.0 { 0.0 } else { (error / squares(w.as_slice())).sqrt() })
+}
+
+/// The signal-to-noise ratio in dB of an approximation's products with inputs of this second moment `C`:
+/// `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for operands that do not fit each other.
+///
+/// # Example
+/// ```
+/// use skinny::{MatRef, compress::{Moment, signal_to_noise}};
+///
+/// let mut moment = Moment::new(2)?;
+/// moment.add(MatRef::row_vector(&[1.0, 0.0]))?;
+/// let ratio = signal_to_noise(MatRef::row_vector(&[1.0, 7.0]), MatRef::row_vector(&[0.9, 0.0]), &moment)?;
+/// assert!((ratio - 20.0).abs() < 1e-4);
+/// # Ok::<(), skinny::Error>(())
+/// ```
+pub fn signal_to_noise(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>, moment: &Moment) -> Result<f64> {
+    approximation.expect_shape("approximation", w.rows(), w.cols())?;
+    w.expect_shape("weight", w.rows(), moment.k())?;
+    let w = to_f64(w);
+    let signal = energy(w.as_ref(), moment);
+    let noise = energy((&w - to_f64(approximation)).as_ref(), moment);
+    Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() })
+}
+
+/// `tr(W C W^T)`, the mean square of the product with the inputs of a moment `C`.
+pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
+    let product = w * moment.matrix();
+    let rows = 0..w.nrows();
+    rows.map(|row| (0..w.ncols()).map(|column| product[(row, column)] * w[(row, column)]).sum::<f64>())
+        .sum::<f64>()
+        .max(0.0)
+}

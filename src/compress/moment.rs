@@ -1,0 +1,124 @@
+//! The second moment of a weight's inputs.
+
+use alloc::vec::Vec;
+
+use faer::Accum;
+use faer::linalg::matmul::matmul;
+
+use super::to_f64;
+use crate::error::{Error, Result};
+use crate::factored::expect_finite;
+use crate::matrix::MatRef;
+
+/// `C = E[x x^T]` of the vectors `x` that a weight is multiplied with, summed in `f64`.
+///
+/// The error of an approximation `A` of `W` that counts is `E |W x - A x|^2 = tr((W - A) C (W - A)^T)`.
+///
+/// # Example
+/// ```
+/// use skinny::{MatRef, compress::Moment};
+///
+/// let mut moment = Moment::new(2)?;
+/// moment.add(MatRef::new(&[1.0, 0.0, 3.0, 0.0], 2, 2)?)?; // two vectors along the first axis
+/// assert_eq!((moment.count(), moment.get(0, 0), moment.get(0, 1)), (2, 5.0, 0.0));
+/// # Ok::<(), skinny::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Moment {
+    sum: faer::Mat<f64>,
+    count: usize,
+}
+
+/// Vectors that are added at once: enough for a product of matrices, few enough to stay in cache.
+const BLOCK: usize = 256;
+
+impl Moment {
+    /// Of no vector yet, of `k` elements each.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] or [`Error::Allocation`] if `k x k` numbers do not fit the memory.
+    pub fn new(k: usize) -> Result<Self> {
+        let bytes = k.checked_mul(k).and_then(|len| len.checked_mul(size_of::<f64>()));
+        let bytes = bytes.ok_or(Error::TooLarge { what: "second moment", rows: k, cols: k })?;
+        // faer's own allocation would abort.
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Allocation { bytes })?;
+        Ok(Self { sum: faer::Mat::zeros(k, k), count: 0 })
+    }
+
+    /// Adds the rows of `x` (`m x k`).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for vectors of another length, [`Error::NotFinite`]; nothing is added then.
+    pub fn add(&mut self, x: MatRef<'_, f32>) -> Result<()> {
+        x.expect_shape("calibration inputs", x.rows(), self.k())?;
+        expect_finite("calibration inputs", x.as_slice())?;
+        for start in (0..x.rows()).step_by(BLOCK) {
+            let block = to_f64(x.rows_range(start..(start + BLOCK).min(x.rows())));
+            matmul(self.sum.as_mut(), Accum::Add, block.transpose(), &block, 1.0, faer::get_global_parallelism());
+        }
+        self.count += x.rows();
+        Ok(())
+    }
+
+    /// Elements of a vector.
+    pub fn k(&self) -> usize {
+        self.sum.nrows()
+    }
+
+    /// Vectors added.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// `E[x_i x_j]`; 0 of no vectors.
+    ///
+    /// # Panics
+    /// If `i` or `j` is not below [`k`](Self::k), as indexing does.
+    pub fn get(&self, i: usize, j: usize) -> f64 {
+        self.sum[(i, j)] * self.scale()
+    }
+
+    fn scale(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { 1.0 / self.count as f64 }
+    }
+
+    /// `C`.
+    pub(super) fn matrix(&self) -> faer::Mat<f64> {
+        &self.sum * faer::Scale(self.scale())
+    }
+
+    /// The mean of the diagonal: the mean square of an element.
+    pub(super) fn mean_square(&self) -> f64 {
+        let k = self.k().max(1) as f64;
+        (0..self.k()).map(|i| self.get(i, i)).sum::<f64>() / k
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_make_the_moment_of_the_whole() {
+        let x: Vec<f32> = (0..3 * 700).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let mut whole = Moment::new(3).unwrap();
+        whole.add(MatRef::new(&x, 700, 3).unwrap()).unwrap();
+        let mut pieces = Moment::new(3).unwrap();
+        x.chunks(3 * 13).for_each(|x| pieces.add(MatRef::new(x, x.len() / 3, 3).unwrap()).unwrap());
+        for i in 0..3 {
+            for j in 0..3 {
+                let exact = x.chunks(3).map(|x| f64::from(x[i]) * f64::from(x[j])).sum::<f64>() / 700.0;
+                assert!((whole.get(i, j) - exact).abs() < 1e-12 && (pieces.get(i, j) - exact).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_that_are_no_vectors_are_refused() {
+        let mut moment = Moment::new(2).unwrap();
+        assert!(matches!(moment.add(MatRef::row_vector(&[1.0])), Err(Error::Shape { .. })));
+        assert!(matches!(moment.add(MatRef::row_vector(&[1.0, f32::NAN])), Err(Error::NotFinite { index: 1, .. })));
+        assert_eq!((moment.count(), moment.get(0, 0)), (0, 0.0));
+        assert!(matches!(Moment::new(usize::MAX / 2), Err(Error::TooLarge { .. })));
+    }
+}
