@@ -42,7 +42,8 @@ pub enum Choice {
 }
 
 impl Candidate<'_> {
-    fn cost(&self, cost: &Cost, choice: Choice) -> f64 {
+    /// What it costs if this becomes of it.
+    pub fn cost(&self, cost: &Cost, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => cost.matrix(self.n, self.k, self.recurrent),
             Choice::LowRank(rank) => cost.factors(self.n, self.k, rank, self.recurrent),
@@ -55,8 +56,8 @@ impl Candidate<'_> {
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
 
-    /// The share of the squared error that remains.
-    fn error(&self, choice: Choice) -> f64 {
+    /// The share of the squared error that is cut.
+    pub fn error(&self, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => 0.0,
             Choice::LowRank(rank) => 1.0 - super::explained_variance(self.singular_values, rank),

@@ -10,7 +10,7 @@ use super::{Moment, to_f32, to_f64};
 use crate::error::{Error, Result};
 use crate::factored::{LowRank, Unpacked};
 use crate::kernels::WeightFormat;
-use crate::matrix::{Mat, MatRef};
+use crate::matrix::MatRef;
 
 /// Of the mean of the diagonal of a normal matrix, what is added to the diagonal.
 const RIDGE: f64 = 1e-9;
@@ -127,6 +127,7 @@ mod tests {
     use super::*;
     use crate::compress::{Decomposition, relative_error, signal_to_noise};
     use crate::factored::tests::weight;
+    use crate::matrix::Mat;
 
     fn product(factors: &RoundedFactors) -> Mat<f32> {
         let u = to_f64(factors.u.dequantize().unwrap().view());

@@ -186,6 +186,19 @@ impl Layer {
     }
 }
 
+#[cfg(feature = "svd")]
+impl Layer {
+    /// The outputs of a whole sequence.
+    pub(super) fn run(&self, x: MatRef<'_, f32>, scratch: &mut Scratch) -> Result<crate::matrix::Mat<f32>> {
+        let (mut state, mut out, mut end) = (self.state()?, Vec::new(), Vec::new());
+        let rows = self.push(x, &mut state, &mut out, scratch)?;
+        let more = self.finish(&mut state, &mut end, scratch)?;
+        out.truncate(rows * self.output_size());
+        out.extend_from_slice(&end[..more * self.output_size()]);
+        crate::matrix::Mat::from_vec(out, rows + more, self.output_size())
+    }
+}
+
 /// Runs a bidirectional layer over all its frames.
 fn whole<L: Recurrent>(
     layer: &Bidirectional<L>,

@@ -7,18 +7,19 @@ use core::ops::Range;
 
 use super::Layer;
 use crate::error::{Error, Result};
-use crate::factored::{
-    Bidirectional, Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scheme, TimeConvolution, Weight,
-};
+use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, Weight};
 use crate::matrix::{Mat, MatRef};
 
 /// A matrix that is factored by itself.
+#[derive(Debug)]
 pub(super) struct Matrix {
     /// What it is called within its layer.
     pub name: String,
     pub weight: Mat<f32>,
     /// Whether it is multiplied at every step with what the step before left, so that steps cannot share it.
     pub recurrent: bool,
+    /// Its columns that belong to another weight than the rest, if it is two matrices side by side.
+    pub halves: Option<usize>,
 }
 
 /// The inputs of a layer's matrices over a sequence.
@@ -46,32 +47,9 @@ impl Inputs {
 
 /// What became of a matrix.
 pub(super) enum Cut {
-    Dense(Mat<f32>),
-    LowRank(LowRank),
-}
-
-impl Cut {
-    fn weight(self) -> Result<Weight> {
-        match self {
-            Cut::Dense(w) => Weight::dense(w),
-            Cut::LowRank(w) => Ok(w.into()),
-        }
-    }
-
-    /// The weights of the first `k` columns and of the rest; factors share `U`.
-    fn halves(self, k: usize) -> Result<[Weight; 2]> {
-        match self {
-            Cut::Dense(w) => {
-                let all = w.cols();
-                Ok([Weight::dense(columns(w.view(), 0..k)?)?, Weight::dense(columns(w.view(), k..all)?)?])
-            }
-            Cut::LowRank(w) => {
-                let (u, v) = w.into_factors();
-                let v = [columns(v.view(), 0..k)?, columns(v.view(), k..v.cols())?];
-                Ok(LowRankLinear::with_shared_u(u, v)?.map(Weight::from))
-            }
-        }
-    }
+    Whole(Weight),
+    /// Its first columns, as many as [`Matrix::halves`] says, and the rest.
+    Halves([Weight; 2]),
 }
 
 /// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and what
@@ -96,7 +74,17 @@ impl Cuts {
     }
 
     fn weight(&mut self) -> Result<Weight> {
-        self.next()?.weight()
+        match self.next()? {
+            Cut::Whole(weight) => Ok(weight),
+            Cut::Halves(_) => Err(Error::Stored { operation: "rebuild", expected: "one weight", found: "two" }),
+        }
+    }
+
+    fn halves(&mut self) -> Result<[Weight; 2]> {
+        match self.next()? {
+            Cut::Halves(halves) => Ok(halves),
+            Cut::Whole(_) => Err(Error::Stored { operation: "rebuild", expected: "two weights", found: "one" }),
+        }
     }
 
     fn stack(&mut self, parts: usize) -> Result<Weight> {
@@ -112,13 +100,13 @@ fn rows(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
     copy(x.rows_range(range))
 }
 
-fn columns(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
+pub(super) fn columns(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
     let values = (0..x.rows()).flat_map(|row| &x.row(row)[range.clone()]).copied().collect();
     Mat::from_vec(values, x.rows(), range.len())
 }
 
 /// `[a | b]`, of the same rows.
-fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
+pub(super) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
     let values = (0..a.rows()).flat_map(|row| a.row(row).iter().chain(b.row(row))).copied().collect();
     Mat::from_vec(values, a.rows(), a.cols() + b.cols())
 }
@@ -138,7 +126,7 @@ fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
 }
 
 fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
-    Matrix { name: name.to_string(), weight, recurrent }
+    Matrix { name: name.to_string(), weight, recurrent, halves: None }
 }
 
 /// The blocks of rows of `w`, one for each of `gates`.
@@ -158,7 +146,10 @@ fn recurrent_matrices(scheme: Scheme, w: Mat<f32>, r: Mat<f32>, gates: &str) -> 
             matrices
         }
         Scheme::PartiallyJoint => Vec::from([matrix("weight_ih", w, false), matrix("weight_hh", r, true)]),
-        Scheme::Joint => Vec::from([matrix("weight", beside(w.view(), r.view())?, true)]),
+        Scheme::Joint => {
+            let both = matrix("weight", beside(w.view(), r.view())?, true);
+            Vec::from([Matrix { halves: Some(w.cols()), ..both }])
+        }
     })
 }
 
@@ -180,11 +171,11 @@ fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, ga
 }
 
 /// The input and recurrent weights of what [`recurrent_matrices`] became.
-fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize, input: usize) -> Result<[Weight; 2]> {
+fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize) -> Result<[Weight; 2]> {
     Ok(match scheme {
         Scheme::Split => [cuts.stack(gates)?, cuts.stack(gates)?],
         Scheme::PartiallyJoint => [cuts.weight()?, cuts.weight()?],
-        Scheme::Joint => cuts.next()?.halves(input)?,
+        Scheme::Joint => cuts.halves()?,
     })
 }
 
@@ -272,7 +263,7 @@ impl Factorable for Gru {
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
         let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
         if self.weight_hh_n().is_none() {
-            let [w, r] = recurrent_weights(scheme, cuts, GRU_GATES.len(), self.input_size())?;
+            let [w, r] = recurrent_weights(scheme, cuts, GRU_GATES.len())?;
             return Gru::new(w, r, bias_ih, bias_hh);
         }
         let (w, r) = match of_reset_before(scheme) {
@@ -300,7 +291,7 @@ impl Factorable for Lstm {
     }
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
-        let [w, r] = recurrent_weights(scheme, cuts, LSTM_GATES.len(), self.input_size())?;
+        let [w, r] = recurrent_weights(scheme, cuts, LSTM_GATES.len())?;
         let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
         match self.weight_hr() {
             None => Lstm::new(w, r, bias_ih, bias_hh),

@@ -9,6 +9,8 @@
 //! A [`Model`] does not change and is shared by any number of [`Session`]s. What it holds at any stage, `f32`, low rank, 8 or
 //! 4 bits, runs and can be saved.
 
+#[cfg(feature = "svd")]
+mod compress;
 #[cfg(feature = "safetensors")]
 mod file;
 #[cfg(feature = "safetensors")]
@@ -28,6 +30,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+#[cfg(feature = "svd")]
+pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage};
 #[cfg(feature = "safetensors")]
 pub use import::ImportOptions;
 pub use layer::Layer;

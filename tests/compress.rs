@@ -1,0 +1,194 @@
+//! Whole models, decomposed, cut, quantized: what they cost and what is left of their outputs.
+
+#[path = "common/layers.rs"]
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Random, bits};
+use skinny::compress::{Budget, Choice, Core, Cost};
+use skinny::factored::{Gru, Linear, LowRank, RankPolicy, Scheme, Weight};
+use skinny::kernels::WeightFormat;
+use skinny::model::{Calibration, Cutting, ImportOptions, Layer, Model, Session, Storage};
+use skinny::{Error, Mat, Tier};
+
+const F32: Storage = Storage { format: None, correct: false };
+const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
+
+fn fixture(name: &str) -> (Model, Mat<f32>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pytorch/{name}.safetensors"));
+    let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
+    let model = Model::load_pytorch(path, &options).unwrap();
+    let x = &model.attachments()["x"];
+    let x = Mat::from_vec(x.values().to_vec(), x.shape()[0], x.shape()[1]).unwrap();
+    (model, x)
+}
+
+const FIXTURES: [&str; 7] =
+    ["linear", "gru", "gru_bidirectional", "lstm", "lstm_projection", "lstm_bidirectional", "convolution"];
+
+fn outputs(model: &Model, x: &Mat<f32>) -> Vec<f32> {
+    let mut session = Session::new(Arc::new(model.clone())).unwrap();
+    let mut outputs = session.push(x.view()).unwrap().as_slice().to_vec();
+    outputs.extend_from_slice(session.finish().unwrap().as_slice());
+    outputs
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// A GRU whose input weights have a low rank but for noise, and inputs that lie near a few directions.
+fn low_rank_model(input: usize, hidden: usize) -> (Model, Mat<f32>) {
+    let mut random = Random(3);
+    let mut nearly_low_rank = |n: usize, k: usize, rank: usize| {
+        let factors = LowRank::from_factors(random.mat(n, rank, 0.4), random.mat(rank, k, 0.4)).unwrap();
+        let mut w = factors.product().unwrap();
+        w.as_mut_slice().iter_mut().for_each(|w| *w += random.next() * 0.05);
+        w
+    };
+    let (w, r) = (nearly_low_rank(3 * hidden, input, 20), nearly_low_rank(3 * hidden, hidden, 9));
+    let x = nearly_low_rank(200, input, 6);
+    let gru = Gru::new(Weight::dense(w).unwrap(), Weight::dense(r).unwrap(), None, None).unwrap();
+    (Model::new(vec![("gru".into(), Layer::Gru(gru))]).unwrap(), x)
+}
+
+#[test]
+fn full_rank_is_the_model_itself_by_every_scheme() {
+    for name in FIXTURES {
+        let (model, x) = fixture(name);
+        let exact = outputs(&model, &x);
+        for scheme in SCHEMES {
+            let mut calibration = Calibration::new(scheme);
+            calibration.add(&model, x.view()).unwrap();
+            assert_eq!(calibration.frames(), x.rows());
+            for calibration in [None, Some(&calibration)] {
+                let decomposed = model.decompose(scheme, calibration, |_, _, _| ()).unwrap();
+                let plan = decomposed.plan(&Cutting::Each(RankPolicy::Variance(1.0))).unwrap();
+                // What costs more than the matrix stays dense; force the factors.
+                let forced: Vec<Choice> = decomposed
+                    .build(&plan, |_| F32, Tier::Portable)
+                    .unwrap()
+                    .matrices
+                    .iter()
+                    .map(|m| Choice::LowRank(m.n.min(m.k)))
+                    .collect();
+                let factored = decomposed.build(&forced, |_| F32, Tier::Portable).unwrap();
+                let difference = largest_difference(&outputs(&factored.model, &x), &exact);
+                assert!(difference < 2e-4, "{name}, {scheme:?}: {difference}");
+                assert!(factored.matrices.iter().all(|m| m.relative_error < 1e-3), "{name}, {scheme:?}");
+                let dense = decomposed.build(&vec![Choice::Dense; plan.len()], |_| F32, Tier::Portable).unwrap();
+                assert_eq!(bits(&outputs(&dense.model, &x)), bits(&exact), "{name}, {scheme:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn compressed_models_go_through_files_on_every_tier() {
+    for name in FIXTURES {
+        let (model, x) = fixture(name);
+        for scheme in SCHEMES {
+            let decomposed = model.decompose(scheme, None, |_, _, _| ()).unwrap();
+            let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
+            let formats = [None, Some(WeightFormat::I8), Some(WeightFormat::I4), Some(WeightFormat::I4Group32)];
+            for format in formats {
+                // The last layer in another precision.
+                let storage = |layer: &str| match layer {
+                    "fc" => F32,
+                    _ => Storage { format, correct: true },
+                };
+                let built = Tier::available().iter().map(|&tier| decomposed.build(&plan, storage, tier).unwrap().model);
+                let built: Vec<Model> = built.collect();
+                let expected = bits(&outputs(&built[0], &x));
+                let file = built[0].to_bytes().unwrap();
+                for (model, &tier) in built.iter().zip(Tier::available()) {
+                    assert_eq!(model.to_bytes().unwrap(), file, "{name}, {scheme:?}, {format:?}, {tier}");
+                    let loaded = Model::from_bytes(&file, tier).unwrap();
+                    for model in [model, &loaded] {
+                        assert_eq!(bits(&outputs(model, &x)), expected, "{name}, {scheme:?}, {format:?}, {tier}");
+                        assert_eq!(model.bytes(), loaded.bytes());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_data_does_not_show_is_cut_first() {
+    let (model, x) = low_rank_model(60, 32);
+    let exact = outputs(&model, &x);
+    let mut calibration = Calibration::new(Scheme::PartiallyJoint);
+    calibration.add(&model, x.view()).unwrap();
+    let noise = |calibration| {
+        let decomposed = model.decompose(Scheme::PartiallyJoint, calibration, |_, _, _| ()).unwrap();
+        let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(8))).unwrap();
+        let small = decomposed.build(&plan, |_| F32, Tier::Portable).unwrap();
+        let outputs = outputs(&small.model, &x);
+        outputs.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+    };
+    let (plain, weighted) = (noise(None), noise(Some(&calibration)));
+    assert!(weighted < plain / 10.0, "weighted {weighted}, plain {plain}");
+}
+
+#[test]
+fn budgets_are_kept_and_reports_add_up() {
+    let (model, x) = low_rank_model(96, 64);
+    let mut calibration = Calibration::new(Scheme::PartiallyJoint);
+    calibration.add(&model, x.view()).unwrap();
+    let mut told = Vec::new();
+    let decomposed = model.decompose(Scheme::PartiallyJoint, Some(&calibration), |name, done, all| {
+        told.push(format!("{name} {done}/{all}"))
+    });
+    let decomposed = decomposed.unwrap();
+    assert_eq!(told, ["gru.weight_ih 0/2", "gru.weight_hh 1/2"]);
+    let int8 = Storage { format: Some(WeightFormat::I8), correct: false };
+    for cost in [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::CORTEX_A53, int8.format)] {
+        let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
+        let (mut before, mut snr) = (f64::INFINITY, 0.0);
+        // Of a time, calls are a part that no cut makes smaller.
+        let least = if matches!(cost, Cost::Latency(..)) { 0.55 } else { 0.35 };
+        for share in [least, 0.75, 1.0] {
+            let budget = Budget { limit: dense * share, cost };
+            let plan = decomposed.plan(&Cutting::Together(budget)).unwrap();
+            assert!(decomposed.cost(&plan, &cost) <= budget.limit * 1.000_001);
+            let error = decomposed.error(&plan);
+            assert!(error <= before, "{cost:?}, {share}: {error}, before {before}");
+            before = error;
+            let small = decomposed.build(&plan, |_| int8, Tier::Portable).unwrap();
+            for matrix in &small.matrices {
+                assert!(matrix.bytes_after < matrix.bytes_before / 3.0, "{matrix:?}");
+                assert!(matrix.nu > 0.0 && matrix.nu < 1.0 && matrix.kept_variance <= 1.0);
+                assert_eq!(matrix.singular_values.len(), matrix.n.min(matrix.k));
+            }
+            let of_input = small.matrices[0].signal_to_noise.unwrap();
+            assert!(of_input >= snr - 1.0, "{cost:?}, {share}: {of_input} dB");
+            snr = of_input;
+        }
+        assert_eq!(before, 0.0, "of the whole budget everything is dense");
+    }
+    let out_of_reach = Cutting::Together(Budget { limit: 10.0, cost: Cost::Parameters });
+    assert!(matches!(decomposed.plan(&out_of_reach), Err(Error::Budget { asked: 10.0, .. })));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let (model, _) = low_rank_model(20, 10);
+    let mut calibration = Calibration::new(Scheme::Split);
+    assert!(matches!(calibration.add(&model, Mat::zeros(3, 19).unwrap().view()), Err(Error::Shape { .. })));
+    let decomposed = model.decompose(Scheme::Joint, None, |_, _, _| ()).unwrap();
+    assert!(matches!(decomposed.build(&[], |_| F32, Tier::Portable), Err(Error::Length { expected: 1, found: 0, .. })));
+    let too_much = decomposed.build(&[Choice::LowRank(31)], |_| F32, Tier::Portable);
+    assert!(matches!(too_much, Err(Error::Rank { rank: 31, max: 30 })));
+    let calibrated = model.decompose(Scheme::Joint, Some(&calibration), |_, _, _| ());
+    assert!(matches!(calibrated, Err(Error::Stored { .. })));
+    // Another model than the calibration's.
+    let other = Linear::new(Weight::dense(Mat::zeros(4, 5).unwrap()).unwrap(), None).unwrap();
+    let other = Model::new(vec![("fc".into(), Layer::Linear(other))]).unwrap();
+    let mut calibration = Calibration::new(Scheme::Split);
+    calibration.add(&other, Mat::from_vec(vec![1.0; 5], 1, 5).unwrap().view()).unwrap();
+    assert!(model.decompose(Scheme::Split, Some(&calibration), |_, _, _| ()).is_err());
+}
