@@ -26,7 +26,7 @@
 //! # The way of a weight
 //!
 //! ```text
-//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, LowRankLinear, Gru
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm
 //!     Mat         factored            quant           kernels          factored
 //! ```
 //!

@@ -3,7 +3,7 @@
 #[path = "common/layers.rs"]
 mod common;
 
-use common::{Random, bits, expect_same_bits, whole};
+use common::{Random, bits, expect_same_bits};
 use skinny::factored::{Gru, LowRank, LowRankLinear, Lstm, Scratch, Weight};
 use skinny::kernels::{Activation, WeightFormat};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
@@ -198,6 +198,7 @@ fn layers_can_be_shared_by_threads() {
 mod svd {
     use skinny::factored::{RankPolicy, Recurrent, Scheme};
 
+    use super::common::whole;
     use super::*;
 
     const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
