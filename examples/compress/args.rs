@@ -89,6 +89,7 @@ pub enum SchemeArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Precision {
+    /// As it was trained
     F32,
     Int8,
     Int4,

@@ -245,6 +245,11 @@ impl Decomposed<'_> {
         }
     }
 
+    /// The plan that leaves all matrices as they are.
+    pub fn dense(&self) -> Vec<Choice> {
+        self.parts.iter().map(|_| Choice::Dense).collect()
+    }
+
     /// What the matrices cost if this becomes of them.
     pub fn cost(&self, plan: &[Choice], cost: &Cost) -> f64 {
         self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum()

@@ -23,7 +23,8 @@ pub struct ImportOptions {
     /// (as many as are stacked, unless said). By default the entry `skinny.layers` of the file's metadata, and without it
     /// the only order in which each layer's output fits the next one's input, without activations.
     pub layers: Option<String>,
-    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments).
+    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments). A name that ends in
+    /// `*` stands for all that begin so.
     pub keep: Vec<String>,
 }
 
@@ -56,9 +57,9 @@ impl Model {
     pub fn from_pytorch(bytes: &[u8], options: &ImportOptions) -> Result<Self> {
         let mut tensors = Tensors::new(bytes)?;
         let mut attachments = BTreeMap::new();
-        for name in &options.keep {
-            let (shape, values) = tensors.take_floats(name)?;
-            attachments.insert(name.clone(), Attachment::new(shape, values)?);
+        for name in tensors.matching(&options.keep) {
+            let (shape, values) = tensors.take_floats(&name)?;
+            attachments.insert(name, Attachment::new(shape, values)?);
         }
         let mut metadata = tensors.metadata().clone();
         let written = metadata.remove(KEY);

@@ -1,6 +1,6 @@
 //! The tensors of a safetensors file, each taken once and checked as it is taken.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -43,6 +43,18 @@ impl<'a> Tensors<'a> {
     /// Whether a tensor is there and was not taken yet.
     pub fn contains(&self, name: &str) -> bool {
         self.views.contains_key(name)
+    }
+
+    /// The names in `patterns`; one that ends in `*` stands for those that begin so.
+    pub fn matching(&self, patterns: &[String]) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for pattern in patterns {
+            match pattern.strip_suffix('*') {
+                None => names.extend([pattern.clone()]),
+                Some(prefix) => names.extend(self.views.keys().filter(|name| name.starts_with(prefix)).cloned()),
+            }
+        }
+        names
     }
 
     /// Fails if a tensor was not taken.
