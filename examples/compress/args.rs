@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use skinny::compress::RANK_MULTIPLE;
 use skinny::kernels::WeightFormat;
 
 /// Makes a small model of a trained one: factors its weights, quantizes them, and reports what that cost.
@@ -34,6 +35,10 @@ pub struct Args {
     /// Cut each weight to this rank
     #[arg(long, value_name = "RANK", group = "cut")]
     pub rank: Option<usize>,
+
+    /// Ranks that --budget and --latency choose are multiples of this; the kernels take 16 at once, and pad to that
+    #[arg(long, value_name = "N", default_value_t = RANK_MULTIPLE)]
+    pub rank_multiple: usize,
 
     /// The core whose time --latency predicts
     #[arg(long, value_name = "CORE", default_value = "cortex-a53")]

@@ -22,7 +22,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use skinny::compress::{Budget, Choice, Core, Cost};
 use skinny::factored::{RankPolicy, Scheme};
-use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Model, Session, Storage};
+use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Model, Session, Storage, Weighting};
 use skinny::{Mat, Tier};
 
 use args::{Args, SchemeArg};
@@ -61,18 +61,15 @@ fn run(args: &Args) -> Result<(), Failure> {
     let calibration = calibrate(scheme, &model, &sequences)?;
 
     let bar = bar("decomposing");
-    let weighted = (!sequences.is_empty()).then_some(&calibration);
-    let decomposed = model.decompose(scheme, weighted, |name, done, all| {
+    let calibrated = (!sequences.is_empty()).then_some(&calibration);
+    let weighting = if args.plain { Weighting::Weights } else { Weighting::Data };
+    let decomposed = model.decompose(scheme, calibrated, weighting, |name, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         bar.set_message(name.to_owned());
     })?;
     bar.finish_and_clear();
-    let plan = match (args.plain, weighted) {
-        // The moments are still what errors are measured by.
-        (true, Some(_)) => model.decompose(scheme, None, |_, _, _| ())?.plan(&cutting(args, &decomposed)?)?,
-        _ => decomposed.plan(&cutting(args, &decomposed)?)?,
-    };
+    let plan = decomposed.plan(&cutting(args, &decomposed)?)?;
     let storage = |layer: &str| {
         let named = args.layer_precision.iter().rev().find(|(name, _)| name == layer);
         let precision = named.map_or(args.precision, |(_, precision)| *precision);
@@ -100,7 +97,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     };
     println!("wrote {}", args.out.display());
     write("json", serde_json::to_string_pretty(&report::json(&small.matrices, &summary))? + "\n")?;
-    write("svg", plot::svg(&small.matrices, &curve(&decomposed), chosen)?)
+    write("svg", plot::svg(&small.matrices, &curve(args, &decomposed), chosen)?)
 }
 
 fn import_options(args: &Args) -> ImportOptions {
@@ -120,11 +117,13 @@ fn check_layers(args: &Args, model: &Model) -> Result<(), Failure> {
 
 /// How far to cut. A share is one of the matrices' parameters.
 fn cutting(args: &Args, decomposed: &Decomposed<'_>) -> Result<Cutting, Failure> {
+    let together =
+        |limit, cost| Cutting::Together { budget: Budget { limit, cost }, rank_multiple: args.rank_multiple };
     let format = args.precision.format();
     Ok(match (args.budget, args.latency, args.variance, args.rank) {
         (Some(share), ..) => {
             let dense = decomposed.cost(&decomposed.dense(), &Cost::Parameters);
-            Cutting::Together(Budget { limit: share * dense, cost: Cost::Parameters })
+            together(share * dense, Cost::Parameters)
         }
         (_, Some(limit), ..) => {
             let known = Core::ALL.map(|core| core.name).join(", ");
@@ -136,12 +135,12 @@ fn cutting(args: &Args, decomposed: &Decomposed<'_>) -> Result<Cutting, Failure>
                 core.name,
                 decomposed.cost(&decomposed.dense(), &cost)
             );
-            Cutting::Together(Budget { limit, cost })
+            together(limit, cost)
         }
         (.., Some(share), _) => Cutting::Each(RankPolicy::Variance(share)),
         (.., Some(rank)) => Cutting::Each(RankPolicy::Fixed(rank)),
         // Nothing is cut, only stored otherwise.
-        _ => Cutting::Together(Budget { limit: f64::INFINITY, cost: Cost::Parameters }),
+        _ => together(f64::INFINITY, Cost::Parameters),
     })
 }
 
@@ -187,12 +186,13 @@ fn signal_to_noise(before: &Model, after: &Model, sequences: &[Mat<f32>]) -> Res
 }
 
 /// (parameters, error) of budgets from little to all.
-fn curve(decomposed: &Decomposed<'_>) -> Vec<(f64, f64)> {
+fn curve(args: &Args, decomposed: &Decomposed<'_>) -> Vec<(f64, f64)> {
     let dense = decomposed.cost(&decomposed.dense(), &Cost::Parameters);
     let point = |percent: u32| {
         let budget = Budget { limit: dense * f64::from(percent) / 100.0, cost: Cost::Parameters };
         // The lowest budgets are out of reach.
-        let plan: Vec<Choice> = decomposed.plan(&Cutting::Together(budget)).ok()?;
+        let plan: Vec<Choice> =
+            decomposed.plan(&Cutting::Together { budget, rank_multiple: args.rank_multiple }).ok()?;
         Some((decomposed.cost(&plan, &Cost::Parameters), decomposed.error(&plan)))
     };
     (1..=100).filter_map(point).collect()

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use super::Model;
 use super::matrices::{Cut, Cuts, Factorable, Matrix, columns};
 use crate::compress::{
-    Budget, Candidate, Choice, Cost, Decomposition, Moment, RANK_MULTIPLE, RoundedFactors, allocate,
-    explained_variance, nu, relative_error, round_corrected, signal_to_noise,
+    Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
+    relative_error, round_corrected, signal_to_noise,
 };
 use crate::error::{Error, FileError, Result};
 use crate::factored::{
@@ -93,14 +93,29 @@ struct Part {
     moment: Option<Moment>,
 }
 
+/// By which error matrices are cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weighting {
+    /// That of the weights, `|W - A|_F`.
+    Weights,
+    /// That of the products with the inputs that the calibration saw; without one, that of the weights.
+    #[default]
+    Data,
+}
+
 /// How far the matrices of a model are cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cutting {
     /// Each by itself. A rank beyond a matrix's is its full one.
     Each(RankPolicy),
-    /// All together, to a budget, in ranks that are multiples of [`RANK_MULTIPLE`].
-    Together(Budget),
+    /// All together, to a budget, in ranks that are multiples of `rank_multiple` ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) is the kernels').
+    Together {
+        /// What the matrices may cost.
+        budget: Budget,
+        /// What ranks are multiples of.
+        rank_multiple: usize,
+    },
 }
 
 /// How the weights of a compressed model are stored.
@@ -153,9 +168,9 @@ pub struct MatrixReport {
 }
 
 impl Model {
-    /// Decomposes the matrices that `scheme` factors, weighted by what `calibration` saw of their inputs. Weights are taken for
-    /// what they stand for, whatever they are stored as. `progress` is told the name of each matrix before its turn, and how many
-    /// were done of how many.
+    /// Decomposes the matrices that `scheme` factors. What `calibration` saw of their inputs serves to weigh errors, if
+    /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored as.
+    /// `progress` is told the name of each matrix before its turn, and how many were done of how many.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a calibration of another scheme, [`Error::Shape`] of another model; [`Error::Svd`],
@@ -163,16 +178,16 @@ impl Model {
     ///
     /// # Example
     /// ```
-    /// use skinny::{Mat, Tier, compress::{Budget, Cost}, factored::{Linear, Scheme, Weight}, kernels::WeightFormat};
-    /// use skinny::model::{Cutting, Layer, Model, Storage};
+    /// use skinny::{Mat, Tier, compress::{Budget, Cost, RANK_MULTIPLE}, factored::{Linear, Scheme, Weight}, kernels::WeightFormat};
+    /// use skinny::model::{Cutting, Layer, Model, Storage, Weighting};
     ///
     /// let w = Mat::from_vec((0..64 * 48).map(|i| (i % 7) as f32 - 3.0).collect(), 64, 48)?;
     /// let layer = Layer::Linear(Linear::new(Weight::dense(w)?, None)?);
     /// let model = Model::new(vec![("fc".into(), layer)])?;
     ///
-    /// let decomposed = model.decompose(Scheme::PartiallyJoint, None, |_, _, _| ())?;
-    /// let half = Budget { limit: 0.6 * 64.0 * 48.0, cost: Cost::Parameters };
-    /// let plan = decomposed.plan(&Cutting::Together(half))?;
+    /// let decomposed = model.decompose(Scheme::PartiallyJoint, None, Weighting::Data, |_, _, _| ())?;
+    /// let budget = Budget { limit: 0.6 * 64.0 * 48.0, cost: Cost::Parameters };
+    /// let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE })?;
     /// let storage = Storage { format: Some(WeightFormat::I8), correct: true };
     /// let small = decomposed.build(&plan, |_| storage, Tier::select()?)?;
     /// assert!(small.model.parameters() == 16 * (64 + 48) && small.matrices[0].relative_error < 0.02);
@@ -182,6 +197,7 @@ impl Model {
         &self,
         scheme: Scheme,
         calibration: Option<&Calibration>,
+        weighting: Weighting,
         mut progress: impl FnMut(&str, usize, usize),
     ) -> Result<Decomposed<'_>> {
         if let Some(calibration) = calibration
@@ -205,7 +221,8 @@ impl Model {
             let name = format!("{layer}.{}", matrix.name);
             progress(&name, done, count);
             let moment = calibration.and_then(|calibration| calibration.moment(i, j)).cloned();
-            let decomposition = Decomposition::new(matrix.weight.view(), moment.as_ref())
+            let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
+            let decomposition = Decomposition::new(matrix.weight.view(), weigh)
                 .map_err(|cause| FileError::layer(name.clone(), cause))?;
             parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment });
         }
@@ -230,7 +247,7 @@ impl Decomposed<'_> {
     pub fn plan(&self, cutting: &Cutting) -> Result<Vec<Choice>> {
         let candidates = self.candidates();
         match cutting {
-            Cutting::Together(budget) => allocate(&candidates, budget, RANK_MULTIPLE),
+            Cutting::Together { budget, rank_multiple } => allocate(&candidates, budget, *rank_multiple),
             Cutting::Each(policy) => {
                 let choose = |candidate: &Candidate<'_>| {
                     let full = candidate.singular_values.len();
@@ -343,6 +360,7 @@ impl Part {
             }
         };
         let sigma = match self.moment {
+            // The decomposition's may be weighted.
             None => self.decomposition.singular_values().to_vec(),
             Some(_) => singular_values(w.view())?,
         };

@@ -21,7 +21,8 @@ pub struct ImportOptions {
     /// `rnn.weight_ih_l0`) and `relu` or `clip=MAX` (a ReLU clipped at MAX) for its activation, for a convolution
     /// `stride=FRAMES` and `padding=FRAMES`, for a linear layer over several frames `stack=FRAMES` and `stride=FRAMES`
     /// (as many as are stacked, unless said). By default the entry `skinny.layers` of the file's metadata, and without it
-    /// the only order in which each layer's output fits the next one's input, without activations.
+    /// the only order in which each layer's output fits the next one's input, without activations; of convolutions there is no
+    /// default.
     pub layers: Option<String>,
     /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments). A name that ends in
     /// `*` stands for all that begin so.

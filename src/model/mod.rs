@@ -31,7 +31,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
-pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage};
+pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
 #[cfg(feature = "safetensors")]
 pub use import::ImportOptions;
 pub use layer::Layer;
