@@ -19,6 +19,9 @@ pub struct Candidate<'a> {
     pub k: usize,
     /// Its singular values, the greatest first; `min(n, k)` of them, plain or weighted.
     pub singular_values: &'a [f32],
+    /// What an error whose square is 1 counts, next to those of other weights: one over the sum of the squared singular
+    /// values makes errors of weights count alike, each relative to its weight.
+    pub importance: f64,
     /// Whether its product is done at every step by itself, not for several steps at once.
     pub recurrent: bool,
 }
@@ -56,20 +59,22 @@ impl Candidate<'_> {
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
 
-    /// The share of the squared error that is cut.
+    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are cut.
     pub fn error(&self, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => 0.0,
-            Choice::LowRank(rank) => 1.0 - super::explained_variance(self.singular_values, rank),
+            Choice::LowRank(rank) => {
+                let cut = self.singular_values.get(rank..).unwrap_or_default();
+                self.importance * cut.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>()
+            }
         }
     }
 }
 
 /// What each weight should become so that all of them cost no more than the budget.
 ///
-/// Each begins at rank `multiple`, and again and again the weight grows by `multiple` whose relative squared error falls most for what
-/// that costs (`sum of the next sigma_i^2 / sum of all`, a unit of cost), as long as it fits; a weight whose factors would cost
-/// as much as itself becomes dense. Errors of weights count alike, each relative to its weight.
+/// Each begins at rank `multiple`, and again and again the weight grows by `multiple` whose squared error, times its importance,
+/// falls most for what that costs, as long as it fits; a weight whose factors would cost as much as itself becomes dense.
 ///
 /// # Errors
 /// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate has
@@ -79,10 +84,13 @@ impl Candidate<'_> {
 /// ```
 /// use skinny::compress::{Budget, Candidate, Choice, Cost, allocate};
 ///
-/// let (steep, flat) = ([8.0, 1.0, 0.1, 0.0, 0.0, 0.0], [1.0; 6]);
-/// let candidate = |singular_values| Candidate { n: 6, k: 30, singular_values, recurrent: false };
+/// let (steep, flat) = (&[8.0, 1.0, 0.1, 0.0, 0.0, 0.0], &[1.0; 6]);
+/// let candidate = |singular_values: &'static [f32]| {
+///     let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false }
+/// };
 /// let budget = Budget { limit: 216.0, cost: Cost::Parameters };
-/// let choices = allocate(&[candidate(&steep), candidate(&flat)], &budget, 1)?;
+/// let choices = allocate(&[candidate(steep), candidate(flat)], &budget, 1)?;
 /// assert_eq!(choices, [Choice::LowRank(1), Choice::Dense]); // 36 and 180
 /// # Ok::<(), skinny::Error>(())
 /// ```
@@ -132,6 +140,11 @@ mod tests {
         (0..d).map(|i| (1.0 + i as f64).powf(-power) as f32).collect()
     }
 
+    fn candidate(n: usize, k: usize, singular_values: &[f32]) -> Candidate<'_> {
+        let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+        Candidate { n, k, singular_values, importance, recurrent: false }
+    }
+
     fn total(candidates: &[Candidate<'_>], choices: &[Choice]) -> (f64, f64) {
         let of =
             |f: &dyn Fn(&Candidate<'_>, Choice) -> f64| candidates.iter().zip(choices).map(|(c, &x)| f(c, x)).sum();
@@ -162,11 +175,8 @@ mod tests {
     fn greedy_is_near_the_best_and_within_the_budget() {
         let spectra = [spectrum(6, 0.3), spectrum(5, 1.0), spectrum(7, 2.0)];
         let shapes = [(6, 40), (50, 5), (7, 30)];
-        let candidates: Vec<Candidate<'_>> = shapes
-            .iter()
-            .zip(&spectra)
-            .map(|(&(n, k), s)| Candidate { n, k, singular_values: s, recurrent: false })
-            .collect();
+        let candidates: Vec<Candidate<'_>> =
+            shapes.iter().zip(&spectra).map(|(&(n, k), s)| candidate(n, k, s)).collect();
         let dense: f64 = candidates.iter().map(|c| (c.n * c.k) as f64).sum();
         let mut before = f64::INFINITY;
         for share in 2..=10 {
@@ -184,8 +194,7 @@ mod tests {
     #[test]
     fn of_equal_costs_greedy_is_the_best() {
         let spectra = [spectrum(6, 0.2), spectrum(6, 1.5), spectrum(6, 0.7)];
-        let candidates: Vec<Candidate<'_>> =
-            spectra.iter().map(|s| Candidate { n: 6, k: 100, singular_values: s, recurrent: false }).collect();
+        let candidates: Vec<Candidate<'_>> = spectra.iter().map(|s| candidate(6, 100, s)).collect();
         for ranks in 3..15 {
             let limit = f64::from(ranks) * 106.0;
             let choices = allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 1).unwrap();
@@ -196,7 +205,7 @@ mod tests {
     #[test]
     fn budgets_out_of_reach_name_the_least() {
         let sigma = spectrum(20, 1.0);
-        let candidate = Candidate { n: 20, k: 40, singular_values: &sigma, recurrent: true };
+        let candidate = candidate(20, 40, &sigma);
         let with = |limit| allocate(&[candidate], &Budget { limit, cost: Cost::Parameters }, 2);
         assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0 }));
         assert!(matches!(with(f64::NAN), Err(Error::Budget { .. })));

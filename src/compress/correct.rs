@@ -49,7 +49,7 @@ impl Rounded {
 /// Factors in `format` whose product is near `w` (`n x k`): better than those of `low_rank`, just rounded.
 ///
 /// `U` is rounded, `V` is fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, and then `U` is fitted to that,
-/// `U = W C V^T (V C V^T)^-1` with the second moment `C` of the inputs (without one, the identity), and rounded again: least
+/// `U = W C V^T (V C V^T)^-1` with the covariance `C` of the inputs (without one, the identity), and rounded again: least
 /// squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886). Of the three pairs that
 /// come about, the first being `low_rank` just rounded, the one whose product errs least is returned; so it is never worse.
 ///
@@ -101,7 +101,7 @@ pub fn round_corrected(
         pairs.push((u, v.clone()));
         // C V^T; with it V C V^T and W C V^T.
         let transposed = v.values.transpose().to_owned();
-        let weighted = moment.map_or_else(|| transposed.clone(), |moment| moment.matrix() * &transposed);
+        let weighted = moment.map_or_else(|| transposed.clone(), |moment| moment.covariance() * &transposed);
         if let Some(u) = solve(&v.values * &weighted, (&exact * &weighted).transpose().to_owned()) {
             pairs.push((Rounded::new(u.transpose(), &[rank], format)?, v));
         }

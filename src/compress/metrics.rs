@@ -58,8 +58,8 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
     Ok(if error == 0.0 { 0.0 } else { (error / squares(w.as_slice())).sqrt() })
 }
 
-/// The signal-to-noise ratio in dB of an approximation's products with inputs of this second moment `C`:
-/// `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
+/// The signal-to-noise ratio in dB of an approximation's products with inputs of this moment's covariance `C`, the mean of the error
+/// left to the bias: `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit each other.
@@ -69,7 +69,7 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
 /// use skinny::{MatRef, compress::{Moment, signal_to_noise}};
 ///
 /// let mut moment = Moment::new(2)?;
-/// moment.add(MatRef::row_vector(&[1.0, 0.0]))?;
+/// moment.add(MatRef::new(&[1.0, 0.0, -1.0, 0.0], 2, 2)?)?;
 /// let ratio = signal_to_noise(MatRef::row_vector(&[1.0, 7.0]), MatRef::row_vector(&[0.9, 0.0]), &moment)?;
 /// assert!((ratio - 20.0).abs() < 1e-4);
 /// # Ok::<(), skinny::Error>(())
@@ -83,9 +83,9 @@ pub fn signal_to_noise(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>, momen
     Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() })
 }
 
-/// `tr(W C W^T)`, the mean square of the product with the inputs of a moment `C`.
+/// `tr(W C W^T)`, what varies of the product with the inputs of a moment.
 pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
-    let product = w * moment.matrix();
+    let product = w * moment.covariance();
     let rows = 0..w.nrows();
     rows.map(|row| (0..w.ncols()).map(|column| product[(row, column)] * w[(row, column)]).sum::<f64>())
         .sum::<f64>()

@@ -10,9 +10,11 @@ use crate::error::{Error, Result};
 use crate::factored::expect_finite;
 use crate::matrix::MatRef;
 
-/// `C = E[x x^T]` of the vectors `x` that a weight is multiplied with, summed in `f64`.
+/// `E[x x^T]` and `E[x]` of the vectors `x` that a weight is multiplied with, summed in `f64`, and with them their
+/// covariance `C`.
 ///
-/// The error of an approximation `A` of `W` that counts is `E |W x - A x|^2 = tr((W - A) C (W - A)^T)`.
+/// The mean of an approximation's error can be added to the bias, `(W - A) E[x]`, so what counts of it is how it varies:
+/// `tr((W - A) C (W - A)^T)`.
 ///
 /// # Example
 /// ```
@@ -25,7 +27,9 @@ use crate::matrix::MatRef;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Moment {
+    /// Of `x x^T`, and of `x`.
     sum: faer::Mat<f64>,
+    sum_of_x: Vec<f64>,
     count: usize,
 }
 
@@ -42,7 +46,7 @@ impl Moment {
         let bytes = bytes.ok_or(Error::TooLarge { what: "second moment", rows: k, cols: k })?;
         // faer's own allocation would abort.
         Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Allocation { bytes })?;
-        Ok(Self { sum: faer::Mat::zeros(k, k), count: 0 })
+        Ok(Self { sum: faer::Mat::zeros(k, k), sum_of_x: alloc::vec![0.0; k], count: 0 })
     }
 
     /// Adds the rows of `x` (`m x k`).
@@ -54,6 +58,11 @@ impl Moment {
         expect_finite("calibration inputs", x.as_slice())?;
         for start in (0..x.rows()).step_by(BLOCK) {
             let block = to_f64(x.rows_range(start..(start + BLOCK).min(x.rows())));
+            for row in 0..block.nrows() {
+                for (sum, column) in self.sum_of_x.iter_mut().zip(0..) {
+                    *sum += block[(row, column)];
+                }
+            }
             matmul(self.sum.as_mut(), Accum::Add, block.transpose(), &block, 1.0, faer::get_global_parallelism());
         }
         self.count += x.rows();
@@ -82,15 +91,15 @@ impl Moment {
         if self.count == 0 { 0.0 } else { 1.0 / self.count as f64 }
     }
 
-    /// `C`.
-    pub(super) fn matrix(&self) -> faer::Mat<f64> {
-        &self.sum * faer::Scale(self.scale())
+    /// `E[x]`; zeros of no vectors.
+    pub fn mean(&self) -> Vec<f64> {
+        self.sum_of_x.iter().map(|sum| sum * self.scale()).collect()
     }
 
-    /// The mean of the diagonal: the mean square of an element.
-    pub(super) fn mean_square(&self) -> f64 {
-        let k = self.k().max(1) as f64;
-        (0..self.k()).map(|i| self.get(i, i)).sum::<f64>() / k
+    /// `E[x x^T] - E[x] E[x]^T`: the covariance.
+    pub(super) fn covariance(&self) -> faer::Mat<f64> {
+        let mean = self.mean();
+        faer::Mat::from_fn(self.k(), self.k(), |i, j| self.get(i, j) - mean[i] * mean[j])
     }
 }
 
@@ -106,6 +115,7 @@ mod tests {
         let mut pieces = Moment::new(3).unwrap();
         x.chunks(3 * 13).for_each(|x| pieces.add(MatRef::new(x, x.len() / 3, 3).unwrap()).unwrap());
         for i in 0..3 {
+            assert!((whole.mean()[i] - pieces.mean()[i]).abs() < 1e-12);
             for j in 0..3 {
                 let exact = x.chunks(3).map(|x| f64::from(x[i]) * f64::from(x[j])).sum::<f64>() / 700.0;
                 assert!((whole.get(i, j) - exact).abs() < 1e-12 && (pieces.get(i, j) - exact).abs() < 1e-12);

@@ -5,9 +5,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::Model;
-use super::matrices::{Cut, Cuts, Factorable, Matrix, columns};
+use super::matrices::{Cut, Cuts, Factorable, Matrix, Replaced, columns};
 use crate::compress::{
     Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
     relative_error, round_corrected, signal_to_noise,
@@ -90,7 +91,9 @@ struct Part {
     name: String,
     matrix: Matrix,
     decomposition: Decomposition,
+    /// To measure errors by, and to weigh them by if that is asked for.
     moment: Option<Moment>,
+    weighted: bool,
 }
 
 /// By which error matrices are cut.
@@ -222,9 +225,10 @@ impl Model {
             progress(&name, done, count);
             let moment = calibration.and_then(|calibration| calibration.moment(i, j)).cloned();
             let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
+            let weighted = weigh.is_some();
             let decomposition = Decomposition::new(matrix.weight.view(), weigh)
                 .map_err(|cause| FileError::layer(name.clone(), cause))?;
-            parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment });
+            parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment, weighted });
         }
         Ok(Decomposed { model: self, scheme, parts })
     }
@@ -235,7 +239,13 @@ impl Decomposed<'_> {
         let candidate = |part| {
             let Part { matrix, decomposition, .. }: &Part = part;
             let (n, k) = matrix.weight.view().shape();
-            Candidate { n, k, singular_values: decomposition.singular_values(), recurrent: matrix.recurrent }
+            let singular_values = decomposition.singular_values();
+            // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so they count
+            // as they are. Those of weights are not known to be in one unit, so each is taken relative to its weight.
+            let energy: f64 = singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+            let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
+            let importance = if part.weighted { 1.0 } else { relative };
+            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent }
         };
         self.parts.iter().map(candidate).collect()
     }
@@ -272,12 +282,13 @@ impl Decomposed<'_> {
         self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum()
     }
 
-    /// The error that a plan predicts: the root of the mean over matrices of the share of the squared error that is cut, weighted as
-    /// the decomposition is.
+    /// The error that a plan predicts: the root of the squared error that is cut over that of cutting everything, as
+    /// [`allocate`] weighs the matrices.
     pub fn error(&self, plan: &[Choice]) -> f64 {
-        let squares =
-            self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.error(choice)).sum::<f64>();
-        (squares / plan.len().max(1) as f64).sqrt()
+        let candidates = self.candidates();
+        let all: f64 = candidates.iter().map(|candidate| candidate.error(Choice::LowRank(0))).sum();
+        let cut: f64 = candidates.iter().zip(plan).map(|(candidate, &choice)| candidate.error(choice)).sum();
+        if all > 0.0 { (cut / all).sqrt() } else { 0.0 }
     }
 
     /// The compressed model. `storage` says for each layer, by its name, how its weights are stored.
@@ -329,9 +340,13 @@ impl Part {
             Choice::LowRank(rank) => {
                 let low_rank = self.decomposition.truncate(rank)?;
                 let RoundedFactors { u, v } = match storage {
-                    Storage { format: Some(format), correct: true } => {
-                        round_corrected(w, &low_rank, format, self.moment.as_ref(), &self.widths())?
-                    }
+                    Storage { format: Some(format), correct: true } => round_corrected(
+                        w,
+                        &low_rank,
+                        format,
+                        self.moment.as_ref().filter(|_| self.weighted),
+                        &self.widths(),
+                    )?,
                     _ => {
                         let (u, v): (Mat<f32>, Mat<f32>) = LowRank::into_factors(low_rank);
                         RoundedFactors { u: store(u)?, v: split(v.view())? }
@@ -342,7 +357,11 @@ impl Part {
                 v.into_iter().map(weight).collect::<Result<_>>()?
             }
         };
-        let mut weights = weights.into_iter();
+        let replaced = |(i, weight): (usize, Weight)| {
+            let columns = if i == 0 { 0..weight.k() } else { w.cols() - weight.k()..w.cols() };
+            Ok(Replaced { shift: self.shift(columns, &weight)?, weight })
+        };
+        let mut weights = weights.into_iter().enumerate().map(replaced).collect::<Result<Vec<Replaced>>>()?.into_iter();
         match (weights.next(), weights.next()) {
             (Some(first), Some(second)) => Ok(Cut::Halves([first, second])),
             (Some(whole), None) => Ok(Cut::Whole(whole)),
@@ -350,13 +369,26 @@ impl Part {
         }
     }
 
+    /// The mean of what products with some columns of the matrix had more than those of the weight in their place have:
+    /// `(W - A) E[x]`.
+    fn shift(&self, range: Range<usize>, weight: &Weight) -> Result<Option<Vec<f32>>> {
+        let Some(moment) = self.moment.as_ref().filter(|_| self.weighted) else { return Ok(None) };
+        let (mean, became) = (moment.mean(), weight.dequantize()?);
+        let of_row = |row: usize| {
+            let w = &self.matrix.weight.view().row(row)[range.clone()];
+            let terms = w.iter().zip(became.view().row(row)).zip(&mean[range.clone()]);
+            terms.map(|((&w, &a), mean)| (f64::from(w) - f64::from(a)) * mean).sum::<f64>() as f32
+        };
+        Ok(Some((0..weight.n()).map(of_row).collect()))
+    }
+
     fn report(&self, choice: Choice, format: Option<WeightFormat>, cut: &Cut) -> Result<MatrixReport> {
         let w = &self.matrix.weight;
         let (n, k) = (w.rows(), w.cols());
         let became = match cut {
-            Cut::Whole(weight) => weight.dequantize()?,
+            Cut::Whole(replaced) => replaced.weight.dequantize()?,
             Cut::Halves([first, second]) => {
-                super::matrices::beside(first.dequantize()?.view(), second.dequantize()?.view())?
+                super::matrices::beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
             }
         };
         let sigma = match self.moment {
