@@ -79,3 +79,8 @@ pub use matrix::{Mat, MatMut, MatRef};
 #[cfg(all(doctest, feature = "svd"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Runs the code of docs/guide.md.
+#[cfg(all(doctest, feature = "safetensors"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;
