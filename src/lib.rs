@@ -26,11 +26,12 @@
 //! # The way of a weight
 //!
 //! ```text
-//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm
-//!     Mat         factored            quant           kernels          factored
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm, ... -> Model -> Session
+//!     Mat         factored            quant           kernels          factored            model
 //! ```
 //!
-//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored`.
+//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored <- compress <- model`. A whole
+//! model goes this way by `Model::from_pytorch` and `Model::decompose`.
 //!
 //! # Exactness
 //!
@@ -42,7 +43,8 @@
 //!
 //! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
 //! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
-//! - `svd`: truncated SVD.
+//! - `safetensors`: model files, PyTorch's and the crate's own.
+//! - `svd`: truncated SVD and compression of models.
 //!
 //! # Unsafe code
 //!

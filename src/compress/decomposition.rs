@@ -105,7 +105,6 @@ impl Decomposition {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
 
     use super::*;
     use crate::compress::signal_to_noise;
@@ -183,9 +182,6 @@ mod tests {
         assert!(signal_to_noise(w.view(), rank_one.view(), &moment).unwrap() > 25.0);
         let other = Moment::new(4).unwrap();
         assert!(matches!(Decomposition::new(w.view(), Some(&other)), Err(Error::Shape { .. })));
-        assert!(matches!(
-            Decomposition::new(MatRef::row_vector(&vec![f32::NAN; 3]), None),
-            Err(Error::NotFinite { .. })
-        ));
+        assert!(matches!(Decomposition::new(MatRef::row_vector(&[f32::NAN; 3]), None), Err(Error::NotFinite { .. })));
     }
 }

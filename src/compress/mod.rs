@@ -9,19 +9,19 @@
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.
 
-mod allocate;
 mod correct;
 mod cost;
 mod decomposition;
 mod metrics;
 mod moment;
+mod ranks;
 
-pub use allocate::{Budget, Candidate, Choice, RANK_MULTIPLE, allocate};
 pub use correct::{RoundedFactors, round_corrected};
 pub use cost::{Core, Cost};
 pub use decomposition::Decomposition;
 pub use metrics::{explained_variance, nu, relative_error, signal_to_noise};
 pub use moment::Moment;
+pub use ranks::{Budget, Candidate, Choice, RANK_MULTIPLE, allocate};
 
 use crate::matrix::{Mat, MatRef};
 

@@ -42,8 +42,8 @@ impl Calibration {
     /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its layers get.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for frames that do not fit the model or for another model than before,
-    /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Allocation`](crate::Error::Allocation).
+    /// [`Error::Shape`] for frames that do not fit the model or for another model than before,
+    /// [`Error::NotFinite`], [`Error::Allocation`].
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
         frames.expect_shape("frames", frames.rows(), model.input_size())?;
         let mut scratch = Scratch::new();
