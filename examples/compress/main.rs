@@ -22,8 +22,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use skinny::compress::{Budget, Choice, Core, Cost};
 use skinny::factored::{RankPolicy, Scheme};
-use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Model, Session, Storage, Weighting};
-use skinny::{Mat, Tier};
+use skinny::kernels::Activation;
+use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Layer, Model, Session, Storage, Weighting};
+use skinny::{Error, FileError, Mat, Tier};
 
 use args::{Args, SchemeArg};
 
@@ -43,10 +44,14 @@ fn run(args: &Args) -> Result<(), Failure> {
     let named = |path: &Path, cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
     let tier = Tier::select()?;
     let bytes = std::fs::read(&args.model).map_err(|cause| named(&args.model, &cause))?;
-    let model = Model::read(&bytes, &import_options(args), tier).map_err(|cause| named(&args.model, &cause))?;
+    let model = Model::read(&bytes, &import_options(args), tier).map_err(|cause| match cause {
+        Error::File(FileError::Order { .. }) => named(&args.model, &format!("{cause}, with --layers")),
+        _ => named(&args.model, &cause),
+    })?;
     for (name, layer) in model.layers() {
         println!("{name}: {}, {} -> {}", layer.kind(), layer.input_size(), layer.output_size());
     }
+    warn_of_activations(&model);
     check_layers(args, &model)?;
 
     let scheme = match args.scheme {
@@ -104,6 +109,20 @@ fn import_options(args: &Args) -> ImportOptions {
     // What the examples call the tensors of features; without such there is nothing to keep.
     let keep = args.keep.iter().cloned().chain(["features.*".into()]).collect();
     ImportOptions { layers: args.layers.clone(), keep }
+}
+
+/// Two linear layers with nothing between them are one, which nobody trains: a sign that an activation was not told.
+fn warn_of_activations(model: &Model) {
+    let layers: Vec<_> = model.layers().collect();
+    for pair in layers.windows(2) {
+        if let [(first, Layer::Linear(linear)), (second, Layer::Linear(_))] = pair
+            && linear.activation() == Activation::Identity
+        {
+            println!(
+                "warning: no activation between {first} and {second}; if there is one: --layers \"... {first}:relu {second} ...\""
+            );
+        }
+    }
 }
 
 /// Fails for a precision of a layer that does not exist.
