@@ -8,8 +8,8 @@ use skinny::kernels::WeightFormat;
 
 /// Makes a small model of a trained one: factors its weights, quantizes them, and reports what that cost.
 ///
-/// The input is a safetensors file of a PyTorch state dict (Linear, Conv1d, GRU, LSTM). How far weights are cut is said by
-/// one of --budget, --latency, --variance and --rank.
+/// The input is a safetensors file of a PyTorch state dict (Linear, Conv1d, GRU, LSTM). How far weights are cut is said
+/// by one of --budget, --latency, --variance and --rank.
 #[derive(Debug, Parser)]
 #[command(name = "compress")]
 pub struct Args {

@@ -10,8 +10,8 @@ const SIZE: (u32, u32) = (900, 1000);
 const FONT: (&str, u32) = ("sans-serif", 14);
 const TITLE: (&str, u32) = ("sans-serif", 18);
 
-/// An SVG of the singular values of each matrix with its cut, and of `curve`, (parameters, error) of other budgets, with
-/// `chosen` among them.
+/// An SVG of the singular values of each matrix with its cut, and of `curve`, (parameters, error) of other budgets,
+/// with `chosen` among them.
 pub fn svg(matrices: &[MatrixReport], curve: &[(f64, f64)], chosen: (f64, f64)) -> Result<String, Failure> {
     let mut text = String::new();
     {

@@ -48,16 +48,18 @@ impl Rounded {
 
 /// Factors in `format` whose product is near `w` (`n x k`): better than those of `low_rank`, just rounded.
 ///
-/// `U` is rounded, `V` is fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, and then `U` is fitted to that,
-/// `U = W C V^T (V C V^T)^-1` with the covariance `C` of the inputs (without one, the identity), and rounded again: least
-/// squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886). Of the three pairs that
-/// come about, the first being `low_rank` just rounded, the one whose product errs least is returned; so it is never worse.
+/// `U` is rounded, `V` is fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, and then `U` is fitted to
+/// that, `U = W C V^T (V C V^T)^-1` with the covariance `C` of the inputs (without one, the identity), and rounded
+/// again: least squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886).
+/// Of the three pairs that come about, the first being `low_rank` just rounded, the one whose product errs least is
+/// returned; so it is never worse.
 ///
-/// `widths` are the columns of the parts of `V` that are rounded each by itself, all of them together `k`: one part, or one
-/// for each of the matrices that share `U`.
+/// `widths` are the columns of the parts of `V` that are rounded each by itself, all of them together `k`: one part, or
+/// one for each of the matrices that share `U`.
 ///
 /// # Errors
-/// [`Error::Shape`] or [`Error::Length`] for operands that do not fit each other, [`Error::NotFinite`], [`Error::Allocation`].
+/// [`Error::Shape`] or [`Error::Length`] for operands that do not fit each other, [`Error::NotFinite`],
+/// [`Error::Allocation`].
 ///
 /// # Example
 /// ```

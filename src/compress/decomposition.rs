@@ -12,11 +12,11 @@ use crate::matrix::MatRef;
 
 /// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
 ///
-/// With a moment of the inputs, of covariance `C`, it is that of `W L`, where `C = L L^T` by Cholesky, and the factors are those of
-/// `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r) (x - E[x])|^2`, is the
-/// sum of the squared singular values that are cut, and no other matrix of that rank has a smaller one (DRONE, Chen et al. 2021;
-/// SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs `C` is singular, so a thousandth of its mean
-/// diagonal is added to its diagonal.
+/// With a moment of the inputs, of covariance `C`, it is that of `W L`, where `C = L L^T` by Cholesky, and the factors
+/// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
+/// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
+/// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
+/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal.
 ///
 /// # Example
 /// ```
@@ -45,8 +45,8 @@ impl Decomposition {
     /// Decomposes `w` (`n x k`), weighted by what varies of its inputs if there is a moment of such.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other inputs,
-    /// [`Error::Svd`] if the decomposition does not converge.
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
+    /// inputs, [`Error::Svd`] if the decomposition does not converge.
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
         let (rows, cols) = w.shape();

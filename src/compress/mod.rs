@@ -1,8 +1,8 @@
 //! From a trained weight to a small one: what to cut, by how much, and at what loss.
 //!
 //! - [`Moment`]: the second moment of what a weight is multiplied with, so that errors count where inputs are.
-//! - [`Decomposition`]: a weight's singular values and factors, plain or weighted by a moment; decomposed once, cut to any
-//!   rank.
+//! - [`Decomposition`]: a weight's singular values and factors, plain or weighted by a moment; decomposed once, cut to
+//!   any rank.
 //! - [`allocate`]: ranks of many weights under one [`Budget`] of parameters, bytes or predicted latency.
 //! - [`round_corrected`]: factors that make up for each other's rounding.
 //! - [`nu`], [`explained_variance`], [`relative_error`], [`signal_to_noise`]: what it cost.

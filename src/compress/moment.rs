@@ -13,8 +13,8 @@ use crate::matrix::MatRef;
 /// `E[x x^T]` and `E[x]` of the vectors `x` that a weight is multiplied with, summed in `f64`, and with them their
 /// covariance `C`.
 ///
-/// The mean of an approximation's error can be added to the bias, `(W - A) E[x]`, so what counts of it is how it varies:
-/// `tr((W - A) C (W - A)^T)`.
+/// The mean of an approximation's error can be added to the bias, `(W - A) E[x]`, so what counts of it is how it
+/// varies: `tr((W - A) C (W - A)^T)`.
 ///
 /// # Example
 /// ```

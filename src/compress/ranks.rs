@@ -6,8 +6,8 @@ use super::Cost;
 use crate::error::{Error, Result};
 use crate::factored::expect_finite;
 
-/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for in full
-/// (`kernels` README).
+/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for
+/// in full (`kernels` README).
 pub const RANK_MULTIPLE: usize = 16;
 
 /// A weight that may be factored.
@@ -59,7 +59,8 @@ impl Candidate<'_> {
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
 
-    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are cut.
+    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are
+    /// cut.
     pub fn error(&self, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => 0.0,
@@ -73,12 +74,14 @@ impl Candidate<'_> {
 
 /// What each weight should become so that all of them cost no more than the budget.
 ///
-/// Each begins at rank `multiple`, and again and again the weight grows by `multiple` whose squared error, times its importance,
-/// falls most for what that costs, as long as it fits; a weight whose factors would cost as much as itself becomes dense.
+/// Each begins at rank `multiple`, and again and again the weight grows by `multiple` whose squared error, times its
+/// importance, falls most for what that costs, as long as it fits; a weight whose factors would cost as much as itself
+/// becomes dense.
 ///
 /// # Errors
-/// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate has
-/// `min(n, k)` singular values and at least one, [`Error::NotFinite`] for one of them, [`Error::Parameter`] for a multiple of 0.
+/// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate
+/// has `min(n, k)` singular values and at least one, [`Error::NotFinite`] for one of them, [`Error::Parameter`] for a
+/// multiple of 0.
 ///
 /// # Example
 /// ```

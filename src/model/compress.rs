@@ -22,9 +22,9 @@ use crate::matrix::{Mat, MatRef};
 
 /// Second moments of what the matrices of a model are multiplied with, from sequences that are like those it is for.
 ///
-/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer computes
-/// on the way is not seen: a projection's input, and that of the candidate of a GRU whose reset comes before the product; their
-/// matrices are cut by their weights alone.
+/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer
+/// computes on the way is not seen: a projection's input, and that of the candidate of a GRU whose reset comes before
+/// the product; their matrices are cut by their weights alone.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     scheme: Scheme,
@@ -39,7 +39,8 @@ impl Calibration {
         Self { scheme, frames: 0, layers: Vec::new() }
     }
 
-    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its layers get.
+    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its
+    /// layers get.
     ///
     /// # Errors
     /// [`Error::Shape`] for frames that do not fit the model or for another model than before,
@@ -112,7 +113,8 @@ pub enum Weighting {
 pub enum Cutting {
     /// Each by itself. A rank beyond a matrix's is its full one.
     Each(RankPolicy),
-    /// All together, to a budget, in ranks that are multiples of `rank_multiple` ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) is the kernels').
+    /// All together, to a budget, in ranks that are multiples of `rank_multiple`
+    /// ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) is the kernels').
     Together {
         /// What the matrices may cost.
         budget: Budget,
@@ -172,8 +174,8 @@ pub struct MatrixReport {
 
 impl Model {
     /// Decomposes the matrices that `scheme` factors. What `calibration` saw of their inputs serves to weigh errors, if
-    /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored as.
-    /// `progress` is told the name of each matrix before its turn, and how many were done of how many.
+    /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored
+    /// as. `progress` is told the name of each matrix before its turn, and how many were done of how many.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a calibration of another scheme, [`Error::Shape`] of another model; [`Error::Svd`],
@@ -240,8 +242,9 @@ impl Decomposed<'_> {
             let Part { matrix, decomposition, .. }: &Part = part;
             let (n, k) = matrix.weight.view().shape();
             let singular_values = decomposition.singular_values();
-            // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so they count
-            // as they are. Those of weights are not known to be in one unit, so each is taken relative to its weight.
+            // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so
+            // they count as they are. Those of weights are not known to be in one unit, so each is taken relative to
+            // its weight.
             let energy: f64 = singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
@@ -294,8 +297,8 @@ impl Decomposed<'_> {
     /// The compressed model. `storage` says for each layer, by its name, how its weights are stored.
     ///
     /// # Errors
-    /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot have,
-    /// [`Error::TierUnavailable`], [`Error::Allocation`].
+    /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot
+    /// have, [`Error::TierUnavailable`], [`Error::Allocation`].
     pub fn build(&self, plan: &[Choice], storage: impl Fn(&str) -> Storage, tier: Tier) -> Result<Compressed> {
         if plan.len() != self.parts.len() {
             return Err(Error::Length { what: "plan", expected: self.parts.len(), found: plan.len() });

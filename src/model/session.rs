@@ -157,8 +157,8 @@ impl Session {
         done
     }
 
-    /// Takes the first `rows` of `input`, or of `frames`, through the layers from number `first` on, and adds what comes
-    /// out to the outputs.
+    /// Takes the first `rows` of `input`, or of `frames`, through the layers from number `first` on, and adds what
+    /// comes out to the outputs.
     fn run(&mut self, first: usize, mut rows: usize, mut input: Option<&[f32]>) -> Result<()> {
         let model = Arc::clone(&self.model);
         for (i, (_, layer)) in model.layers().enumerate().skip(first) {
