@@ -16,7 +16,19 @@ use skinny::{Error, Mat, Tier};
 const F32: Storage = Storage { format: None, correct: false };
 const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
 
+/// The GRU that PyTorch lacks, as ONNX has it by default.
+fn reset_before() -> (Model, Mat<f32>) {
+    let (mut random, input, hidden) = (Random(6), 13, 12);
+    let mut weight = |n, k| Weight::dense(random.mat(n, k, 0.4)).unwrap();
+    let (w, r, r_n) = (weight(3 * hidden, input), weight(2 * hidden, hidden), weight(hidden, hidden));
+    let gru = Gru::reset_before(w, r, r_n, Some(vec![0.1; 3 * hidden]), None).unwrap();
+    (Model::new(vec![("gru".into(), Layer::Gru(gru))]).unwrap(), random.mat(25, input, 1.0))
+}
+
 fn fixture(name: &str) -> (Model, Mat<f32>) {
+    if name == RESET_BEFORE {
+        return reset_before();
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pytorch/{name}.safetensors"));
     let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
     let model = Model::load_pytorch(path, &options).unwrap();
@@ -25,8 +37,18 @@ fn fixture(name: &str) -> (Model, Mat<f32>) {
     (model, x)
 }
 
-const FIXTURES: [&str; 7] =
-    ["linear", "gru", "gru_bidirectional", "lstm", "lstm_projection", "lstm_bidirectional", "convolution"];
+const RESET_BEFORE: &str = "reset before";
+
+const FIXTURES: [&str; 8] = [
+    "linear",
+    "gru",
+    "gru_bidirectional",
+    "lstm",
+    "lstm_projection",
+    "lstm_bidirectional",
+    "convolution",
+    RESET_BEFORE,
+];
 
 fn outputs(model: &Model, x: &Mat<f32>) -> Vec<f32> {
     let mut session = Session::new(Arc::new(model.clone())).unwrap();

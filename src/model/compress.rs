@@ -23,8 +23,8 @@ use crate::matrix::{Mat, MatRef};
 /// Second moments of what the matrices of a model are multiplied with, from sequences that are like those it is for.
 ///
 /// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer
-/// computes on the way is not seen: a projection's input, and that of the candidate of a GRU whose reset comes before
-/// the product; their matrices are cut by their weights alone.
+/// computes on the way is not seen: of a projection's input nothing is known, and for the candidate of a GRU whose reset
+/// comes before the product the outputs stand for what the reset leaves of them.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     scheme: Scheme,
@@ -253,26 +253,36 @@ impl Decomposed<'_> {
         self.parts.iter().map(candidate).collect()
     }
 
-    /// What is to become of each matrix. One whose factors would cost as much as itself stays dense.
+    /// What is to become of each matrix. One whose factors would cost as much as itself stays dense, and so do projections.
     ///
     /// # Errors
     /// [`Error::Budget`] for a budget out of reach; those of [`RankPolicy::rank`].
     pub fn plan(&self, cutting: &Cutting) -> Result<Vec<Choice>> {
         let candidates = self.candidates();
+        let mut plan = self.dense();
+        let free: Vec<usize> = (0..plan.len()).filter(|&i| !self.parts[i].matrix.dense).collect();
         match cutting {
-            Cutting::Together { budget, rank_multiple } => allocate(&candidates, budget, *rank_multiple),
+            Cutting::Together { budget: Budget { limit, cost }, rank_multiple } => {
+                let dense = self.parts.iter().zip(&candidates).filter(|(part, _)| part.matrix.dense);
+                let spent: f64 = dense.map(|(_, candidate)| candidate.cost(cost, Choice::Dense)).sum();
+                let chosen: Vec<Candidate<'_>> = free.iter().map(|&i| candidates[i]).collect();
+                let budget = Budget { limit: limit - spent, cost: *cost };
+                for (&i, choice) in free.iter().zip(allocate(&chosen, &budget, *rank_multiple)?) {
+                    plan[i] = choice;
+                }
+            }
             Cutting::Each(policy) => {
-                let choose = |candidate: &Candidate<'_>| {
-                    let full = candidate.singular_values.len();
+                for i in free {
+                    let full = candidates[i].singular_values.len();
                     let rank = match *policy {
                         RankPolicy::Fixed(rank) if rank > full => full,
-                        policy => policy.rank(candidate.singular_values)?,
+                        policy => policy.rank(candidates[i].singular_values)?,
                     };
-                    Ok(candidate.choose(&Cost::Parameters, rank))
-                };
-                candidates.iter().map(choose).collect()
+                    plan[i] = candidates[i].choose(&Cost::Parameters, rank);
+                }
             }
         }
+        Ok(plan)
     }
 
     /// The plan that leaves all matrices as they are.

@@ -18,6 +18,8 @@ pub(super) struct Matrix {
     pub weight: Mat<f32>,
     /// Whether it is multiplied at every step with what the step before left, so that steps cannot share it.
     pub recurrent: bool,
+    /// Whether it is to stay one matrix: a projection is a thin factor already.
+    pub dense: bool,
     /// Its columns that belong to another weight than the rest, if it is two matrices side by side.
     pub halves: Option<usize>,
 }
@@ -151,7 +153,7 @@ fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
 }
 
 fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
-    Matrix { name: name.to_string(), weight, recurrent, halves: None }
+    Matrix { name: name.to_string(), weight, recurrent, dense: false, halves: None }
 }
 
 /// The blocks of rows of `w`, one for each of `gates`.
@@ -282,8 +284,8 @@ impl Factorable for Gru {
         let split = of_reset_before(scheme) == Scheme::Split;
         let mut inputs = Inputs::default();
         inputs.add(copy(x)?, if split { 3 } else { 1 });
-        inputs.add(delayed(out)?, if split { 2 } else { 1 });
-        inputs.of.push(None);
+        // The candidate's input is r * h. It is not seen, but h is what it is a part of.
+        inputs.add(delayed(out)?, if split { 3 } else { 2 });
         Ok(inputs)
     }
 
@@ -312,7 +314,7 @@ impl Factorable for Lstm {
         let (w, r) = (self.weight_ih().dequantize()?, self.weight_hh().dequantize()?);
         let mut matrices = recurrent_matrices(scheme, w, r, LSTM_GATES)?;
         if let Some(projection) = self.weight_hr() {
-            matrices.push(matrix("weight_hr", projection.dequantize()?, true));
+            matrices.push(Matrix { dense: true, ..matrix("weight_hr", projection.dequantize()?, true) });
         }
         Ok(matrices)
     }
