@@ -20,8 +20,8 @@ impl Hash {
 
 /// A pattern of integers as floats in -1..=1, times a power of two: exact, so no machine makes others of it.
 fn pattern(len: usize, salt: usize, magnitude: f32) -> Vec<f32> {
-    let value = |i: usize| ((i * 7919 + salt * 104_729 + i / 13 * 31) % 257) as f32 / 128.0 - 1.0;
-    (0..len).map(|i| value(i) * magnitude).collect()
+    let value = |i: u64| ((i * 7919 + salt as u64 * 104_729 + i / 13 * 31) % 257) as f32 / 128.0 - 1.0;
+    (0..len as u64).map(|i| value(i) * magnitude).collect()
 }
 
 fn mat(rows: usize, cols: usize, salt: usize, magnitude: f32) -> Mat<f32> {

@@ -437,6 +437,17 @@ mod tests {
 
     use super::*;
 
+    /// So many that their product with the number of groups exceeds 32 bits.
+    #[test]
+    fn groups_of_many_columns_are_contiguous() {
+        let mut next = 0;
+        for group in column_groups(1_000_001) {
+            assert!(group.start == next && (1..=MAX_COLUMNS).contains(&group.len()));
+            next = group.end;
+        }
+        assert_eq!(next, 1_000_001);
+    }
+
     #[test]
     fn depth_limits_are_the_largest_that_cannot_overflow() {
         let fits = |k: usize, x: i64| (k as i64) * 128 * x <= i64::from(i32::MAX);
