@@ -54,6 +54,9 @@
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(target_endian = "big")]
+compile_error!("skinny was never run on a big-endian machine; its files and 4-bit layouts are little-endian");
+
 extern crate alloc;
 
 #[cfg(feature = "svd")]

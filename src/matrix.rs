@@ -275,8 +275,8 @@ mod tests {
         assert_eq!(Mat::<f32>::zeros(huge, 3), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 3 }));
         assert_eq!(MatRef::<u8>::new(&[], huge, 4), Err(Error::TooLarge { what: "matrix", rows: huge, cols: 4 }));
         assert_eq!(
-            Mat::<u64>::zeros(1 << 32, 1 << 29).map(|_| ()),
-            Err(Error::TooLarge { what: "matrix", rows: 1 << 32, cols: 1 << 29 })
+            Mat::<u64>::zeros(1 << (usize::BITS / 2), 1 << (usize::BITS / 2 - 3)).map(|_| ()),
+            Err(Error::TooLarge { what: "matrix", rows: 1 << (usize::BITS / 2), cols: 1 << (usize::BITS / 2 - 3) })
         );
     }
 

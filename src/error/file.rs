@@ -89,11 +89,13 @@ pub enum TensorProblem {
 #[cfg(feature = "safetensors")]
 impl FileError {
     /// A tensor with a problem.
+    #[cfg(feature = "safetensors")]
     pub(crate) fn tensor(tensor: impl Into<String>, problem: TensorProblem) -> Error {
         FileError::Tensor { tensor: tensor.into(), problem }.into()
     }
 
     /// A tensor whose numbers cannot be used.
+    #[cfg(feature = "safetensors")]
     pub(crate) fn invalid(tensor: impl Into<String>, cause: Error) -> Error {
         Self::tensor(tensor, TensorProblem::Invalid(Box::new(cause)))
     }

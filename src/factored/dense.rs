@@ -299,6 +299,10 @@ const LANES: usize = 16;
 /// `out = activation(x w^T + bias)`, each output by the same sums in the same order, whatever the batch.
 fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
     let n = w.rows();
+    // An empty batch has any number of features, and the reverse.
+    if out.is_empty() {
+        return;
+    }
     for row in 0..n {
         // All columns of the batch use a row of weights while it is in cache.
         let weights = w.row(row);

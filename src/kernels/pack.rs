@@ -244,7 +244,9 @@ impl PackedMat {
             .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
             .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
         let lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
-        let row_sums = zeroed(0, panels * layout.panel_rows)?;
+        // Without a depth there may be any number of rows.
+        let rows = panels.checked_mul(layout.panel_rows);
+        let row_sums = zeroed(0, rows.ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?)?;
         Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 
@@ -377,7 +379,9 @@ fn zeroed<T: Clone>(zero: T, len: usize) -> Result<Vec<T>> {
 /// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
 pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = core::ops::Range<usize>> + Clone {
     let groups = m.div_ceil(MAX_COLUMNS);
-    (0..groups).map(move |g| g * m / groups..(g + 1) * m / groups)
+    // In `u64`: where addresses have 32 bits, the product may not fit a `usize`.
+    let start = move |g: usize| (g as u64 * m as u64 / groups as u64) as usize;
+    (0..groups).map(move |g| start(g)..start(g + 1))
 }
 
 /// Lays out the rows of `x` (one activation vector each) for `family`, group after group, into `packed`, which is
@@ -432,6 +436,17 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    /// So many that their product with the number of groups exceeds 32 bits.
+    #[test]
+    fn groups_of_many_columns_are_contiguous() {
+        let mut next = 0;
+        for group in column_groups(1_000_001) {
+            assert!(group.start == next && (1..=MAX_COLUMNS).contains(&group.len()));
+            next = group.end;
+        }
+        assert_eq!(next, 1_000_001);
+    }
 
     #[test]
     fn depth_limits_are_the_largest_that_cannot_overflow() {

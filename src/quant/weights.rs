@@ -42,7 +42,7 @@ impl QuantizedMat {
         let (n, k) = w.shape();
         let mut values = Mat::zeros(n, k)?;
         let mut scales = Vec::new();
-        scales.try_reserve_exact(n).map_err(|_| Error::Allocation { bytes: n * size_of::<f32>() })?;
+        scales.try_reserve_exact(n).map_err(|_| Error::Allocation { bytes: n.saturating_mul(size_of::<f32>()) })?;
         for row in 0..n {
             let weights = w.row(row);
             let largest = f32::from_bits(magnitude_bits(weights));

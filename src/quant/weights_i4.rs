@@ -118,7 +118,8 @@ impl QuantizedMatI4 {
             return Err(Error::NotFinite { what: "weights", index, value: w.as_slice()[index] });
         }
         let mut scales = Vec::new();
-        scales.try_reserve_exact(w.rows()).map_err(|_| Error::Allocation { bytes: w.rows() * size_of::<f32>() })?;
+        let bytes = w.rows().saturating_mul(size_of::<f32>());
+        scales.try_reserve_exact(w.rows()).map_err(|_| Error::Allocation { bytes })?;
         Ok((Mat::zeros(w.rows(), w.cols())?, scales))
     }
 

@@ -1,0 +1,65 @@
+//! The corpora of the fuzz targets that need no feature, replayed: the seeds and what fuzzing found.
+
+#[path = "common/bytes.rs"]
+mod bytes;
+#[path = "common/formulas.rs"]
+mod formulas;
+#[path = "common/hostile_gemm.rs"]
+mod hostile_gemm;
+#[path = "common/hostile_unsigned.rs"]
+mod hostile_unsigned;
+#[path = "common/hostile_wav.rs"]
+mod hostile_wav;
+#[path = "common/random.rs"]
+mod random;
+#[allow(dead_code, unused_imports, reason = "the example opens files")]
+#[path = "../examples/digits/wav.rs"]
+mod wav;
+
+use std::path::Path;
+
+/// The inputs of a target.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    // The manifest is that of the package, or lean/Cargo.toml.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|at| at.join("tests/corpus").join(target));
+    let folder = folders.find(|folder| folder.is_dir()).unwrap();
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let inputs: Vec<_> = files.collect();
+    assert!(!inputs.is_empty(), "the corpus is empty");
+    inputs
+}
+
+/// The inputs of a target, and each damaged in `times` ways.
+fn damaged(target: &str, times: usize) -> impl Iterator<Item = Vec<u8>> {
+    let mut random = random::Random::new(times as u64);
+    corpus(target).into_iter().flat_map(move |input| {
+        let mut inputs = vec![input.clone()];
+        for _ in 0..times {
+            let mut damaged = input.clone();
+            for _ in 0..random.within(1, 4) {
+                let at = random.within(0, damaged.len() as i32 - 1) as usize;
+                damaged[at] = random.bits() as u8;
+            }
+            if random.within(0, 3) == 0 {
+                damaged.truncate(random.within(0, damaged.len() as i32) as usize);
+            }
+            inputs.push(damaged);
+        }
+        inputs
+    })
+}
+
+#[test]
+fn products_are_refused_or_right() {
+    damaged("gemm", 40).for_each(|input| hostile_gemm::multiply(&input));
+}
+
+#[test]
+fn unsigned_products_are_refused_or_right() {
+    damaged("unsigned", 40).for_each(|input| hostile_unsigned::multiply_unsigned(&input));
+}
+
+#[test]
+fn recordings_are_refused_or_read() {
+    damaged("wav", 200).for_each(|input| hostile_wav::decode(&input));
+}
