@@ -343,7 +343,8 @@ fn endure(steps: usize) {
 
 #[test]
 fn a_million_steps_neither_drift_nor_grow() {
-    endure(1_000_000);
+    // Elsewhere it may be an emulator that takes them.
+    endure(if cfg!(target_arch = "x86_64") { 1_000_000 } else { 100_000 });
 }
 
 #[test]
