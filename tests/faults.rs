@@ -143,7 +143,7 @@ fn no_activation_panics_and_a_reset_forgets_all() {
                 let out = run(&mut session, &frames);
                 assert_eq!(out.len(), expected.len(), "{what}, {bad}");
                 // In 8 bits a value that is no number counts as one; only a magnitude near the greatest can overflow.
-                if quantized && bad.abs() < f32::MAX || bad.is_nan() && quantized {
+                if quantized && (bad.is_nan() || bad.abs() < f32::MAX) {
                     assert!(out.iter().all(|y| y.is_finite()), "{what}, {bad}: {out:?}");
                 }
                 // In the middle of a stream, too.
@@ -343,7 +343,8 @@ fn endure(steps: usize) {
 
 #[test]
 fn a_million_steps_neither_drift_nor_grow() {
-    endure(1_000_000);
+    // Elsewhere it may be an emulator that takes them.
+    endure(if cfg!(target_arch = "x86_64") { 1_000_000 } else { 100_000 });
 }
 
 #[test]

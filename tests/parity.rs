@@ -541,3 +541,37 @@ fn the_callers_slices_are_all_that_is_touched() {
         }
     }
 }
+
+/// The caller's slices at every alignment that their elements allow, in all that the driver treats in its own way.
+#[cfg(unix)]
+#[test]
+fn the_callers_slices_may_lie_anywhere() {
+    use guard::{EDGES, Guarded};
+
+    let mut random = Random::new(11);
+    let (n, k) = (33, 64);
+    for format in WeightFormat::ALL {
+        let weights = Weights::random(format, n, k, &mut random);
+        let scales = Scales::new(random.floats(n, -0.01, 0.01)).unwrap();
+        for &tier in Tier::available() {
+            let packed = weights.pack(tier);
+            for m in [1, 3] {
+                let x = random.bytes(m * k);
+                let expected = weights.reference(batch(&x, m, k));
+                let mut workspace = Workspace::new();
+                let epilogue = RequantizeFloat::new(&scales, 3i8);
+                let requantized = product(&packed, Activations::new(batch(&x, m, k)), m, &epilogue, 0, &mut workspace);
+                for (at, edge) in (0..64).flat_map(|at| EDGES.map(|edge| (at, edge))) {
+                    let x = Guarded::apart(&x, edge, at);
+                    let x = Activations::new(batch(&x, m, k));
+                    let mut out = Guarded::apart(&vec![0i32; m * n], edge, at * 4 % 64);
+                    gemm(&packed, x, &Sums, MatMut::new(&mut out, m, n).unwrap(), &mut workspace).unwrap();
+                    assert!(*out == expected[..] && out.is_clean(), "{tier} {format:?}, batch {m}, {at} {edge:?}");
+                    let mut out = Guarded::apart(&vec![0i8; m * n], edge, at);
+                    gemm(&packed, x, &epilogue, MatMut::new(&mut out, m, n).unwrap(), &mut workspace).unwrap();
+                    assert!(*out == requantized[..] && out.is_clean(), "{tier} {format:?}, batch {m}, {at} {edge:?}");
+                }
+            }
+        }
+    }
+}

@@ -100,16 +100,29 @@ fn packed_activations(x: &[i8], columns: usize, depth: usize, run: usize) -> Vec
 
 /// Calls a kernel on guarded operands and compares every sum, and every element between the columns of sums.
 fn check(family: &Family, kernel: MicroKernel, columns: usize, panels: usize, weights: &Weights, x: &[i8]) {
+    check_apart(family, kernel, columns, panels, weights, x, [0; 3]);
+}
+
+/// As [`check`], the operands (weights, activations, sums) so many bytes apart from their forbidden pages.
+fn check_apart(
+    family: &Family,
+    kernel: MicroKernel,
+    columns: usize,
+    panels: usize,
+    weights: &Weights,
+    x: &[i8],
+    apart: [usize; 3],
+) {
     let depth = x.len() / columns;
     let (steps, rows) = (depth / STEP, panels * family.layout.panel_rows);
     let packed = weights.packed(family, panels, steps);
     let activations = packed_activations(x, columns, depth, family.layout.activation_run);
     for (edge, gap) in [(EDGES[0], 0), (EDGES[1], 0), (EDGES[0], 5), (EDGES[1], 5)] {
         let sums_stride = rows + gap;
-        let packed = Guarded::new(&packed, edge);
-        let activations = Guarded::new(&activations, edge);
+        let packed = Guarded::apart(&packed, edge, apart[0]);
+        let activations = Guarded::apart(&activations, edge, apart[1]);
         // Behind the last column there is no gap.
-        let mut sums = Guarded::new(&vec![CANARY; (columns - 1) * sums_stride + rows], edge);
+        let mut sums = Guarded::apart(&vec![CANARY; (columns - 1) * sums_stride + rows], edge, apart[2]);
         let call = Call {
             weights: packed.as_ptr(),
             panels,
@@ -120,6 +133,7 @@ fn check(family: &Family, kernel: MicroKernel, columns: usize, panels: usize, we
         };
         // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states.
         unsafe { kernel(&call) };
+        assert!(packed.is_clean() && activations.is_clean() && sums.is_clean(), "{} wrote around", family.tier);
         for (i, &found) in sums.iter().enumerate() {
             let (column, row) = (i / sums_stride, i % sums_stride);
             let expected = if row < rows { weights.sum(row, depth, &x[column * depth..][..depth]) } else { CANARY };
@@ -160,8 +174,30 @@ fn every_kernel_stays_inside_its_operands_and_is_exact() {
     }
 }
 
-/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show
-/// it.
+/// The operands at every alignment that their elements allow, each with a forbidden page before and behind it.
+#[test]
+fn every_kernel_takes_operands_of_any_alignment() {
+    let mut random = Random::new(2);
+    for family in families() {
+        for columns in 1..=MAX_COLUMNS {
+            let (panels, steps) = (2, 4);
+            let (rows, depth) = (panels * family.layout.panel_rows, steps * STEP);
+            let mut weights = Weights::random(family.format, rows, depth, &mut random);
+            weights.values.iter_mut().for_each(|w| *w = (*w).max(-127));
+            let x = random.bytes(columns * depth);
+            let kernels = [Some(family.kernels[columns - 1]), family.extreme.map(|extreme| extreme[columns - 1])];
+            for kernel in kernels.into_iter().flatten() {
+                for at in 0..64 {
+                    // Of the three, each at each alignment once, and together in ever other ways.
+                    let apart = [at, (at * 5 + 1) % 64, at * 4 % 64];
+                    check_apart(family, kernel, columns, panels, &weights, &x, apart);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show it.
 #[test]
 fn every_kernel_is_exact_at_the_ends_of_the_range() {
     for family in families() {
