@@ -218,7 +218,8 @@ impl Decomposed<'_> {
         let candidate = |part| {
             let Part { matrix, decomposition, .. }: &Part = part;
             let (n, k) = matrix.weight.view().shape();
-            Candidate { n, k, singular_values: decomposition.singular_values(), recurrent: matrix.recurrent }
+            let (singular_values, recurrent) = (decomposition.singular_values(), matrix.recurrent);
+            Candidate { n, k, singular_values, recurrent, pinned: false }
         };
         self.parts.iter().map(candidate).collect()
     }
