@@ -405,13 +405,16 @@ mod tests {
 
     #[test]
     fn the_step_to_the_dense_weight_is_seen_coming() {
-        // Of equal singular values the first steps save little and the last one, to the dense weight, most.
-        let (flat, falling) = ([1.0; 64], spectrum(64, 0.4));
+        // Of nearly equal singular values each step saves little and the last one, to the dense weight, most; step by step,
+        // both weights would come halfway (ranks 20, an error of 1.30).
+        let spectra = [spectrum(64, 0.05), spectrum(64, 0.06)];
         let candidate = |singular_values| Candidate { n: 64, k: 64, singular_values, recurrent: false, pinned: false };
-        let candidates = [candidate(&flat[..]), candidate(&flat[..]), candidate(&falling)];
-        let limit = 2.0 * 64.0 * 64.0 + 16.0 * 128.0;
-        let choices = allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 1).unwrap();
-        assert_eq!(choices, [Choice::Dense, Choice::Dense, Choice::LowRank(16)]);
+        let candidates = spectra.each_ref().map(|sigma| candidate(sigma));
+        let budget = Budget { limit: 64.0 * 64.0 + 8.0 * 128.0, cost: Cost::Parameters };
+        let choices = allocate(&candidates, &budget, 1).unwrap();
+        assert_eq!(choices, [Choice::Dense, Choice::LowRank(8)]);
+        let error: f64 = candidates.iter().zip(choices).map(|(c, x)| c.error(x)).sum();
+        assert!((error - brute_force(&candidates, budget.limit)).abs() < 1e-12);
     }
 
     #[test]
