@@ -41,8 +41,8 @@
 //! # Features
 //!
 //! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
-//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
-//! - `svd`: truncated SVD.
+//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours; threads for the SVD.
+//! - `svd`: truncated SVD, and `compress`: what to cut, by how much, and at what loss.
 //!
 //! # Unsafe code
 //!
