@@ -244,7 +244,7 @@ mod tests {
         other.add(MatRef::row_vector(&[1.0; 4])).unwrap();
         assert!(matches!(Decomposition::new(w.view(), Some(&other)), Err(Error::Shape { .. })));
         assert!(matches!(
-            Decomposition::new(MatRef::row_vector(&vec![f32::NAN; 3]), None),
+            Decomposition::new(MatRef::row_vector(&[f32::NAN; 3]), None),
             Err(Error::NotFinite { .. })
         ));
     }
