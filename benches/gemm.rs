@@ -4,9 +4,9 @@
 //!     cargo bench --bench gemm -- 'gemm 6144x320 neon'    one of them
 //!     cargo bench --bench gemm -- --test                  each once, checked and not timed
 //!
-//! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier, its members are batches, and criterion's `elem/s` are
-//! multiply-accumulates a second. Weights are packed before the clock starts. Before it is timed, each product is
-//! compared with the oracle, to the bit.
+//! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier, its members are batches, and
+//! criterion's `elem/s` are multiply-accumulates a second. Weights are packed before the clock starts. Before it is
+//! timed, each product is compared with the oracle, to the bit.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
@@ -124,8 +124,8 @@ fn four_bits(c: &mut Criterion) {
     }
 }
 
-/// What low-rank speech layers are made of, on the tier that would be chosen: the factors of a layer 1024 -> 1024 at rank
-/// 128 and of larger and smaller ones, and the stacked gates of a GRU with 256 hidden units. Weights stay in L2.
+/// What low-rank speech layers are made of, on the tier that would be chosen: the factors of a layer 1024 -> 1024 at
+/// rank 128 and of larger and smaller ones, and the stacked gates of a GRU with 256 hidden units. Weights stay in L2.
 fn low_rank(c: &mut Criterion) {
     for (n, k) in [(1024, 128), (128, 1024), (128, 128), (512, 32), (2048, 256), (3 * 256, 256)] {
         Product::new(WeightFormat::I8, n, k).bench(c, tier(), BATCHES);

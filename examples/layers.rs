@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --example layers
 //!
-//! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits, after packing, and prints nothing else of
-//! cost, for tools that count instructions. NAME is `products` (the two bare products of the low-rank layer), `low-rank`,
-//! `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
+//! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits, after packing, and prints nothing else
+//! of cost, for tools that count instructions. NAME is `products` (the two bare products of the low-rank layer),
+//! `low-rank`, `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -1,11 +1,11 @@
-//! Latency against speed: streams frames through a model, one frame a call as a microphone brings them, with time batches
-//! of 1, 2, 4 and 8 steps.
+//! Latency against speed: streams frames through a model, one frame a call as a microphone brings them, with time
+//! batches of 1, 2, 4 and 8 steps.
 //!
 //!     cargo run --release --example stream                             the digits model in int8
 //!     cargo run --release --example stream -- small.safetensors        a file that the example `compress` wrote
 //!
-//! A time batch of T reads the input weights once for T steps instead of once for each, and the first output waits for T
-//! steps. The outputs are the same bits; the program checks it.
+//! A time batch of T reads the input weights once for T steps instead of once for each, and the first output waits for
+//! T steps. The outputs are the same bits; the program checks it.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,9 +1,9 @@
 //! Small-batch int8 GEMM for ARM, and the low-rank recurrent layers that run on it.
 //!
-//! A recurrent network that follows speech multiplies large weight matrices with one vector at a time, or a few: at that
-//! size the product is a stream of weights from memory, and what counts is to read each byte once and to have few of them.
-//! This crate does both: [`kernels`] multiply 8-bit and 4-bit weights with batches of 1 to 10 vectors, and [`factored`]
-//! layers replace a weight by two thin ones, `W ~ U V` (Kliegl et al., arXiv 1710.09026).
+//! A recurrent network that follows speech multiplies large weight matrices with one vector at a time, or a few: at
+//! that size the product is a stream of weights from memory, and what counts is to read each byte once and to have few
+//! of them. This crate does both: [`kernels`] multiply 8-bit and 4-bit weights with batches of 1 to 10 vectors, and
+//! [`factored`] layers replace a weight by two thin ones, `W ~ U V` (Kliegl et al., arXiv 1710.09026).
 //!
 //! ```
 //! use skinny::factored::{LowRank, LowRankLinear, Scratch};
@@ -26,29 +26,31 @@
 //! # The way of a weight
 //!
 //! ```text
-//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm
-//!     Mat         factored            quant           kernels          factored
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm, ... -> Model -> Session
+//!     Mat         factored            quant           kernels          factored            model
 //! ```
 //!
-//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored`.
+//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored <- compress <- model`. A
+//! whole model goes this way by `Model::from_pytorch` and `Model::decompose`.
 //!
 //! # Exactness
 //!
-//! Products of integers are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a fixed
-//! order and one rounding an operation. So a result is the same bits on every target and tier, for any number of threads,
-//! and however a batch or a sequence is cut into calls.
+//! Products of integers are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a
+//! fixed order and one rounding an operation. So a result is the same bits on every target and tier, for any number of
+//! threads, and however a batch or a sequence is cut into calls.
 //!
 //! # Features
 //!
 //! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
-//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours; threads for the SVD.
-//! - `svd`: truncated SVD, and `compress`: what to cut, by how much, and at what loss.
+//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
+//! - `safetensors`: model files, PyTorch's and the crate's own.
+//! - `svd`: truncated SVD and compression of models.
 //!
 //! # Unsafe code
 //!
 //! It lives in [`kernels`], there in the driver, the portable kernels and `aarch64`; the other modules forbid it. Every
-//! block says why it is sound. No input through the public interface reaches undefined behaviour or a panic on data; what
-//! does not fit is an [`Error`] that says what was wrong with which numbers.
+//! block says why it is sound. No input through the public interface reaches undefined behaviour or a panic on data;
+//! what does not fit is an [`Error`] that says what was wrong with which numbers.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -79,3 +81,8 @@ pub use matrix::{Mat, MatMut, MatRef};
 #[cfg(all(doctest, feature = "svd"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Runs the code of docs/guide.md.
+#[cfg(all(doctest, feature = "safetensors"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

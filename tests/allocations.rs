@@ -2,9 +2,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scratch, TimeConvolution, Weight};
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
+use skinny::model::{Layer, Model, Session};
 use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
@@ -211,6 +213,40 @@ fn unsigned_products_allocate_nothing() {
                 let out = MatMut::new(&mut bytes[..m * n], m, n).unwrap();
                 mat.multiply(-128, rhs, -5, &shift, out, &mut workspace).unwrap();
             }
+        });
+    }
+}
+
+#[test]
+fn sessions_allocate_nothing() {
+    let (input, hidden, classes) = (45, 40, 7);
+    let weight = |n, k| Weight::dense(mat(n, k)).unwrap();
+    let conv = TimeConvolution::new(Linear::new(weight(30, 3 * input), None).unwrap(), 3, 2, 1).unwrap();
+    let layers = vec![
+        ("conv".into(), Layer::TimeConvolution(conv)),
+        (
+            "gru".into(),
+            Layer::Gru(Gru::new(weight(3 * hidden, 30), low_rank(3 * hidden, hidden, 9), None, None).unwrap()),
+        ),
+        (
+            "lstm".into(),
+            Layer::Lstm(Lstm::new(weight(4 * hidden, hidden), weight(4 * hidden, hidden), None, None).unwrap()),
+        ),
+        ("fc".into(), Layer::Linear(Linear::new(weight(classes, hidden), None).unwrap())),
+    ];
+    let model = Model::new(layers).unwrap();
+    let frames = mat(23, input);
+    for (what, model) in [
+        ("a session in f32", model.clone()),
+        ("a session in 8 bits", model.quantize_to(WeightFormat::I8, Tier::select().unwrap()).unwrap()),
+    ] {
+        let mut session = Session::new(Arc::new(model)).unwrap();
+        assert_allocates_nothing(what, || {
+            for count in [1, 7, 15] {
+                let frames = MatRef::new(&frames.as_slice()[..count * input], count, input).unwrap();
+                session.push(frames).unwrap();
+            }
+            session.finish().unwrap();
         });
     }
 }

@@ -7,16 +7,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{Random, bits};
-use skinny::compress::{Budget, Choice, Core, Cost};
+use skinny::compress::{Budget, Choice, Core, Cost, RANK_MULTIPLE};
 use skinny::factored::{Gru, Linear, LowRank, RankPolicy, Scheme, Weight};
 use skinny::kernels::WeightFormat;
-use skinny::model::{Calibration, Cutting, ImportOptions, Layer, Model, Session, Storage};
+use skinny::model::{Calibration, Cutting, ImportOptions, Layer, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
 
 const F32: Storage = Storage { format: None, correct: false };
 const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
 
+/// The GRU that PyTorch lacks, as ONNX has it by default.
+fn reset_before() -> (Model, Mat<f32>) {
+    let (mut random, input, hidden) = (Random(6), 13, 12);
+    let mut weight = |n, k| Weight::dense(random.mat(n, k, 0.4)).unwrap();
+    let (w, r, r_n) = (weight(3 * hidden, input), weight(2 * hidden, hidden), weight(hidden, hidden));
+    let gru = Gru::reset_before(w, r, r_n, Some(vec![0.1; 3 * hidden]), None).unwrap();
+    (Model::new(vec![("gru".into(), Layer::Gru(gru))]).unwrap(), random.mat(25, input, 1.0))
+}
+
 fn fixture(name: &str) -> (Model, Mat<f32>) {
+    if name == RESET_BEFORE {
+        return reset_before();
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pytorch/{name}.safetensors"));
     let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
     let model = Model::load_pytorch(path, &options).unwrap();
@@ -25,8 +37,18 @@ fn fixture(name: &str) -> (Model, Mat<f32>) {
     (model, x)
 }
 
-const FIXTURES: [&str; 7] =
-    ["linear", "gru", "gru_bidirectional", "lstm", "lstm_projection", "lstm_bidirectional", "convolution"];
+const RESET_BEFORE: &str = "reset before";
+
+const FIXTURES: [&str; 8] = [
+    "linear",
+    "gru",
+    "gru_bidirectional",
+    "lstm",
+    "lstm_projection",
+    "lstm_bidirectional",
+    "convolution",
+    RESET_BEFORE,
+];
 
 fn outputs(model: &Model, x: &Mat<f32>) -> Vec<f32> {
     let mut session = Session::new(Arc::new(model.clone())).unwrap();
@@ -65,7 +87,7 @@ fn full_rank_is_the_model_itself_by_every_scheme() {
             calibration.add(&model, x.view()).unwrap();
             assert_eq!(calibration.frames(), x.rows());
             for calibration in [None, Some(&calibration)] {
-                let decomposed = model.decompose(scheme, calibration, |_, _, _| ()).unwrap();
+                let decomposed = model.decompose(scheme, calibration, Weighting::Data, |_, _, _| ()).unwrap();
                 let plan = decomposed.plan(&Cutting::Each(RankPolicy::Variance(1.0))).unwrap();
                 // What costs more than the matrix stays dense; force the factors.
                 let forced: Vec<Choice> = decomposed
@@ -91,7 +113,7 @@ fn compressed_models_go_through_files_on_every_tier() {
     for name in FIXTURES {
         let (model, x) = fixture(name);
         for scheme in SCHEMES {
-            let decomposed = model.decompose(scheme, None, |_, _, _| ()).unwrap();
+            let decomposed = model.decompose(scheme, None, Weighting::Data, |_, _, _| ()).unwrap();
             let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
             let formats = [None, Some(WeightFormat::I8), Some(WeightFormat::I4), Some(WeightFormat::I4Group32)];
             for format in formats {
@@ -123,14 +145,15 @@ fn what_the_data_does_not_show_is_cut_first() {
     let exact = outputs(&model, &x);
     let mut calibration = Calibration::new(Scheme::PartiallyJoint);
     calibration.add(&model, x.view()).unwrap();
-    let noise = |calibration| {
-        let decomposed = model.decompose(Scheme::PartiallyJoint, calibration, |_, _, _| ()).unwrap();
+    let noise = |weighting| {
+        let scheme = Scheme::PartiallyJoint;
+        let decomposed = model.decompose(scheme, Some(&calibration), weighting, |_, _, _| ()).unwrap();
         let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(8))).unwrap();
         let small = decomposed.build(&plan, |_| F32, Tier::Portable).unwrap();
         let outputs = outputs(&small.model, &x);
         outputs.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
     };
-    let (plain, weighted) = (noise(None), noise(Some(&calibration)));
+    let (plain, weighted) = (noise(Weighting::Weights), noise(Weighting::Data));
     assert!(weighted < plain / 10.0, "weighted {weighted}, plain {plain}");
 }
 
@@ -140,7 +163,7 @@ fn budgets_are_kept_and_reports_add_up() {
     let mut calibration = Calibration::new(Scheme::PartiallyJoint);
     calibration.add(&model, x.view()).unwrap();
     let mut told = Vec::new();
-    let decomposed = model.decompose(Scheme::PartiallyJoint, Some(&calibration), |name, done, all| {
+    let decomposed = model.decompose(Scheme::PartiallyJoint, Some(&calibration), Weighting::Data, |name, done, all| {
         told.push(format!("{name} {done}/{all}"))
     });
     let decomposed = decomposed.unwrap();
@@ -153,7 +176,7 @@ fn budgets_are_kept_and_reports_add_up() {
         let least = if matches!(cost, Cost::Latency(..)) { 0.55 } else { 0.35 };
         for share in [least, 0.75, 1.0] {
             let budget = Budget { limit: dense * share, cost };
-            let plan = decomposed.plan(&Cutting::Together(budget)).unwrap();
+            let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE }).unwrap();
             assert!(decomposed.cost(&plan, &cost) <= budget.limit * 1.000_001);
             let error = decomposed.error(&plan);
             assert!(error <= before, "{cost:?}, {share}: {error}, before {before}");
@@ -170,7 +193,8 @@ fn budgets_are_kept_and_reports_add_up() {
         }
         assert_eq!(before, 0.0, "of the whole budget everything is dense");
     }
-    let out_of_reach = Cutting::Together(Budget { limit: 10.0, cost: Cost::Parameters });
+    let budget = Budget { limit: 10.0, cost: Cost::Parameters };
+    let out_of_reach = Cutting::Together { budget, rank_multiple: RANK_MULTIPLE };
     assert!(matches!(decomposed.plan(&out_of_reach), Err(Error::Budget { asked: 10.0, .. })));
 }
 
@@ -179,16 +203,16 @@ fn what_does_not_fit_is_refused() {
     let (model, _) = low_rank_model(20, 10);
     let mut calibration = Calibration::new(Scheme::Split);
     assert!(matches!(calibration.add(&model, Mat::zeros(3, 19).unwrap().view()), Err(Error::Shape { .. })));
-    let decomposed = model.decompose(Scheme::Joint, None, |_, _, _| ()).unwrap();
+    let decomposed = model.decompose(Scheme::Joint, None, Weighting::Data, |_, _, _| ()).unwrap();
     assert!(matches!(decomposed.build(&[], |_| F32, Tier::Portable), Err(Error::Length { expected: 1, found: 0, .. })));
     let too_much = decomposed.build(&[Choice::LowRank(31)], |_| F32, Tier::Portable);
     assert!(matches!(too_much, Err(Error::Rank { rank: 31, max: 30 })));
-    let calibrated = model.decompose(Scheme::Joint, Some(&calibration), |_, _, _| ());
+    let calibrated = model.decompose(Scheme::Joint, Some(&calibration), Weighting::Data, |_, _, _| ());
     assert!(matches!(calibrated, Err(Error::Stored { .. })));
     // Another model than the calibration's.
     let other = Linear::new(Weight::dense(Mat::zeros(4, 5).unwrap()).unwrap(), None).unwrap();
     let other = Model::new(vec![("fc".into(), Layer::Linear(other))]).unwrap();
     let mut calibration = Calibration::new(Scheme::Split);
     calibration.add(&other, Mat::from_vec(vec![1.0; 5], 1, 5).unwrap().view()).unwrap();
-    assert!(model.decompose(Scheme::Split, Some(&calibration), |_, _, _| ()).is_err());
+    assert!(model.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ()).is_err());
 }

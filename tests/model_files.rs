@@ -1,5 +1,5 @@
-//! Model files that are not what they should be: a typed error that says which tensor and why, no panic, and no more memory
-//! than the file's size accounts for.
+//! Model files that are not what they should be: a typed error that says which tensor and why, no panic, and no more
+//! memory than the file's size accounts for.
 
 mod common {
     pub mod hostile;

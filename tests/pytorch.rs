@@ -105,8 +105,8 @@ fn linear_in_8_bits(what: &str, layer: &Linear, tier: Tier, x: &[f32]) -> Vec<f3
     exact
 }
 
-/// Each step in 8 bits from the state that the steps in `f32` had: sigmoid has slope 1/4 at most and tanh 1, `|h - n| <= 2`,
-/// and r multiplies the recurrent product of n.
+/// Each step in 8 bits from the state that the steps in `f32` had: sigmoid has slope 1/4 at most and tanh 1, `|h - n|
+/// <= 2`, and r multiplies the recurrent product of n.
 fn gru_in_8_bits(what: &str, layer: &Gru, tier: Tier, x: &Mat<f32>) -> Mat<f32> {
     let quantized = layer.quantize(tier).unwrap();
     let (hidden, mut scratch) = (layer.hidden_size(), Scratch::new());

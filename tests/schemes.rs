@@ -93,7 +93,7 @@ fn a_stack_is_its_parts_side_by_side() {
         let stack = Weight::stack(parts.clone()).unwrap();
         let n: usize = parts.iter().map(Weight::n).sum();
         assert_eq!((stack.n(), stack.k(), stack.rank()), (n, INPUT, None));
-        assert_eq!(stack.bytes(), parts.iter().map(Weight::bytes).sum());
+        assert_eq!(stack.bytes(), parts.iter().map(Weight::bytes).sum::<usize>());
         let bias = random.vec(n, 0.5);
         for m in [1, 4, 0, 12] {
             let x = random.mat(m, INPUT, 1.0);

@@ -22,8 +22,8 @@ mod skinny_tier {
     use skinny::kernels::{Activations, PackedMat, Sums, Workspace, gemm};
     use skinny::{MatMut, MatRef, Tier};
 
-    /// What `SKINNY_TIER` does is decided once a process, so each value needs one: this program again, running the test below
-    /// alone. Returns what that printed.
+    /// What `SKINNY_TIER` does is decided once a process, so each value needs one: this program again, running the test
+    /// below alone. Returns what that printed.
     fn with_skinny_tier(value: &str) -> String {
         let program = std::env::current_exe().unwrap();
         // Under an emulator, the program can start itself only as cargo started it.

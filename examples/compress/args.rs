@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use skinny::compress::RANK_MULTIPLE;
 use skinny::kernels::WeightFormat;
 
 /// Makes a small model of a trained one: factors its weights, quantizes them, and reports what that cost.
 ///
-/// The input is a safetensors file of a PyTorch state dict (Linear, Conv1d, GRU, LSTM). How far weights are cut is said by
-/// one of --budget, --latency, --variance and --rank.
+/// The input is a safetensors file of a PyTorch state dict (Linear, Conv1d, GRU, LSTM). How far weights are cut is said
+/// by one of --budget, --latency, --variance and --rank.
 #[derive(Debug, Parser)]
 #[command(name = "compress")]
 pub struct Args {
@@ -34,6 +35,10 @@ pub struct Args {
     /// Cut each weight to this rank
     #[arg(long, value_name = "RANK", group = "cut")]
     pub rank: Option<usize>,
+
+    /// Ranks that --budget and --latency choose are multiples of this; the kernels take 16 at once, and pad to that
+    #[arg(long, value_name = "N", default_value_t = RANK_MULTIPLE)]
+    pub rank_multiple: usize,
 
     /// The core whose time --latency predicts
     #[arg(long, value_name = "CORE", default_value = "cortex-a53")]

@@ -22,8 +22,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use skinny::compress::{Budget, Choice, Core, Cost};
 use skinny::factored::{RankPolicy, Scheme};
-use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Model, Session, Storage};
-use skinny::{Mat, Tier};
+use skinny::kernels::Activation;
+use skinny::model::{Calibration, Cutting, Decomposed, ImportOptions, Layer, Model, Session, Storage, Weighting};
+use skinny::{Error, FileError, Mat, Tier};
 
 use args::{Args, SchemeArg};
 
@@ -43,10 +44,14 @@ fn run(args: &Args) -> Result<(), Failure> {
     let named = |path: &Path, cause: &dyn std::fmt::Display| format!("{}: {cause}", path.display());
     let tier = Tier::select()?;
     let bytes = std::fs::read(&args.model).map_err(|cause| named(&args.model, &cause))?;
-    let model = Model::read(&bytes, &import_options(args), tier).map_err(|cause| named(&args.model, &cause))?;
+    let model = Model::read(&bytes, &import_options(args), tier).map_err(|cause| match cause {
+        Error::File(FileError::Order { .. }) => named(&args.model, &format!("{cause}, with --layers")),
+        _ => named(&args.model, &cause),
+    })?;
     for (name, layer) in model.layers() {
         println!("{name}: {}, {} -> {}", layer.kind(), layer.input_size(), layer.output_size());
     }
+    warn_of_activations(&model);
     check_layers(args, &model)?;
 
     let scheme = match args.scheme {
@@ -61,18 +66,15 @@ fn run(args: &Args) -> Result<(), Failure> {
     let calibration = calibrate(scheme, &model, &sequences)?;
 
     let bar = bar("decomposing");
-    let weighted = (!sequences.is_empty()).then_some(&calibration);
-    let decomposed = model.decompose(scheme, weighted, |name, done, all| {
+    let calibrated = (!sequences.is_empty()).then_some(&calibration);
+    let weighting = if args.plain { Weighting::Weights } else { Weighting::Data };
+    let decomposed = model.decompose(scheme, calibrated, weighting, |name, done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         bar.set_message(name.to_owned());
     })?;
     bar.finish_and_clear();
-    let plan = match (args.plain, weighted) {
-        // The moments are still what errors are measured by.
-        (true, Some(_)) => model.decompose(scheme, None, |_, _, _| ())?.plan(&cutting(args, &decomposed)?)?,
-        _ => decomposed.plan(&cutting(args, &decomposed)?)?,
-    };
+    let plan = decomposed.plan(&cutting(args, &decomposed)?)?;
     let storage = |layer: &str| {
         let named = args.layer_precision.iter().rev().find(|(name, _)| name == layer);
         let precision = named.map_or(args.precision, |(_, precision)| *precision);
@@ -100,13 +102,27 @@ fn run(args: &Args) -> Result<(), Failure> {
     };
     println!("wrote {}", args.out.display());
     write("json", serde_json::to_string_pretty(&report::json(&small.matrices, &summary))? + "\n")?;
-    write("svg", plot::svg(&small.matrices, &curve(&decomposed), chosen)?)
+    write("svg", plot::svg(&small.matrices, &curve(args, &decomposed), chosen)?)
 }
 
 fn import_options(args: &Args) -> ImportOptions {
     // What the examples call the tensors of features; without such there is nothing to keep.
     let keep = args.keep.iter().cloned().chain(["features.*".into()]).collect();
     ImportOptions { layers: args.layers.clone(), keep }
+}
+
+/// Two linear layers with nothing between them are one, which nobody trains: a sign that an activation was not told.
+fn warn_of_activations(model: &Model) {
+    let layers: Vec<_> = model.layers().collect();
+    for pair in layers.windows(2) {
+        if let [(first, Layer::Linear(linear)), (second, Layer::Linear(_))] = pair
+            && linear.activation() == Activation::Identity
+        {
+            println!(
+                "warning: no activation between {first} and {second}; if there is one: --layers \"... {first}:relu {second} ...\""
+            );
+        }
+    }
 }
 
 /// Fails for a precision of a layer that does not exist.
@@ -120,11 +136,13 @@ fn check_layers(args: &Args, model: &Model) -> Result<(), Failure> {
 
 /// How far to cut. A share is one of the matrices' parameters.
 fn cutting(args: &Args, decomposed: &Decomposed<'_>) -> Result<Cutting, Failure> {
+    let together =
+        |limit, cost| Cutting::Together { budget: Budget { limit, cost }, rank_multiple: args.rank_multiple };
     let format = args.precision.format();
     Ok(match (args.budget, args.latency, args.variance, args.rank) {
         (Some(share), ..) => {
             let dense = decomposed.cost(&decomposed.dense(), &Cost::Parameters);
-            Cutting::Together(Budget { limit: share * dense, cost: Cost::Parameters })
+            together(share * dense, Cost::Parameters)
         }
         (_, Some(limit), ..) => {
             let known = Core::ALL.map(|core| core.name).join(", ");
@@ -136,12 +154,12 @@ fn cutting(args: &Args, decomposed: &Decomposed<'_>) -> Result<Cutting, Failure>
                 core.name,
                 decomposed.cost(&decomposed.dense(), &cost)
             );
-            Cutting::Together(Budget { limit, cost })
+            together(limit, cost)
         }
         (.., Some(share), _) => Cutting::Each(RankPolicy::Variance(share)),
         (.., Some(rank)) => Cutting::Each(RankPolicy::Fixed(rank)),
         // Nothing is cut, only stored otherwise.
-        _ => Cutting::Together(Budget { limit: f64::INFINITY, cost: Cost::Parameters }),
+        _ => together(f64::INFINITY, Cost::Parameters),
     })
 }
 
@@ -187,12 +205,13 @@ fn signal_to_noise(before: &Model, after: &Model, sequences: &[Mat<f32>]) -> Res
 }
 
 /// (parameters, error) of budgets from little to all.
-fn curve(decomposed: &Decomposed<'_>) -> Vec<(f64, f64)> {
+fn curve(args: &Args, decomposed: &Decomposed<'_>) -> Vec<(f64, f64)> {
     let dense = decomposed.cost(&decomposed.dense(), &Cost::Parameters);
     let point = |percent: u32| {
         let budget = Budget { limit: dense * f64::from(percent) / 100.0, cost: Cost::Parameters };
         // The lowest budgets are out of reach.
-        let plan: Vec<Choice> = decomposed.plan(&Cutting::Together(budget)).ok()?;
+        let plan: Vec<Choice> =
+            decomposed.plan(&Cutting::Together { budget, rank_multiple: args.rank_multiple }).ok()?;
         Some((decomposed.cost(&plan, &Cost::Parameters), decomposed.error(&plan)))
     };
     (1..=100).filter_map(point).collect()

@@ -10,8 +10,8 @@ const SIZE: (u32, u32) = (900, 1000);
 const FONT: (&str, u32) = ("sans-serif", 14);
 const TITLE: (&str, u32) = ("sans-serif", 18);
 
-/// An SVG of the singular values of each matrix with its cut, and of `curve`, (parameters, error) of other budgets, with
-/// `chosen` among them.
+/// An SVG of the singular values of each matrix with its cut, and of `curve`, (parameters, error) of other budgets,
+/// with `chosen` among them.
 pub fn svg(matrices: &[MatrixReport], curve: &[(f64, f64)], chosen: (f64, f64)) -> Result<String, Failure> {
     let mut text = String::new();
     {
@@ -40,7 +40,15 @@ fn spectra(area: &Area<'_>, matrices: &[MatrixReport]) -> Result<(), Failure> {
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d(1.0..longest as f64, (1e-4..1.0).log_scale())?;
-    chart.configure_mesh().x_desc("index").y_desc("singular value").label_style(FONT).light_line_style(WHITE).draw()?;
+    let whole = |index: &f64| format!("{index:.0}");
+    chart
+        .configure_mesh()
+        .x_label_formatter(&whole)
+        .x_desc("index")
+        .y_desc("singular value")
+        .label_style(FONT)
+        .light_line_style(WHITE)
+        .draw()?;
     for (i, matrix) in matrices.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
         let sigma = relative(matrix);
@@ -62,18 +70,20 @@ fn errors(area: &Area<'_>, curve: &[(f64, f64)], chosen: (f64, f64)) -> Result<(
     let right = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(0.01, f64::max);
     let mut chart = ChartBuilder::on(area)
-        .caption("Relative error (root mean square over matrices) against parameters of the matrices", TITLE)
+        .caption("Predicted error, relative, against parameters of the matrices; the dot is what was chosen", TITLE)
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..right * 1.05, 0.0..top * 1.1)?;
-    let percent = |error: &f64| format!("{:.0}%", 100.0 * error);
+    let percent = |error: &f64| format!("{:.1}%", 100.0 * error);
+    let whole = |parameters: &f64| format!("{parameters:.0}");
     chart
         .configure_mesh()
         .x_desc("parameters")
         .y_desc("error")
         .label_style(FONT)
         .light_line_style(WHITE)
+        .x_label_formatter(&whole)
         .y_label_formatter(&percent)
         .draw()?;
     chart.draw_series(LineSeries::new(curve.iter().copied(), BLUE.stroke_width(2)))?;

@@ -12,7 +12,8 @@ pub struct Summary<'a> {
     pub file_before: usize,
     pub file_after: usize,
     pub calibration_frames: usize,
-    /// Signal-to-noise ratio of the whole model's outputs in dB, activations quantized too, if there is calibration data.
+    /// Signal-to-noise ratio of the whole model's outputs in dB, activations quantized too, if there is calibration
+    /// data.
     pub signal_to_noise: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! Transcribes spoken digits with a recurrent network that runs on this crate's kernels: log-mel features, GRU layers, a
-//! linear layer, greedy CTC decoding.
+//! Transcribes spoken digits with a recurrent network that runs on this crate's kernels: log-mel features, GRU layers,
+//! a linear layer, greedy CTC decoding.
 //!
 //!     cargo run --release --example digits
 //!

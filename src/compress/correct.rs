@@ -78,20 +78,22 @@ impl Seen {
 
 /// Factors in `format` whose product is near `w` (`n x k`): better than those of `low_rank`, just rounded.
 ///
-/// Least squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886): `U` is rounded, `V` is
-/// fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, then `U` to that, `U = W C V^T (V C V^T)^-1` with the second
-/// moment `C` of the inputs (without one, the identity), and `V` once more. That is done from the factors as they are and from
-/// ones with columns of `U` of length 1, their lengths in the rows of `V`: a row of `U` has one scale for all its columns, so the
-/// shorter ones would lose most of their digits, and a row of `V` has a scale of its own.
+/// Least squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886): `U` is
+/// rounded, `V` is fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, then `U` to that, `U = W C V^T (V
+/// C V^T)^-1` with the covariance `C` of the inputs (without one, the identity), and `V` once more. That is done from
+/// the factors as they are and from ones with columns of `U` of length 1, their lengths in the rows of `V`: a row of
+/// `U` has one scale for all its columns, so the shorter ones would lose most of their digits, and a row of `V` has a
+/// scale of its own.
 ///
-/// Of all pairs that come about, the first being `low_rank` just rounded, the one whose product errs least is returned; so it is
-/// never worse.
+/// Of all pairs that come about, the first being `low_rank` just rounded, the one whose product errs least is returned;
+/// so it is never worse.
 ///
-/// `widths` are the columns of the parts of `V` that are rounded each by itself, all of them together `k`: one part, or one
-/// for each of the matrices that share `U`.
+/// `widths` are the columns of the parts of `V` that are rounded each by itself, all of them together `k`: one part, or
+/// one for each of the matrices that share `U`.
 ///
 /// # Errors
-/// [`Error::Shape`] or [`Error::Length`] for operands that do not fit each other, [`Error::NotFinite`], [`Error::Allocation`].
+/// [`Error::Shape`] or [`Error::Length`] for operands that do not fit each other, [`Error::NotFinite`],
+/// [`Error::Allocation`].
 ///
 /// # Example
 /// ```
@@ -124,7 +126,7 @@ pub fn round_corrected(
     }
     expect_finite("weights", w.as_slice())?;
     let exact = to_f64(w);
-    let c = moment.map(Moment::matrix);
+    let c = moment.map(Moment::covariance);
     let weighted = c.as_ref().map_or_else(|| exact.clone(), |c| &exact * c);
     let seen = |v: &Rounded| Seen::new(&v.values, &weighted, c.as_ref());
     let fit_v = |u: &Rounded| match solve(u.values.transpose() * &u.values, u.values.transpose() * &exact) {
@@ -218,7 +220,8 @@ mod tests {
         }
     }
 
-    /// Singular values that fall as `1 / i`. From the factors as they are alone, without those of length 1, it is 0.77, 0.79 and 0.84.
+    /// Singular values that fall as `1 / i`. From the factors as they are alone, without those of length 1, it is 0.77,
+    /// 0.79 and 0.84.
     #[test]
     fn a_quarter_of_what_rounding_adds_is_made_up_for() {
         let (n, k, rank) = (192, 128, 32);

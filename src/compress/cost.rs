@@ -21,12 +21,12 @@ pub enum Cost {
 /// time = max(bytes / bandwidth, macs / rate) + call
 /// ```
 ///
-/// Rates are those of this crate's int8 kernels by llvm-mca's model of the core (benches/README.md) times the clock, and are used for
-/// every format: 4 bits take up to 29% more arithmetic on these cores, `f32` several times as much, but there and at this size memory
-/// is what counts. The time of a call is a guess, for want of hardware;
-/// bandwidths are what one core of the board draws from DRAM (published STREAM-like figures, collected in the project's design
-/// notes: assumptions here, not measurements of this crate). Weights are taken to come from DRAM, which is right for models
-/// larger than the caches. So it is for comparing cuts of a model, not for promises.
+/// Rates are those of this crate's int8 kernels by llvm-mca's model of the core (benches/README.md) times the clock;
+/// bandwidths are what one core of the board draws from DRAM (published STREAM-like figures, collected in the project's
+/// design notes: assumptions here, not measurements of this crate). Weights are taken to come from DRAM, which is right
+/// for models larger than the caches. The rates serve every format, although 4 bits take up to 29% more arithmetic on
+/// these cores and `f32` several times as much, and the time of a call is a guess. So it is for comparing cuts of a
+/// model, not for promises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Core {
     /// Its name.
@@ -63,8 +63,8 @@ impl Core {
         call_us: 0.5,
     };
 
-    /// Cortex-A76, Raspberry Pi 5: 2.4 GHz, 10 GB/s; 16.88 and 27.36 multiply-accumulates a cycle, those of Neoverse N1, which has
-    /// the same pipes (tier dotprod).
+    /// Cortex-A76, Raspberry Pi 5: 2.4 GHz, 10 GB/s; 16.88 and 27.36 multiply-accumulates a cycle, those of Neoverse
+    /// N1, which has the same pipes (tier dotprod).
     pub const CORTEX_A76: Core = Core {
         name: "cortex-a76",
         bytes_a_us: 10_000.0,
@@ -76,8 +76,8 @@ impl Core {
     /// The cores above.
     pub const ALL: [Core; 3] = [Core::CORTEX_A53, Core::CORTEX_A72, Core::CORTEX_A76];
 
-    /// Microseconds a time step of a product of `n x k` weights. A recurrent one is done at every step; others share their
-    /// weights over a time batch of 4.
+    /// Microseconds a time step of a product of `n x k` weights. A recurrent one is done at every step; others share
+    /// their weights over a time batch of 4.
     pub fn product_us(&self, n: usize, k: usize, format: Option<WeightFormat>, recurrent: bool) -> f64 {
         let (macs, bytes) = (n as f64 * k as f64, bytes(n, k, format));
         if recurrent {

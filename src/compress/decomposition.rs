@@ -12,14 +12,14 @@ use crate::matrix::MatRef;
 
 /// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
 ///
-/// With a moment `C = E[x x^T]` of the inputs it is that of `W L`, where `C = L L^T` by Cholesky, and the factors are those of
-/// `W ~ (U S) (V^T L^-1)`: then the error on the data, `E |W x - W_r x|^2`, is the sum of the squared singular values that
-/// are cut, and no other matrix of that rank has a smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378). Of few or
-/// dependent inputs `C` is singular, so a thousandth of its mean diagonal is added to its diagonal. That sum holds with the
-/// damping in `C`, and without it the error is smaller.
+/// With a moment of the inputs, of covariance `C`, it is that of `W L`, where `C = L L^T` by Cholesky, and the factors
+/// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
+/// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
+/// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
+/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`.
 ///
-/// Products and solves are in `f64`, the decomposition itself in `f32`. With feature `rayon` it is done by the threads of the pool that
-/// calls it.
+/// Products and solves are in `f64`, the decomposition itself in `f32`. With feature `rayon` it is done by the threads
+/// of the pool that calls it.
 ///
 /// # Example
 /// ```
@@ -31,7 +31,7 @@ use crate::matrix::MatRef;
 ///
 /// // Of inputs that lie along the first axis, the first column is what counts.
 /// let mut moment = Moment::new(2)?;
-/// moment.add(MatRef::new(&[5.0, 0.1, -5.0, 0.1], 2, 2)?)?;
+/// moment.add(MatRef::new(&[5.0, 0.1, -5.0, -0.1], 2, 2)?)?;
 /// let weighted = Decomposition::new(w, Some(&moment))?;
 /// assert!((weighted.truncate(1)?.product()?.as_slice()[0] - 1.0).abs() < 1e-2);
 /// # Ok::<(), skinny::Error>(())
@@ -45,25 +45,29 @@ pub struct Decomposition {
 const DAMPING: f64 = 1e-3;
 
 impl Decomposition {
-    /// Decomposes `w` (`n x k`), weighted by the second moment of its inputs if there is one, of at least one vector that is
-    /// not zero.
+    /// Decomposes `w` (`n x k`), weighted by what varies of its inputs if there is a moment of such.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other inputs,
-    /// [`Error::Svd`] if the decomposition does not converge.
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
+    /// inputs, [`Error::Svd`] if the decomposition does not converge.
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
-        let Some(moment) = moment.filter(|moment| moment.mean_square() > 0.0) else {
-            return Ok(Self { svd: Svd::new(w)? });
-        };
         let (rows, cols) = w.shape();
+        let Some(moment) = moment else { return Ok(Self { svd: Svd::new(w)? }) };
         if moment.k() != cols {
             let (expected, found) = ((cols, cols), (moment.k(), moment.k()));
             return Err(Error::Shape { what: "second moment", expected, found });
         }
-        // Of inputs with mean square 1: their magnitude, which may be any, only scales the singular values.
-        let mean_square = moment.mean_square();
-        let mut c = moment.matrix() * faer::Scale(1.0 / mean_square);
+        let c = moment.covariance();
+        let variance = (0..cols).map(|i| c[(i, i)]).sum::<f64>();
+        // Beside the squares it was computed from, less is rounding.
+        let squares = (0..cols).map(|i| moment.get(i, i)).sum::<f64>();
+        if variance <= squares * 1e-12 {
+            return Ok(Self { svd: Svd::new(w)? });
+        }
+        // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
+        let variance = variance / cols as f64;
+        let mut c = c * faer::Scale(1.0 / variance);
         for i in 0..cols {
             c[(i, i)] += DAMPING;
         }
@@ -75,7 +79,7 @@ impl Decomposition {
         let mut v = faer::Mat::from_fn(cols, svd.singular_values().len(), |row, i| f64::from(svd.v()[(row, i)]));
         let upper = cholesky.L().transpose();
         solve_upper_triangular_in_place(upper, v.as_mut(), faer::get_global_parallelism());
-        Ok(Self { svd: svd.with_v(v, mean_square.sqrt()) })
+        Ok(Self { svd: svd.with_v(v, variance.sqrt()) })
     }
 
     /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`.
@@ -106,7 +110,6 @@ impl Decomposition {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
 
     use super::*;
     use crate::compress::signal_to_noise;
@@ -128,14 +131,19 @@ mod tests {
         x
     }
 
-    /// `E |W x - A x|^2`.
+    /// `E |(W - A) (x - E[x])|^2`.
     fn squared_error(w: &Mat<f32>, a: &Mat<f32>, x: &Mat<f32>) -> f64 {
         let product = |w: &Mat<f32>, row: usize, x: &[f32]| -> f64 {
             w.view().row(row).iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
         };
-        let of =
-            |x: &[f32]| -> f64 { (0..w.rows()).map(|row| (product(w, row, x) - product(a, row, x)).powi(2)).sum() };
-        (0..x.rows()).map(|t| of(x.view().row(t))).sum::<f64>() / x.rows() as f64
+        let count = x.rows() as f64;
+        let of_row = |row: usize| {
+            let errors = (0..x.rows()).map(|t| product(w, row, x.view().row(t)) - product(a, row, x.view().row(t)));
+            let errors: Vec<f64> = errors.collect();
+            let mean = errors.iter().sum::<f64>() / count;
+            errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / count
+        };
+        (0..w.rows()).map(of_row).sum()
     }
 
     #[test]
@@ -166,12 +174,14 @@ mod tests {
         let (w, x) = (weight(n, k), inputs(k, 300));
         let mut moment = Moment::new(k).unwrap();
         moment.add(x.view()).unwrap();
+        let c = moment.covariance();
+        let variance = (0..k).map(|i| c[(i, i)]).sum::<f64>() / k as f64;
         let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
         for rank in 1..k {
             let cut = decomposition.truncate(rank).unwrap().product().unwrap();
             let difference: f64 =
                 w.as_slice().iter().zip(cut.as_slice()).map(|(&w, &a)| (f64::from(w) - f64::from(a)).powi(2)).sum();
-            let error = squared_error(&w, &cut, &x) + DAMPING * moment.mean_square() * difference;
+            let error = squared_error(&w, &cut, &x) + DAMPING * variance * difference;
             let expected = decomposition.squared_errors()[rank];
             assert!((error / expected - 1.0).abs() < 1e-3, "{rank}: {error} for {expected}");
         }
@@ -227,11 +237,12 @@ mod tests {
         let w = weight(7, 9);
         let mut moment = Moment::new(9).unwrap();
         let plain = Decomposition::new(w.view(), None).unwrap();
-        // Of none, and of zeros, it is the plain one.
-        for _ in 0..2 {
-            let of_zeros = Decomposition::new(w.view(), Some(&moment)).unwrap();
-            assert_eq!(of_zeros.singular_values(), plain.singular_values());
-            moment.add(MatRef::new(&[0.0; 18], 2, 9).unwrap()).unwrap();
+        // Of none, of zeros, and of what does not vary it is the plain one.
+        for x in [0.0, 0.0, 0.3] {
+            let weighted = Decomposition::new(w.view(), Some(&moment)).unwrap();
+            assert_eq!(weighted.singular_values(), plain.singular_values());
+            moment = Moment::new(9).unwrap();
+            moment.add(MatRef::new(&[x; 27], 3, 9).unwrap()).unwrap();
         }
         // Of one direction, that is kept.
         let x: Vec<f32> = (0..9).map(|i| i as f32 - 3.0).collect();
@@ -239,13 +250,7 @@ mod tests {
         let rank_one = Decomposition::new(w.view(), Some(&moment)).unwrap().truncate(1).unwrap().product().unwrap();
         assert!(signal_to_noise(w.view(), rank_one.view(), &moment).unwrap() > 25.0);
         let other = Moment::new(4).unwrap();
-        assert!(Decomposition::new(w.view(), Some(&other)).is_ok());
-        let mut other = Moment::new(4).unwrap();
-        other.add(MatRef::row_vector(&[1.0; 4])).unwrap();
         assert!(matches!(Decomposition::new(w.view(), Some(&other)), Err(Error::Shape { .. })));
-        assert!(matches!(
-            Decomposition::new(MatRef::row_vector(&[f32::NAN; 3]), None),
-            Err(Error::NotFinite { .. })
-        ));
+        assert!(matches!(Decomposition::new(MatRef::row_vector(&[f32::NAN; 3]), None), Err(Error::NotFinite { .. })));
     }
 }

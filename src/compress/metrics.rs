@@ -4,9 +4,8 @@ use super::{Moment, to_f64};
 use crate::error::Result;
 use crate::matrix::MatRef;
 
-/// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026:
-/// `(|sigma|_1 / |sigma|_2 - 1) / (sqrt(d) - 1)` of all `d` singular values: 0 of rank one, 1 if all are equal. 0 also of zeros
-/// and of fewer than two.
+/// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026: `(|sigma|_1 / |sigma|_2 - 1) /
+/// (sqrt(d) - 1)` of all `d` singular values: 0 of rank one, 1 if all are equal. 0 also of zeros and of fewer than two.
 ///
 /// # Example
 /// ```
@@ -22,7 +21,8 @@ pub fn nu(singular_values: &[f32]) -> f64 {
     if d < 2.0 || norm == 0.0 { 0.0 } else { ((sum / norm - 1.0) / (d.sqrt() - 1.0)).max(0.0) }
 }
 
-/// The share of the variance that the first `rank` singular values explain: their squares over those of all. 1 of zeros.
+/// The share of the variance that the first `rank` singular values explain: their squares over those of all. 1 of
+/// zeros.
 ///
 /// # Example
 /// ```
@@ -58,8 +58,8 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
     Ok(if error == 0.0 { 0.0 } else { (error / squares(w.as_slice())).sqrt() })
 }
 
-/// The signal-to-noise ratio in dB of an approximation's products with inputs of this second moment `C`:
-/// `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
+/// The signal-to-noise ratio in dB of an approximation's products with inputs of this moment's covariance `C`, the mean
+/// of the error left to the bias: `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit each other.
@@ -69,7 +69,7 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
 /// use skinny::{MatRef, compress::{Moment, signal_to_noise}};
 ///
 /// let mut moment = Moment::new(2)?;
-/// moment.add(MatRef::row_vector(&[1.0, 0.0]))?;
+/// moment.add(MatRef::new(&[1.0, 0.0, -1.0, 0.0], 2, 2)?)?;
 /// let ratio = signal_to_noise(MatRef::row_vector(&[1.0, 7.0]), MatRef::row_vector(&[0.9, 0.0]), &moment)?;
 /// assert!((ratio - 20.0).abs() < 1e-4);
 /// # Ok::<(), skinny::Error>(())
@@ -83,9 +83,9 @@ pub fn signal_to_noise(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>, momen
     Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() })
 }
 
-/// `tr(W C W^T)`, the mean square of the product with the inputs of a moment `C`.
+/// `tr(W C W^T)`, what varies of the product with the inputs of a moment.
 pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
-    let product = w * moment.matrix();
+    let product = w * moment.covariance();
     let rows = 0..w.nrows();
     rows.map(|row| (0..w.ncols()).map(|column| product[(row, column)] * w[(row, column)]).sum::<f64>())
         .sum::<f64>()

@@ -10,9 +10,11 @@ use crate::error::{Error, Result};
 use crate::factored::expect_finite;
 use crate::matrix::MatRef;
 
-/// `C = E[x x^T]` of the vectors `x` that a weight is multiplied with, summed in `f64`.
+/// `E[x x^T]` and `E[x]` of the vectors `x` that a weight is multiplied with, summed in `f64`, and with them their
+/// covariance `C`.
 ///
-/// The error of an approximation `A` of `W` that counts is `E |W x - A x|^2 = tr((W - A) C (W - A)^T)`.
+/// The mean of an approximation's error can be added to the bias, `(W - A) E[x]`, so what counts of it is how it
+/// varies: `tr((W - A) C (W - A)^T)`.
 ///
 /// # Example
 /// ```
@@ -27,6 +29,7 @@ use crate::matrix::MatRef;
 pub struct Moment {
     /// The lower triangle of the sum of `x x^T`; above it are zeros.
     sum: faer::Mat<f64>,
+    sum_of_x: Vec<f64>,
     count: usize,
 }
 
@@ -43,7 +46,7 @@ impl Moment {
         let bytes = bytes.ok_or(Error::TooLarge { what: "second moment", rows: k, cols: k })?;
         // faer's own allocation would abort.
         Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Allocation { bytes })?;
-        Ok(Self { sum: faer::Mat::zeros(k, k), count: 0 })
+        Ok(Self { sum: faer::Mat::zeros(k, k), sum_of_x: alloc::vec![0.0; k], count: 0 })
     }
 
     /// Adds the rows of `x` (`m x k`).
@@ -55,6 +58,11 @@ impl Moment {
         expect_finite("calibration inputs", x.as_slice())?;
         for start in (0..x.rows()).step_by(BLOCK) {
             let block = to_f64(x.rows_range(start..(start + BLOCK).min(x.rows())));
+            for row in 0..block.nrows() {
+                for (sum, column) in self.sum_of_x.iter_mut().zip(0..) {
+                    *sum += block[(row, column)];
+                }
+            }
             let (whole, lower) = (BlockStructure::Rectangular, BlockStructure::TriangularLower);
             let threads = faer::get_global_parallelism();
             matmul(self.sum.as_mut(), lower, Accum::Add, block.transpose(), whole, &block, whole, 1.0, threads);
@@ -66,7 +74,7 @@ impl Moment {
     /// Adds the vectors of another moment, as a thread of one's own may have collected them.
     ///
     /// # Errors
-    /// [`Error::Shape`] for vectors of another length.
+    /// [`Error::Shape`] for vectors of another length; nothing is added then.
     ///
     /// # Example
     /// ```
@@ -76,7 +84,7 @@ impl Moment {
     /// one.add(MatRef::row_vector(&[1.0]))?;
     /// other.add(MatRef::row_vector(&[3.0]))?;
     /// one.merge(&other)?;
-    /// assert_eq!((one.count(), one.get(0, 0)), (2, 5.0));
+    /// assert_eq!((one.count(), one.get(0, 0), one.mean()[0]), (2, 5.0, 2.0));
     /// # Ok::<(), skinny::Error>(())
     /// ```
     pub fn merge(&mut self, other: &Moment) -> Result<()> {
@@ -85,6 +93,7 @@ impl Moment {
             return Err(Error::Shape { what: "second moment", expected: (k, k), found: (found, found) });
         }
         self.sum += &other.sum;
+        self.sum_of_x.iter_mut().zip(&other.sum_of_x).for_each(|(sum, other)| *sum += other);
         self.count += other.count;
         Ok(())
     }
@@ -111,15 +120,15 @@ impl Moment {
         if self.count == 0 { 0.0 } else { 1.0 / self.count as f64 }
     }
 
-    /// `C`, both triangles.
-    pub(super) fn matrix(&self) -> faer::Mat<f64> {
-        faer::Mat::from_fn(self.k(), self.k(), |i, j| self.get(i, j))
+    /// `E[x]`; zeros of no vectors.
+    pub fn mean(&self) -> Vec<f64> {
+        self.sum_of_x.iter().map(|sum| sum * self.scale()).collect()
     }
 
-    /// The mean of the diagonal: the mean square of an element.
-    pub(super) fn mean_square(&self) -> f64 {
-        let k = self.k().max(1) as f64;
-        (0..self.k()).map(|i| self.get(i, i)).sum::<f64>() / k
+    /// `E[x x^T] - E[x] E[x]^T`: the covariance.
+    pub(super) fn covariance(&self) -> faer::Mat<f64> {
+        let mean = self.mean();
+        faer::Mat::from_fn(self.k(), self.k(), |i, j| self.get(i, j) - mean[i] * mean[j])
     }
 }
 
@@ -142,10 +151,12 @@ mod tests {
         }
         assert_eq!((whole.count(), pieces.count(), merged.count()), (700, 700, 700));
         for i in 0..3 {
+            assert!((whole.mean()[i] - merged.mean()[i]).abs() < 1e-12);
+            assert!((whole.mean()[i] - pieces.mean()[i]).abs() < 1e-12);
             for j in 0..3 {
                 let exact = x.chunks(3).map(|x| f64::from(x[i]) * f64::from(x[j])).sum::<f64>() / 700.0;
                 for moment in [&whole, &pieces, &merged] {
-                    assert!((moment.get(i, j) - exact).abs() < 1e-12 && moment.matrix()[(i, j)] == moment.get(j, i));
+                    assert!((moment.get(i, j) - exact).abs() < 1e-12 && moment.get(i, j) == moment.get(j, i));
                 }
             }
         }

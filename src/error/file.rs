@@ -86,6 +86,7 @@ pub enum TensorProblem {
     Invalid(Box<Error>),
 }
 
+#[cfg(feature = "safetensors")]
 impl FileError {
     /// A tensor with a problem.
     pub(crate) fn tensor(tensor: impl Into<String>, problem: TensorProblem) -> Error {
@@ -96,7 +97,9 @@ impl FileError {
     pub(crate) fn invalid(tensor: impl Into<String>, cause: Error) -> Error {
         Self::tensor(tensor, TensorProblem::Invalid(Box::new(cause)))
     }
+}
 
+impl FileError {
     /// A layer that cannot be made.
     pub(crate) fn layer(layer: impl Into<String>, cause: Error) -> Error {
         FileError::Layer { layer: layer.into(), problem: Box::new(cause) }.into()

@@ -236,8 +236,8 @@ impl DenseWeight {
         self.apply_with(x, None, bias, activation, out, scratch)
     }
 
-    /// As [`apply`](Self::apply). `shared` is `x` as [`shared_activations`] has quantized it, by a caller who multiplies
-    /// it with many weights.
+    /// As [`apply`](Self::apply). `shared` is `x` as [`shared_activations`] has quantized it, by a caller who
+    /// multiplies it with many weights.
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,

@@ -20,7 +20,8 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
-/// or, if it was made by [`reset_before`](Self::reset_before), that of Cho et al., arXiv 1406.1078, which resets before:
+/// or, if it was made by [`reset_before`](Self::reset_before), that of Cho et al., arXiv 1406.1078, which resets
+/// before:
 ///
 /// ```text
 /// n  = tanh(W_in x + b_in + W_hn (r * h) + b_hn)
@@ -96,8 +97,8 @@ impl Gru {
         Self::checked(weight_ih.into(), weight_hh.into(), None, bias_ih, bias_hh)
     }
 
-    /// A layer that resets before the recurrent product, whose weights are in two: `weight_hh_rz` is `2 hidden x hidden`,
-    /// `weight_hh_n` is `hidden x hidden`. The other parameters are those of [`new`](Self::new).
+    /// A layer that resets before the recurrent product, whose weights are in two: `weight_hh_rz` is `2 hidden x
+    /// hidden`, `weight_hh_n` is `hidden x hidden`. The other parameters are those of [`new`](Self::new).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -124,9 +125,10 @@ impl Gru {
         Self::checked(weight_ih.into(), weight_hh_rz.into(), Some(weight_hh_n.into()), bias_ih, bias_hh)
     }
 
-    /// A layer of the parameters of one direction of ONNX's operator `GRU`, gates in its order z, r, h: `w` is `3 hidden
-    /// x input`, `r` is `3 hidden x hidden`, `bias` is that of the input product and then that of the recurrent one, `6
-    /// hidden` elements. `linear_before_reset` is the operator's attribute: whether the reset comes after the product.
+    /// A layer of the parameters of one direction of ONNX's operator `GRU`, gates in its order z, r, h: `w` is `3
+    /// hidden x input`, `r` is `3 hidden x hidden`, `bias` is that of the input product and then that of the recurrent
+    /// one, `6 hidden` elements. `linear_before_reset` is the operator's attribute: whether the reset comes after the
+    /// product.
     ///
     /// The operator's activations must be its defaults, without `clip`.
     ///

@@ -99,8 +99,8 @@ impl LowRankLinear {
         Arc::ptr_eq(&self.u, &other.u)
     }
 
-    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`. Maps that are given one `u` share
-    /// it, as those of [`with_shared_u`](Self::with_shared_u) do.
+    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`. Maps that are given one `u`
+    /// share it, as those of [`with_shared_u`](Self::with_shared_u) do.
     ///
     /// # Errors
     /// [`Error::Shape`] if the ranks differ.

@@ -21,9 +21,9 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = o * tanh(c'), or W_hr (o * tanh(c')) with a projection
 /// ```
 ///
-/// Gates are stacked in the order i, f, g, o, as in PyTorch, so that there are two products, one of all input weights and
-/// one of all recurrent weights, and a third if there is a projection. The input product is done for several time steps
-/// at once, as many as [`Scratch::time_batch`] says.
+/// Gates are stacked in the order i, f, g, o, as in PyTorch, so that there are two products, one of all input weights
+/// and one of all recurrent weights, and a third if there is a projection. The input product is done for several time
+/// steps at once, as many as [`Scratch::time_batch`] says.
 ///
 /// Nothing panics on data. A NaN or an infinity in the input counts as in a [`Gru`](super::Gru). Without a projection
 /// outputs are within `[-1, 1]`; a cell grows by 1 a step at most.
@@ -75,8 +75,8 @@ fn checked_rows(hidden: usize) -> Result<usize> {
 }
 
 impl Lstm {
-    /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each bias
-    /// has `4 hidden` elements, gates in the order i, f, g, o.
+    /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each
+    /// bias has `4 hidden` elements, gates in the order i, f, g, o.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.

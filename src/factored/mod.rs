@@ -21,8 +21,8 @@
 //!
 //! Which matrices of a recurrent layer are factored together is a [`Scheme`].
 //!
-//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`], [`LstmState`], [`TimeConvolutionState`]) and a
-//! [`Scratch`], which one thread needs one of for all its layers.
+//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`],
+//! [`LstmState`], [`TimeConvolutionState`]) and a [`Scratch`], which one thread needs one of for all its layers.
 //!
 //! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
 //! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.

@@ -33,8 +33,8 @@ pub(crate) struct Svd {
     u: faer::Mat<f32>,
     sigma: Vec<f32>,
     v: faer::Mat<f32>,
-    /// What the products of the columns of `U` and `V`, all of length 1, are multiplied with to add up to `W`: `sigma`, unless
-    /// `V` was replaced.
+    /// What the products of the columns of `U` and `V`, all of length 1, are multiplied with to add up to `W`: `sigma`,
+    /// unless `V` was replaced.
     strengths: Vec<f32>,
 }
 
@@ -50,8 +50,8 @@ impl Svd {
         Ok(Self { u: svd.U().to_owned(), strengths: sigma.clone(), sigma, v: svd.V().to_owned() })
     }
 
-    /// The same with other factors in `V`, of any length, and with all singular values scaled, in name only: the product is `U S V^T`
-    /// of the values before.
+    /// The same with other factors in `V`, of any length, and with all singular values scaled, in name only: the
+    /// product is `U S V^T` of the values before.
     pub fn with_v(self, v: faer::Mat<f64>, scale: f64) -> Self {
         let lengths: Vec<f64> = (0..v.ncols()).map(|i| v.col(i).norm_l2()).collect();
         let unit = |row, i: usize| if lengths[i] > 0.0 { (v[(row, i)] / lengths[i]) as f32 } else { 0.0 };
@@ -71,8 +71,8 @@ impl Svd {
         &self.sigma
     }
 
-    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`, and if `V` was replaced, each column
-    /// of `U` as long as its row of `V`.
+    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`, and if `V` was replaced,
+    /// each column of `U` as long as its row of `V`.
     pub fn truncate(&self, rank: usize) -> Result<LowRank> {
         let max = self.sigma.len();
         if !(1..=max).contains(&rank) {

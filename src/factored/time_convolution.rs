@@ -53,8 +53,8 @@ impl TimeConvolution {
     /// A layer of a fully connected one, whose inputs are `kernel` frames, the earliest first.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless `kernel` and `stride` are at least 1 and `padding` is below `kernel`; [`Error::Shape`]
-    /// unless the inputs of `linear` are a multiple of `kernel`, and not none.
+    /// [`Error::Parameter`] unless `kernel` and `stride` are at least 1 and `padding` is below `kernel`;
+    /// [`Error::Shape`] unless the inputs of `linear` are a multiple of `kernel`, and not none.
     pub fn new(linear: Linear, kernel: usize, stride: usize, padding: usize) -> Result<Self> {
         for (what, value) in [("kernel", kernel), ("stride", stride)] {
             if value == 0 {
@@ -73,8 +73,8 @@ impl TimeConvolution {
         Ok(Self { linear, kernel, stride, padding })
     }
 
-    /// A layer of the weight of PyTorch's `Conv1d`, `out x in x kernel` as `[out, in, kernel]` says, and a bias of `out`
-    /// elements. Its columns are put in the order of frames.
+    /// A layer of the weight of PyTorch's `Conv1d`, `out x in x kernel` as `[out, in, kernel]` says, and a bias of
+    /// `out` elements. Its columns are put in the order of frames.
     ///
     /// # Errors
     /// [`Error::Length`] or [`Error::TooLarge`] for a weight that does not fit its shape, [`Error::NotFinite`], and
@@ -216,8 +216,8 @@ impl TimeConvolution {
     }
 
     /// Ends the sequence: takes the padding behind its last frame, writes the outputs that are ready to the first rows
-    /// of `out` (`rows x out`) and returns how many those are, [`outputs_at_end`](Self::outputs_at_end). The state is at
-    /// the start of a sequence then.
+    /// of `out` (`rows x out`) and returns how many those are, [`outputs_at_end`](Self::outputs_at_end). The state is
+    /// at the start of a sequence then.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).

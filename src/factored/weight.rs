@@ -132,8 +132,8 @@ impl Weight {
         Ok(LowRank::truncate(self.to_matrix()?.view(), policy)?.into())
     }
 
-    /// The one matrix that this weight stands for, `n x k`, whatever it is stored as: quantized numbers times their scales,
-    /// factors multiplied.
+    /// The one matrix that this weight stands for, `n x k`, whatever it is stored as: quantized numbers times their
+    /// scales, factors multiplied.
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation).

@@ -92,8 +92,8 @@ impl Workspace {
 ///
 /// # Errors
 /// [`Error::Shape`] or [`Error::Length`] when operands do not fit each other or the epilogue does not fit the product,
-/// [`Error::Depth`] for offsets beyond [`WeightFormat::max_depth`], [`Error::Allocation`] when the workspace cannot grow.
-/// `out` is untouched then.
+/// [`Error::Depth`] for offsets beyond [`WeightFormat::max_depth`], [`Error::Allocation`] when the workspace cannot
+/// grow. `out` is untouched then.
 ///
 /// # Example
 /// ```
@@ -229,8 +229,8 @@ impl<E: Epilogue> Product<'_, E> {
                 sums_stride: height,
             };
             // SAFETY: `PackedMat` proves that the processor has the tier. Its panels hold `panel_bytes` each; `packed`
-            // was laid out by the same layout for `steps` steps of the group's columns; the block's panels have at
-            // most `height` rows (a multiple of `panel_rows`), and `sums` has room for the group's columns of that many.
+            // was laid out by the same layout for `steps` steps of the group's columns; the block's panels have at most
+            // `height` rows (a multiple of `panel_rows`), and `sums` has room for the group's columns of that many.
             unsafe { kernels[group.len() - 1](&call) }
         };
 

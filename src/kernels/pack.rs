@@ -23,8 +23,8 @@ pub enum WeightFormat {
     I8,
     /// Four bits, -7..=7.
     I4,
-    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's scale
-    /// in units of the row's. Being an integer it keeps sums exact.
+    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's
+    /// scale in units of the row's. Being an integer it keeps sums exact.
     I4Group32,
 }
 

@@ -160,7 +160,8 @@ fn every_kernel_stays_inside_its_operands_and_is_exact() {
     }
 }
 
-/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show it.
+/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show
+/// it.
 #[test]
 fn every_kernel_is_exact_at_the_ends_of_the_range() {
     for family in families() {

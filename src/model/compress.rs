@@ -5,12 +5,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::Model;
-use super::matrices::{Cut, Cuts, Factorable, Matrix, columns};
+use super::matrices::{Cut, Cuts, Factorable, Matrix, Replaced, columns};
 use crate::compress::{
-    Budget, Candidate, Choice, Cost, Decomposition, Moment, RANK_MULTIPLE, RoundedFactors, allocate,
-    explained_variance, nu, relative_error, round_corrected, signal_to_noise,
+    Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
+    relative_error, round_corrected, signal_to_noise,
 };
 use crate::error::{Error, FileError, Result};
 use crate::factored::{
@@ -21,9 +22,9 @@ use crate::matrix::{Mat, MatRef};
 
 /// Second moments of what the matrices of a model are multiplied with, from sequences that are like those it is for.
 ///
-/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer computes
-/// on the way is not seen: a projection's input, and that of the candidate of a GRU whose reset comes before the product; their
-/// matrices are cut by their weights alone.
+/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer
+/// computes on the way is not seen: of a projection's input nothing is known, and for the candidate of a GRU whose reset
+/// comes before the product the outputs stand for what the reset leaves of them.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     scheme: Scheme,
@@ -38,11 +39,12 @@ impl Calibration {
         Self { scheme, frames: 0, layers: Vec::new() }
     }
 
-    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its layers get.
+    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its
+    /// layers get.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for frames that do not fit the model or for another model than before,
-    /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Allocation`](crate::Error::Allocation).
+    /// [`Error::Shape`] for frames that do not fit the model or for another model than before,
+    /// [`Error::NotFinite`], [`Error::Allocation`].
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
         frames.expect_shape("frames", frames.rows(), model.input_size())?;
         let mut scratch = Scratch::new();
@@ -90,7 +92,19 @@ struct Part {
     name: String,
     matrix: Matrix,
     decomposition: Decomposition,
+    /// To measure errors by, and to weigh them by if that is asked for.
     moment: Option<Moment>,
+    weighted: bool,
+}
+
+/// By which error matrices are cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weighting {
+    /// That of the weights, `|W - A|_F`.
+    Weights,
+    /// That of the products with the inputs that the calibration saw; without one, that of the weights.
+    #[default]
+    Data,
 }
 
 /// How far the matrices of a model are cut.
@@ -99,8 +113,14 @@ struct Part {
 pub enum Cutting {
     /// Each by itself. A rank beyond a matrix's is its full one.
     Each(RankPolicy),
-    /// All together, to a budget, in ranks that are multiples of [`RANK_MULTIPLE`].
-    Together(Budget),
+    /// All together, to a budget, in ranks that are multiples of `rank_multiple`
+    /// ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) is the kernels').
+    Together {
+        /// What the matrices may cost.
+        budget: Budget,
+        /// What ranks are multiples of.
+        rank_multiple: usize,
+    },
 }
 
 /// How the weights of a compressed model are stored.
@@ -153,9 +173,9 @@ pub struct MatrixReport {
 }
 
 impl Model {
-    /// Decomposes the matrices that `scheme` factors, weighted by what `calibration` saw of their inputs. Weights are taken for
-    /// what they stand for, whatever they are stored as. `progress` is told the name of each matrix before its turn, and how many
-    /// were done of how many.
+    /// Decomposes the matrices that `scheme` factors. What `calibration` saw of their inputs serves to weigh errors, if
+    /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored
+    /// as. `progress` is told the name of each matrix before its turn, and how many were done of how many.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a calibration of another scheme, [`Error::Shape`] of another model; [`Error::Svd`],
@@ -163,16 +183,16 @@ impl Model {
     ///
     /// # Example
     /// ```
-    /// use skinny::{Mat, Tier, compress::{Budget, Cost}, factored::{Linear, Scheme, Weight}, kernels::WeightFormat};
-    /// use skinny::model::{Cutting, Layer, Model, Storage};
+    /// use skinny::{Mat, Tier, compress::{Budget, Cost, RANK_MULTIPLE}, factored::{Linear, Scheme, Weight}, kernels::WeightFormat};
+    /// use skinny::model::{Cutting, Layer, Model, Storage, Weighting};
     ///
     /// let w = Mat::from_vec((0..64 * 48).map(|i| (i % 7) as f32 - 3.0).collect(), 64, 48)?;
     /// let layer = Layer::Linear(Linear::new(Weight::dense(w)?, None)?);
     /// let model = Model::new(vec![("fc".into(), layer)])?;
     ///
-    /// let decomposed = model.decompose(Scheme::PartiallyJoint, None, |_, _, _| ())?;
-    /// let half = Budget { limit: 0.6 * 64.0 * 48.0, cost: Cost::Parameters };
-    /// let plan = decomposed.plan(&Cutting::Together(half))?;
+    /// let decomposed = model.decompose(Scheme::PartiallyJoint, None, Weighting::Data, |_, _, _| ())?;
+    /// let budget = Budget { limit: 0.6 * 64.0 * 48.0, cost: Cost::Parameters };
+    /// let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE })?;
     /// let storage = Storage { format: Some(WeightFormat::I8), correct: true };
     /// let small = decomposed.build(&plan, |_| storage, Tier::select()?)?;
     /// assert!(small.model.parameters() == 16 * (64 + 48) && small.matrices[0].relative_error < 0.02);
@@ -182,6 +202,7 @@ impl Model {
         &self,
         scheme: Scheme,
         calibration: Option<&Calibration>,
+        weighting: Weighting,
         mut progress: impl FnMut(&str, usize, usize),
     ) -> Result<Decomposed<'_>> {
         if let Some(calibration) = calibration
@@ -205,9 +226,11 @@ impl Model {
             let name = format!("{layer}.{}", matrix.name);
             progress(&name, done, count);
             let moment = calibration.and_then(|calibration| calibration.moment(i, j)).cloned();
-            let decomposition = Decomposition::new(matrix.weight.view(), moment.as_ref())
+            let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
+            let weighted = weigh.is_some();
+            let decomposition = Decomposition::new(matrix.weight.view(), weigh)
                 .map_err(|cause| FileError::layer(name.clone(), cause))?;
-            parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment });
+            parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment, weighted });
         }
         Ok(Decomposed { model: self, scheme, parts })
     }
@@ -218,32 +241,48 @@ impl Decomposed<'_> {
         let candidate = |part| {
             let Part { matrix, decomposition, .. }: &Part = part;
             let (n, k) = matrix.weight.view().shape();
-            let (singular_values, recurrent) = (decomposition.singular_values(), matrix.recurrent);
-            Candidate { n, k, singular_values, recurrent, pinned: false }
+            let singular_values = decomposition.singular_values();
+            // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so
+            // they count as they are. Those of weights are not known to be in one unit, so each is taken relative to
+            // its weight.
+            let energy: f64 = singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+            let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
+            let importance = if part.weighted { 1.0 } else { relative };
+            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: false }
         };
         self.parts.iter().map(candidate).collect()
     }
 
-    /// What is to become of each matrix. One whose factors would cost as much as itself stays dense.
+    /// What is to become of each matrix. One whose factors would cost as much as itself stays dense, and so do projections.
     ///
     /// # Errors
     /// [`Error::Budget`] for a budget out of reach; those of [`RankPolicy::rank`].
     pub fn plan(&self, cutting: &Cutting) -> Result<Vec<Choice>> {
         let candidates = self.candidates();
+        let mut plan = self.dense();
+        let free: Vec<usize> = (0..plan.len()).filter(|&i| !self.parts[i].matrix.dense).collect();
         match cutting {
-            Cutting::Together(budget) => allocate(&candidates, budget, RANK_MULTIPLE),
+            Cutting::Together { budget: Budget { limit, cost }, rank_multiple } => {
+                let dense = self.parts.iter().zip(&candidates).filter(|(part, _)| part.matrix.dense);
+                let spent: f64 = dense.map(|(_, candidate)| candidate.cost(cost, Choice::Dense)).sum();
+                let chosen: Vec<Candidate<'_>> = free.iter().map(|&i| candidates[i]).collect();
+                let budget = Budget { limit: limit - spent, cost: *cost };
+                for (&i, choice) in free.iter().zip(allocate(&chosen, &budget, *rank_multiple)?) {
+                    plan[i] = choice;
+                }
+            }
             Cutting::Each(policy) => {
-                let choose = |candidate: &Candidate<'_>| {
-                    let full = candidate.singular_values.len();
+                for i in free {
+                    let full = candidates[i].singular_values.len();
                     let rank = match *policy {
                         RankPolicy::Fixed(rank) if rank > full => full,
-                        policy => policy.rank(candidate.singular_values)?,
+                        policy => policy.rank(candidates[i].singular_values)?,
                     };
-                    Ok(candidate.choose(&Cost::Parameters, rank))
-                };
-                candidates.iter().map(choose).collect()
+                    plan[i] = candidates[i].choose(&Cost::Parameters, rank);
+                }
             }
         }
+        Ok(plan)
     }
 
     /// The plan that leaves all matrices as they are.
@@ -256,19 +295,20 @@ impl Decomposed<'_> {
         self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum()
     }
 
-    /// The error that a plan predicts: the root of the mean over matrices of the share of the squared error that is cut, weighted as
-    /// the decomposition is.
+    /// The error that a plan predicts: the root of the squared error that is cut over that of cutting everything, as
+    /// [`allocate`] weighs the matrices.
     pub fn error(&self, plan: &[Choice]) -> f64 {
-        let squares =
-            self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.error(choice)).sum::<f64>();
-        (squares / plan.len().max(1) as f64).sqrt()
+        let candidates = self.candidates();
+        let all: f64 = candidates.iter().map(|candidate| candidate.error(Choice::LowRank(0))).sum();
+        let cut: f64 = candidates.iter().zip(plan).map(|(candidate, &choice)| candidate.error(choice)).sum();
+        if all > 0.0 { (cut / all).sqrt() } else { 0.0 }
     }
 
     /// The compressed model. `storage` says for each layer, by its name, how its weights are stored.
     ///
     /// # Errors
-    /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot have,
-    /// [`Error::TierUnavailable`], [`Error::Allocation`].
+    /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot
+    /// have, [`Error::TierUnavailable`], [`Error::Allocation`].
     pub fn build(&self, plan: &[Choice], storage: impl Fn(&str) -> Storage, tier: Tier) -> Result<Compressed> {
         if plan.len() != self.parts.len() {
             return Err(Error::Length { what: "plan", expected: self.parts.len(), found: plan.len() });
@@ -313,9 +353,13 @@ impl Part {
             Choice::LowRank(rank) => {
                 let low_rank = self.decomposition.truncate(rank)?;
                 let RoundedFactors { u, v } = match storage {
-                    Storage { format: Some(format), correct: true } => {
-                        round_corrected(w, &low_rank, format, self.moment.as_ref(), &self.widths())?
-                    }
+                    Storage { format: Some(format), correct: true } => round_corrected(
+                        w,
+                        &low_rank,
+                        format,
+                        self.moment.as_ref().filter(|_| self.weighted),
+                        &self.widths(),
+                    )?,
                     _ => {
                         let (u, v): (Mat<f32>, Mat<f32>) = LowRank::into_factors(low_rank);
                         RoundedFactors { u: store(u)?, v: split(v.view())? }
@@ -326,7 +370,11 @@ impl Part {
                 v.into_iter().map(weight).collect::<Result<_>>()?
             }
         };
-        let mut weights = weights.into_iter();
+        let replaced = |(i, weight): (usize, Weight)| {
+            let columns = if i == 0 { 0..weight.k() } else { w.cols() - weight.k()..w.cols() };
+            Ok(Replaced { shift: self.shift(columns, &weight)?, weight })
+        };
+        let mut weights = weights.into_iter().enumerate().map(replaced).collect::<Result<Vec<Replaced>>>()?.into_iter();
         match (weights.next(), weights.next()) {
             (Some(first), Some(second)) => Ok(Cut::Halves([first, second])),
             (Some(whole), None) => Ok(Cut::Whole(whole)),
@@ -334,16 +382,30 @@ impl Part {
         }
     }
 
+    /// The mean of what products with some columns of the matrix had more than those of the weight in their place have:
+    /// `(W - A) E[x]`.
+    fn shift(&self, range: Range<usize>, weight: &Weight) -> Result<Option<Vec<f32>>> {
+        let Some(moment) = self.moment.as_ref().filter(|_| self.weighted) else { return Ok(None) };
+        let (mean, became) = (moment.mean(), weight.dequantize()?);
+        let of_row = |row: usize| {
+            let w = &self.matrix.weight.view().row(row)[range.clone()];
+            let terms = w.iter().zip(became.view().row(row)).zip(&mean[range.clone()]);
+            terms.map(|((&w, &a), mean)| (f64::from(w) - f64::from(a)) * mean).sum::<f64>() as f32
+        };
+        Ok(Some((0..weight.n()).map(of_row).collect()))
+    }
+
     fn report(&self, choice: Choice, format: Option<WeightFormat>, cut: &Cut) -> Result<MatrixReport> {
         let w = &self.matrix.weight;
         let (n, k) = (w.rows(), w.cols());
         let became = match cut {
-            Cut::Whole(weight) => weight.dequantize()?,
+            Cut::Whole(replaced) => replaced.weight.dequantize()?,
             Cut::Halves([first, second]) => {
-                super::matrices::beside(first.dequantize()?.view(), second.dequantize()?.view())?
+                super::matrices::beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
             }
         };
         let sigma = match self.moment {
+            // The decomposition's may be weighted.
             None => self.decomposition.singular_values().to_vec(),
             Some(_) => singular_values(w.view())?,
         };

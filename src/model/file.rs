@@ -1,4 +1,5 @@
-//! The crate's own model files: safetensors with the numbers as they are multiplied, and a header that says what they are.
+//! The crate's own model files: safetensors with the numbers as they are multiplied, and a header that says what they
+//! are.
 //!
 //! One entry of the metadata, `skinny`, holds a JSON object: `version`, `layers` (in order, each with its name and the
 //! storage of its weights), `attachments` and `metadata`. Tensors are named after their layer and parameter:
@@ -10,8 +11,8 @@
 //! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
 //! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
 //!
-//! A weight is one matrix, `WEIGHT`, two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of such, `WEIGHT.0`, `WEIGHT.1`, ... The
-//! tensors must be those that the header describes, neither fewer nor more.
+//! A weight is one matrix, `WEIGHT`, two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of such, `WEIGHT.0`,
+//! `WEIGHT.1`, ... The tensors must be those that the header describes, neither fewer nor more.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -57,14 +58,14 @@ fn header_error(reason: impl Display) -> Error {
 }
 
 impl Model {
-    /// Reads a model that [`to_bytes`](Self::to_bytes) wrote and packs it for the kernels of `tier`. Nothing is quantized
-    /// again: outputs are the same bits on every tier.
+    /// Reads a model that [`to_bytes`](Self::to_bytes) wrote and packs it for the kernels of `tier`. Nothing is
+    /// quantized again: outputs are the same bits on every tier.
     ///
     /// # Errors
     /// [`Error::File`] that names the tensor, layer or entry at fault and why: not a safetensors file, another version,
     /// a tensor missing, too many or of another type or shape, numbers that are not finite or out of range, layers that
-    /// do not fit each other. [`Error::TierUnavailable`], [`Error::Allocation`]. The file may be hostile: memory is asked
-    /// for in proportion to its size.
+    /// do not fit each other. [`Error::TierUnavailable`], [`Error::Allocation`]. The file may be hostile: memory is
+    /// asked for in proportion to its size.
     pub fn from_bytes(bytes: &[u8], tier: Tier) -> Result<Self> {
         /// What all versions have.
         #[derive(Deserialize)]

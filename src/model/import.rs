@@ -17,14 +17,15 @@ use crate::matrix::Mat;
 /// What a PyTorch file does not tell about its model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportOptions {
-    /// The layers in order, separated by blanks or commas, each as `prefix[:option]...`: the prefix of its tensors (`rnn` of
-    /// `rnn.weight_ih_l0`) and `relu` or `clip=MAX` (a ReLU clipped at MAX) for its activation, for a convolution
-    /// `stride=FRAMES` and `padding=FRAMES`, for a linear layer over several frames `stack=FRAMES` and `stride=FRAMES`
-    /// (as many as are stacked, unless said). By default the entry `skinny.layers` of the file's metadata, and without it
-    /// the only order in which each layer's output fits the next one's input, without activations.
+    /// The layers in order, separated by blanks or commas, each as `prefix[:option]...`: the prefix of its tensors
+    /// (`rnn` of `rnn.weight_ih_l0`) and `relu` or `clip=MAX` (a ReLU clipped at MAX) for its activation, for a
+    /// convolution `stride=FRAMES` and `padding=FRAMES`, for a linear layer over several frames `stack=FRAMES` and
+    /// `stride=FRAMES` (as many as are stacked, unless said). By default the entry `skinny.layers` of the file's
+    /// metadata, and without it the only order in which each layer's output fits the next one's input, without
+    /// activations; of convolutions there is no default.
     pub layers: Option<String>,
-    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments). A name that ends in
-    /// `*` stands for all that begin so.
+    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments). A name that
+    /// ends in `*` stands for all that begin so.
     pub keep: Vec<String>,
 }
 
@@ -32,13 +33,13 @@ pub struct ImportOptions {
 const KEY: &str = "skinny.layers";
 
 impl Model {
-    /// Reads a safetensors file of a PyTorch state dict, in f32, f16 or bf16, into a model in `f32`. It may hold `Linear`,
-    /// `Conv1d` (one group, no dilation), `GRU` and `LSTM` modules of any number of layers, in one direction or two, `LSTM`
-    /// also with a projection (`proj_size`).
+    /// Reads a safetensors file of a PyTorch state dict, in f32, f16 or bf16, into a model in `f32`. It may hold
+    /// `Linear`, `Conv1d` (one group, no dilation), `GRU` and `LSTM` modules of any number of layers, in one direction
+    /// or two, `LSTM` also with a projection (`proj_size`).
     ///
     /// # Errors
-    /// [`Error::File`] that names the tensor, layer or entry at fault and why; among them a tensor that belongs to no layer
-    /// and is not to be kept, and layers whose order does not follow from their shapes.
+    /// [`Error::File`] that names the tensor, layer or entry at fault and why; among them a tensor that belongs to no
+    /// layer and is not to be kept, and layers whose order does not follow from their shapes.
     ///
     /// # Example
     /// ```

@@ -18,6 +18,8 @@ pub(super) struct Matrix {
     pub weight: Mat<f32>,
     /// Whether it is multiplied at every step with what the step before left, so that steps cannot share it.
     pub recurrent: bool,
+    /// Whether it is to stay one matrix: a projection is a thin factor already.
+    pub dense: bool,
     /// Its columns that belong to another weight than the rest, if it is two matrices side by side.
     pub halves: Option<usize>,
 }
@@ -47,9 +49,27 @@ impl Inputs {
 
 /// What became of a matrix.
 pub(super) enum Cut {
-    Whole(Weight),
+    Whole(Replaced),
     /// Its first columns, as many as [`Matrix::halves`] says, and the rest.
-    Halves([Weight; 2]),
+    Halves([Replaced; 2]),
+}
+
+/// A weight in place of another one.
+pub(super) struct Replaced {
+    pub weight: Weight,
+    /// What is to be added to the bias, if anything: the mean of what the other weight's products had more.
+    pub shift: Option<Vec<f32>>,
+}
+
+impl Replaced {
+    /// The bias with the shift, which may be the first there is.
+    fn bias(&self, bias: Option<&[f32]>) -> Option<Vec<f32>> {
+        match (bias, &self.shift) {
+            (bias, None) => bias.map(<[f32]>::to_vec),
+            (None, Some(shift)) => Some(shift.clone()),
+            (Some(bias), Some(shift)) => Some(bias.iter().zip(shift).map(|(bias, shift)| bias + shift).collect()),
+        }
+    }
 }
 
 /// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and what
@@ -73,22 +93,29 @@ impl Cuts {
         self.0.next().ok_or(Error::Length { what: "cut matrices", expected: 1, found: 0 })
     }
 
-    fn weight(&mut self) -> Result<Weight> {
+    fn whole(&mut self) -> Result<Replaced> {
         match self.next()? {
             Cut::Whole(weight) => Ok(weight),
             Cut::Halves(_) => Err(Error::Stored { operation: "rebuild", expected: "one weight", found: "two" }),
         }
     }
 
-    fn halves(&mut self) -> Result<[Weight; 2]> {
+    fn halves(&mut self) -> Result<[Replaced; 2]> {
         match self.next()? {
             Cut::Halves(halves) => Ok(halves),
             Cut::Whole(_) => Err(Error::Stored { operation: "rebuild", expected: "two weights", found: "one" }),
         }
     }
 
-    fn stack(&mut self, parts: usize) -> Result<Weight> {
-        Weight::stack((0..parts).map(|_| self.weight()).collect::<Result<_>>()?)
+    fn stack(&mut self, parts: usize) -> Result<Replaced> {
+        let (mut weights, mut shift, mut shifted) = (Vec::new(), Vec::new(), false);
+        for _ in 0..parts {
+            let Replaced { weight, shift: of_part } = self.whole()?;
+            shifted |= of_part.is_some();
+            shift.extend(of_part.unwrap_or_else(|| alloc::vec![0.0; weight.n()]));
+            weights.push(weight);
+        }
+        Ok(Replaced { weight: Weight::stack(weights)?, shift: shifted.then_some(shift) })
     }
 }
 
@@ -126,7 +153,7 @@ fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
 }
 
 fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
-    Matrix { name: name.to_string(), weight, recurrent, halves: None }
+    Matrix { name: name.to_string(), weight, recurrent, dense: false, halves: None }
 }
 
 /// The blocks of rows of `w`, one for each of `gates`.
@@ -171,10 +198,10 @@ fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, ga
 }
 
 /// The input and recurrent weights of what [`recurrent_matrices`] became.
-fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize) -> Result<[Weight; 2]> {
+fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize) -> Result<[Replaced; 2]> {
     Ok(match scheme {
         Scheme::Split => [cuts.stack(gates)?, cuts.stack(gates)?],
-        Scheme::PartiallyJoint => [cuts.weight()?, cuts.weight()?],
+        Scheme::PartiallyJoint => [cuts.whole()?, cuts.whole()?],
         Scheme::Joint => cuts.halves()?,
     })
 }
@@ -191,7 +218,9 @@ impl Factorable for Linear {
     }
 
     fn rebuild(&self, _: Scheme, cuts: &mut Cuts) -> Result<Self> {
-        let linear = Linear::new(cuts.weight()?, self.bias().map(<[f32]>::to_vec))?;
+        let w = cuts.whole()?;
+        let bias = w.bias(self.bias());
+        let linear = Linear::new(w.weight, bias)?;
         Ok(linear.with_activation(self.activation()))
     }
 }
@@ -255,22 +284,28 @@ impl Factorable for Gru {
         let split = of_reset_before(scheme) == Scheme::Split;
         let mut inputs = Inputs::default();
         inputs.add(copy(x)?, if split { 3 } else { 1 });
-        inputs.add(delayed(out)?, if split { 2 } else { 1 });
-        inputs.of.push(None);
+        // The candidate's input is r * h. It is not seen, but h is what it is a part of.
+        inputs.add(delayed(out)?, if split { 3 } else { 2 });
         Ok(inputs)
     }
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
-        let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
         if self.weight_hh_n().is_none() {
             let [w, r] = recurrent_weights(scheme, cuts, GRU_GATES.len())?;
-            return Gru::new(w, r, bias_ih, bias_hh);
+            let (bias_ih, bias_hh) = (w.bias(self.bias_ih()), r.bias(self.bias_hh()));
+            return Gru::new(w.weight, r.weight, bias_ih, bias_hh);
         }
-        let (w, r) = match of_reset_before(scheme) {
+        let (w, mut r) = match of_reset_before(scheme) {
             Scheme::Split => (cuts.stack(3)?, cuts.stack(2)?),
-            _ => (cuts.weight()?, cuts.weight()?),
+            _ => (cuts.whole()?, cuts.whole()?),
         };
-        Gru::reset_before(w, r, cuts.weight()?, bias_ih, bias_hh)
+        let r_n = cuts.whole()?;
+        // The shift of r and z, and none of n, whose inputs are not seen.
+        if let Some(shift) = &mut r.shift {
+            shift.resize(GRU_GATES.len() * self.hidden_size(), 0.0);
+        }
+        let (bias_ih, bias_hh) = (w.bias(self.bias_ih()), r.bias(self.bias_hh()));
+        Gru::reset_before(w.weight, r.weight, r_n.weight, bias_ih, bias_hh)
     }
 }
 
@@ -279,7 +314,7 @@ impl Factorable for Lstm {
         let (w, r) = (self.weight_ih().dequantize()?, self.weight_hh().dequantize()?);
         let mut matrices = recurrent_matrices(scheme, w, r, LSTM_GATES)?;
         if let Some(projection) = self.weight_hr() {
-            matrices.push(matrix("weight_hr", projection.dequantize()?, true));
+            matrices.push(Matrix { dense: true, ..matrix("weight_hr", projection.dequantize()?, true) });
         }
         Ok(matrices)
     }
@@ -292,10 +327,10 @@ impl Factorable for Lstm {
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
         let [w, r] = recurrent_weights(scheme, cuts, LSTM_GATES.len())?;
-        let (bias_ih, bias_hh) = (self.bias_ih().map(<[f32]>::to_vec), self.bias_hh().map(<[f32]>::to_vec));
+        let (bias_ih, bias_hh) = (w.bias(self.bias_ih()), r.bias(self.bias_hh()));
         match self.weight_hr() {
-            None => Lstm::new(w, r, bias_ih, bias_hh),
-            Some(_) => Lstm::with_projection(w, r, cuts.weight()?, bias_ih, bias_hh),
+            None => Lstm::new(w.weight, r.weight, bias_ih, bias_hh),
+            Some(_) => Lstm::with_projection(w.weight, r.weight, cuts.whole()?.weight, bias_ih, bias_hh),
         }
     }
 }

@@ -6,8 +6,8 @@
 //!                                               Session: frames in, outputs out
 //! ```
 //!
-//! A [`Model`] does not change and is shared by any number of [`Session`]s. What it holds at any stage, `f32`, low rank, 8 or
-//! 4 bits, runs and can be saved.
+//! A [`Model`] does not change and is shared by any number of [`Session`]s. What it holds at any stage, `f32`, low
+//! rank, 8 or 4 bits, runs and can be saved.
 
 #[cfg(feature = "svd")]
 mod compress;
@@ -31,7 +31,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
-pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage};
+pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
 #[cfg(feature = "safetensors")]
 pub use import::ImportOptions;
 pub use layer::Layer;
@@ -103,8 +103,8 @@ impl Model {
     /// A model of layers with names, each the input of the next.
     ///
     /// # Errors
-    /// [`Error::File`] naming the layer whose input is not the output of the one before, whose name is taken, or that has
-    /// no features; [`Error::Length`] if there is no layer.
+    /// [`Error::File`] naming the layer whose input is not the output of the one before, whose name is taken, or that
+    /// has no features; [`Error::Length`] if there is no layer.
     pub fn new(layers: Vec<(String, Layer)>) -> Result<Self> {
         if layers.is_empty() {
             return Err(Error::Length { what: "layers", expected: 1, found: 0 });

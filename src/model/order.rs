@@ -155,6 +155,11 @@ pub(super) fn infer(groups: &BTreeMap<String, Group>) -> Result<Vec<LayerSpec>> 
     if names.is_empty() {
         return Err(unknown("no tensor has the name of a PyTorch Linear, Conv1d, GRU or LSTM".into()));
     }
+    if let Some((name, _)) = groups.iter().find(|(_, group)| matches!(group, Group::Convolution { .. })) {
+        return Err(unknown(format!(
+            "the stride and padding of {name}, a convolution, are not in its tensors, name it"
+        )));
+    }
     // Orders grow as the factorial; beyond this nobody wants to wait for a guess.
     if names.len() > 12 {
         return Err(unknown(format!("{} layers are too many to guess it, name it", names.len())));
@@ -207,6 +212,8 @@ mod tests {
             let groups = sizes.iter().enumerate().map(|(i, &(k, n))| (i.to_string(), linear(k, n))).collect();
             assert!(matches!(infer(&groups), Err(Error::File(FileError::Order { .. }))));
         }
+        let convolution = [("conv".to_string(), Group::Convolution { input: 4, output: 5 })].into_iter().collect();
+        assert!(matches!(infer(&convolution), Err(Error::File(FileError::Order { .. }))));
         assert!(matches!(infer(&BTreeMap::new()), Err(Error::File(FileError::Order { .. }))));
     }
 

@@ -8,7 +8,7 @@ use super::layer::LayerState;
 use crate::error::{Error, Result};
 use crate::factored::Scratch;
 use crate::kernels::Threads;
-use crate::matrix::MatRef;
+use crate::matrix::{MatRef, grow};
 
 /// A stream of frames through a [`Model`]: the states of its layers, and the memory they work in.
 ///
@@ -128,7 +128,7 @@ impl Session {
         for (i, (_, layer)) in model.layers().enumerate() {
             let rows = layer.finish(&mut self.states[i], &mut self.frames, &mut self.scratch)?;
             if rows > 0 {
-                self.run(i + 1, rows)?;
+                self.run(i + 1, rows, None)?;
             }
         }
         self.reset();
@@ -149,24 +149,31 @@ impl Session {
         if rows == 0 {
             return Ok(());
         }
-        core::mem::swap(&mut self.pending, &mut self.frames);
-        self.pending.clear();
-        self.run(0, rows)
+        // Out of the session while the layers use the rest of it.
+        let mut pending = core::mem::take(&mut self.pending);
+        let done = self.run(0, rows, Some(&pending));
+        pending.clear();
+        self.pending = pending;
+        done
     }
 
-    /// Takes the first `rows` of `frames` through the layers from number `first` on, and adds what comes out to the
-    /// outputs.
-    fn run(&mut self, first: usize, mut rows: usize) -> Result<()> {
+    /// Takes the first `rows` of `input`, or of `frames`, through the layers from number `first` on, and adds what
+    /// comes out to the outputs.
+    fn run(&mut self, first: usize, mut rows: usize, mut input: Option<&[f32]>) -> Result<()> {
         let model = Arc::clone(&self.model);
         for (i, (_, layer)) in model.layers().enumerate().skip(first) {
-            let x = MatRef::from_checked(&self.frames[..rows * layer.input_size()], rows, layer.input_size());
+            let x = &input.take().unwrap_or(&self.frames)[..rows * layer.input_size()];
+            let x = MatRef::from_checked(x, rows, layer.input_size());
             rows = layer.push(x, &mut self.states[i], &mut self.next, &mut self.scratch)?;
             if rows == 0 {
                 return Ok(());
             }
             core::mem::swap(&mut self.frames, &mut self.next);
+            // As large as the other, since they change places: else a later run would allocate again.
+            grow(&mut self.next, self.frames.len())?;
         }
-        append(&mut self.outputs, &self.frames[..rows * model.output_size()])
+        let len = rows * model.output_size();
+        append(&mut self.outputs, &input.unwrap_or(&self.frames)[..len])
     }
 
     fn ready(&self) -> MatRef<'_, f32> {

@@ -90,10 +90,10 @@ impl UnsignedMat {
 
     /// `out = epilogue(sum((lhs + lhs_offset) * (rhs + rhs_offset)))`, sums modulo `2^32`.
     ///
-    /// `rhs` has the columns of the right-hand side, a row each: `m x k`; `out` is `m x n`. With
-    /// `Requantize::new(Shift { .. })` as the epilogue this is farm's and gemmlowp's 8-bit interface: `Shift`'s `offset`,
-    /// `multiplier` and `shift` are `result_offset`, `result_mult_int` and `result_shift`. With
-    /// [`Sums`](crate::kernels::Sums) it is their 32-bit result.
+    /// `rhs` has the columns of the right-hand side, a row each: `m x k`; `out` is `m x n`. With `Requantize::new(Shift
+    /// { .. })` as the epilogue this is farm's and gemmlowp's 8-bit interface: `Shift`'s `offset`, `multiplier` and
+    /// `shift` are `result_offset`, `result_mult_int` and `result_shift`. With [`Sums`](crate::kernels::Sums) it is
+    /// their 32-bit result.
     ///
     /// # Errors
     /// [`Error::Parameter`] for an offset outside -32768..=32512, and those of [`gemm`].

@@ -11,8 +11,8 @@ use crate::matrix::{Mat, MatRef};
 /// An `n x k` weight in 4 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, values in -7..=7.
 ///
 /// The multiplier is 1, or, in groups, an integer 0..=127 for each [`GROUP`] of weights along `k`: the group's scale in
-/// units of the row's. An integer scale costs at most 1/127 of the range of the row's largest group, and keeps sums exact
-/// whatever their order.
+/// units of the row's. An integer scale costs at most 1/127 of the range of the row's largest group, and keeps sums
+/// exact whatever their order.
 ///
 /// # Example
 /// ```

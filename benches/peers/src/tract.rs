@@ -1,4 +1,5 @@
-//! tract-linalg, in i8 and in f32: the kernel its dispatch picks for the shape, with the weights in that kernel's packing.
+//! tract-linalg, in i8 and in f32: the kernel its dispatch picks for the shape, with the weights in that kernel's
+//! packing.
 
 use std::hint::black_box;
 

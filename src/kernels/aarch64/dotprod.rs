@@ -3,8 +3,8 @@
 //! A panel's vector holds runs of 4 weights of 4 rows, so `sdot` with one lane of an activation vector adds 4 terms to
 //! the sums of 4 rows, and no sums need adding up at the end. The inner loops are scheduled by hand for the in-order
 //! Cortex-A55: a register is loaded again right after its last use, many products before its next one, and pointers are
-//! stepped by instructions of their own. Loads are `ldur`, which is the same to a core as `ldr`, but which LLVM's model of
-//! the Neoverse N1 counts as one micro-operation where it counts two for `ldr`.
+//! stepped by instructions of their own. Loads are `ldur`, which is the same to a core as `ldr`, but which LLVM's model
+//! of the Neoverse N1 counts as one micro-operation where it counts two for `ldr`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;

@@ -68,8 +68,8 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
 
 /// The sums of `groups >= 1` groups of two steps, of 16 rows x 1 column, `m` being the multipliers.
 ///
-/// The registers are those of [`tile_16x1`]; the sums of a group are in 4..7. What a group needs is loaded at its start:
-/// there are enough loads that none is waited for.
+/// The registers are those of [`tile_16x1`]; the sums of a group are in 4..7. What a group needs is loaded at its
+/// start: there are enough loads that none is waited for.
 ///
 /// # Safety
 /// The steps of the panel and of the column and the groups of multipliers must be readable.

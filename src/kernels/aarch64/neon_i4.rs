@@ -12,9 +12,9 @@ const ROWS: usize = LAYOUT.panel_rows;
 
 /// Panels of 4 rows in runs of 16.
 ///
-/// A half byte in the high half of a byte is 16 times itself, so unpacking takes one instruction a half, and sums are 16
-/// times what they should be, which `sshr` mends in the end. No intermediate overflows: pairs of products are at most
-/// `2 * 16 * 7 * 128 < 2^15`, and sums `16 * 7 * 128 * k < 2^31` up to the largest depth.
+/// A half byte in the high half of a byte is 16 times itself, so unpacking takes one instruction a half, and sums are
+/// 16 times what they should be, which `sshr` mends in the end. No intermediate overflows: pairs of products are at
+/// most `2 * 16 * 7 * 128 < 2^15`, and sums `16 * 7 * 128 * k < 2^31` up to the largest depth.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
@@ -111,11 +111,12 @@ pub(crate) unsafe fn gemm_s4gs8s32_4x16<const COLUMNS: usize>(call: &Call) {
     }
 }
 
-/// The sums of `groups >= 1` groups of 4 rows x 1 column, scheduled for the in-order Cortex-A53; `m` are the multipliers.
+/// The sums of `groups >= 1` groups of 4 rows x 1 column, scheduled for the in-order Cortex-A53; `m` are the
+/// multipliers.
 ///
-/// The arithmetic is [`grouped_tile`]'s. Weights are in 4..7, their high halves in 16..19, activations in 2 and 3, products
-/// in 20..23, multipliers in 25. A group's products are added up while the next group is unpacked, so that nothing waits
-/// for them.
+/// The arithmetic is [`grouped_tile`]'s. Weights are in 4..7, their high halves in 16..19, activations in 2 and 3,
+/// products in 20..23, multipliers in 25. A group's products are added up while the next group is unpacked, so that
+/// nothing waits for them.
 ///
 /// # Safety
 /// The steps of the panel and of the column and the groups of multipliers must be readable.

@@ -2,7 +2,8 @@
 
 /// Runs a tile over its steps, one at least. `load` loads the operands of step 0. `$step!` multiplies a step:
 ///
-/// - `first`, the first of several: sets the `assigned` sums, adds to `zeroed` ones, and loads the next step's operands;
+/// - `first`, the first of several: sets the `assigned` sums, adds to `zeroed` ones, and loads the next step's
+///   operands;
 /// - `next`: adds to the sums and loads the next step's operands;
 /// - `last`: adds to the sums;
 /// - `single`, the first and last.

@@ -6,8 +6,8 @@ use super::Cost;
 use crate::error::{Error, Result};
 use crate::factored::expect_finite;
 
-/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for in full
-/// (`kernels` README).
+/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for
+/// in full (`kernels` README).
 pub const RANK_MULTIPLE: usize = 16;
 
 /// A weight that may be factored.
@@ -19,6 +19,9 @@ pub struct Candidate<'a> {
     pub k: usize,
     /// Its singular values, the greatest first; `min(n, k)` of them, plain or weighted.
     pub singular_values: &'a [f32],
+    /// What an error whose square is 1 counts, next to those of other weights: one over the sum of the squared singular
+    /// values makes errors of weights count alike, each relative to its weight.
+    pub importance: f64,
     /// Whether its product is done at every step by itself, not for several steps at once.
     pub recurrent: bool,
     /// Whether it stays one matrix, whatever that costs.
@@ -52,26 +55,30 @@ impl Candidate<'_> {
         }
     }
 
-    /// Factors of this rank, or the matrix itself where they do not pay, `rank (n + k) >= n k` for parameters, or where it is
-    /// pinned.
+    /// Factors of this rank, or the matrix itself where they do not pay, `rank (n + k) >= n k` for parameters, or where
+    /// it is pinned.
     pub fn choose(&self, cost: &Cost, rank: usize) -> Choice {
-        let choice = Choice::LowRank(rank.min(self.n.min(self.k)));
         if self.pinned {
             return Choice::Dense;
         }
+        let choice = Choice::LowRank(rank.min(self.n.min(self.k)));
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
 
-    /// The share of the squared error that is cut.
+    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are
+    /// cut.
     pub fn error(&self, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => 0.0,
-            Choice::LowRank(rank) => 1.0 - super::explained_variance(self.singular_values, rank),
+            Choice::LowRank(rank) => {
+                let cut = self.singular_values.get(rank..).unwrap_or_default();
+                self.importance * cut.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>()
+            }
         }
     }
 }
 
-/// One of the things that a weight may become, with its cost and its share of the squared error.
+/// One of the things that a weight may become, with its cost and what its squared error counts.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     choice: Choice,
@@ -95,15 +102,14 @@ fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level>
     for (i, &sigma) in sigma.iter().enumerate().rev() {
         tails[i] = tails[i + 1] + f64::from(sigma) * f64::from(sigma);
     }
-    let total = tails[0];
     let mut levels = Vec::new();
     let mut rank = 0usize;
     loop {
         rank = rank.saturating_add(multiple);
         let choice = candidate.choose(cost, rank);
         let error = match choice {
-            Choice::LowRank(rank) if total > 0.0 => tails[rank] / total,
-            Choice::LowRank(_) | Choice::Dense => 0.0,
+            Choice::LowRank(rank) => candidate.importance * tails[rank],
+            Choice::Dense => 0.0,
         };
         levels.push(Level { choice, cost: candidate.cost(cost, choice), error });
         if choice == Choice::Dense || rank >= sigma.len() {
@@ -159,8 +165,8 @@ impl<'l> Allocation<'l> {
         fits
     }
 
-    /// Raises, for as long as something fits, the candidate whose error falls most for what that costs, by at most `reach`
-    /// levels at once.
+    /// Raises, for as long as something fits, the candidate whose error falls most for what that costs, by at most
+    /// `reach` levels at once.
     fn fill(&mut self, reach: usize) {
         loop {
             let mut best: Option<(f64, usize, usize)> = None;
@@ -185,8 +191,8 @@ impl<'l> Allocation<'l> {
         }
     }
 
-    /// Raises candidates along the lower convex hulls of their errors over their costs, the steepest edge of all first. An
-    /// edge that does not fit ends its candidate's way.
+    /// Raises candidates along the lower convex hulls of their errors over their costs, the steepest edge of all first.
+    /// An edge that does not fit ends its candidate's way.
     fn climb(&mut self) {
         let mut edges: Vec<(f64, usize, usize, usize)> = Vec::new();
         for (i, levels) in self.levels.iter().enumerate() {
@@ -211,28 +217,32 @@ impl<'l> Allocation<'l> {
 
 /// What each weight should become so that all of them cost no more than the budget.
 ///
-/// Each begins at rank `multiple`, the least there is, and a weight whose factors would cost as much as itself becomes dense.
-/// Then, again and again, the weight grows by `multiple` whose relative squared error falls most for what that costs
-/// (`sum of the next sigma_i^2 / sum of all`, a unit of cost), as long as it fits. The last step, to the dense weight, takes
-/// away all the error that is left, and often for little; a second allocation sees it coming, as it goes along the convex hull of
-/// each weight's errors over its costs and fills what is left by steps of any size. The better of the two is returned.
-/// Errors of weights count alike, each relative to its weight.
+/// Each begins at rank `multiple`, the least there is, and a weight whose factors would cost as much as itself becomes
+/// dense. Then, again and again, the weight grows by `multiple` whose squared error, times its importance, falls most
+/// for what that costs, as long as it fits. The last step, to the dense weight, takes away all the error that is left,
+/// and often for little; a second allocation sees it coming, as it goes along the convex hull of each weight's errors
+/// over its costs and fills what is left by steps of any size. The better of the two is returned.
 ///
 /// It is a heuristic for a knapsack: near the best where steps are small against the budget, and of a few large weights
-/// a larger budget may now and then leave a slightly larger error. A budget for all weights as they are leaves them all dense.
+/// a larger budget may now and then leave a slightly larger error. A budget for all weights as they are leaves them all
+/// dense.
 ///
 /// # Errors
-/// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate has
-/// `min(n, k)` singular values and at least one, [`Error::NotFinite`] for one of them, [`Error::Parameter`] for a multiple of 0.
+/// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate
+/// has `min(n, k)` singular values and at least one, [`Error::NotFinite`] for one of them, [`Error::Parameter`] for a
+/// multiple of 0.
 ///
 /// # Example
 /// ```
 /// use skinny::compress::{Budget, Candidate, Choice, Cost, allocate};
 ///
-/// let (steep, flat) = ([8.0, 1.0, 0.1, 0.0, 0.0, 0.0], [1.0; 6]);
-/// let candidate = |singular_values| Candidate { n: 6, k: 30, singular_values, recurrent: false, pinned: false };
+/// let (steep, flat) = (&[8.0, 1.0, 0.1, 0.0, 0.0, 0.0], &[1.0; 6]);
+/// let candidate = |singular_values: &'static [f32]| {
+///     let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false, pinned: false }
+/// };
 /// let budget = Budget { limit: 216.0, cost: Cost::Parameters };
-/// let choices = allocate(&[candidate(&steep), candidate(&flat)], &budget, 1)?;
+/// let choices = allocate(&[candidate(steep), candidate(flat)], &budget, 1)?;
 /// assert_eq!(choices, [Choice::LowRank(1), Choice::Dense]); // 36 and 180
 /// # Ok::<(), skinny::Error>(())
 /// ```
@@ -278,6 +288,11 @@ mod tests {
         (0..d).map(|i| (1.0 + i as f64).powf(-power) as f32).collect()
     }
 
+    fn candidate(n: usize, k: usize, singular_values: &[f32]) -> Candidate<'_> {
+        let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+        Candidate { n, k, singular_values, importance, recurrent: false, pinned: false }
+    }
+
     fn total(candidates: &[Candidate<'_>], choices: &[Choice]) -> (f64, f64) {
         let of =
             |f: &dyn Fn(&Candidate<'_>, Choice) -> f64| candidates.iter().zip(choices).map(|(c, &x)| f(c, x)).sum();
@@ -308,11 +323,8 @@ mod tests {
     fn greedy_is_near_the_best_and_within_the_budget() {
         let spectra = [spectrum(6, 0.3), spectrum(5, 1.0), spectrum(7, 2.0)];
         let shapes = [(6, 40), (50, 5), (7, 30)];
-        let candidates: Vec<Candidate<'_>> = shapes
-            .iter()
-            .zip(&spectra)
-            .map(|(&(n, k), s)| Candidate { n, k, singular_values: s, recurrent: false, pinned: false })
-            .collect();
+        let candidates: Vec<Candidate<'_>> =
+            shapes.iter().zip(&spectra).map(|(&(n, k), s)| candidate(n, k, s)).collect();
         let dense: f64 = candidates.iter().map(|c| (c.n * c.k) as f64).sum();
         let mut before = f64::INFINITY;
         for share in 2..=10 {
@@ -330,10 +342,7 @@ mod tests {
     #[test]
     fn of_equal_costs_greedy_is_the_best() {
         let spectra = [spectrum(6, 0.2), spectrum(6, 1.5), spectrum(6, 0.7)];
-        let candidates: Vec<Candidate<'_>> = spectra
-            .iter()
-            .map(|s| Candidate { n: 6, k: 100, singular_values: s, recurrent: false, pinned: false })
-            .collect();
+        let candidates: Vec<Candidate<'_>> = spectra.iter().map(|s| candidate(6, 100, s)).collect();
         for ranks in 3..15 {
             let limit = f64::from(ranks) * 106.0;
             let choices = allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 1).unwrap();
@@ -344,7 +353,7 @@ mod tests {
     #[test]
     fn budgets_out_of_reach_name_the_least() {
         let sigma = spectrum(20, 1.0);
-        let candidate = Candidate { n: 20, k: 40, singular_values: &sigma, recurrent: true, pinned: false };
+        let candidate = candidate(20, 40, &sigma);
         let with = |limit| allocate(&[candidate], &Budget { limit, cost: Cost::Parameters }, 2);
         assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0 }));
         assert!(matches!(with(f64::NAN), Err(Error::Budget { .. })));
@@ -367,7 +376,7 @@ mod tests {
             .iter()
             .zip(&spectra)
             .enumerate()
-            .map(|(i, (&(n, k), s))| Candidate { n, k, singular_values: s, recurrent: i % 2 == 0, pinned: false })
+            .map(|(i, (&(n, k), s))| Candidate { recurrent: i % 2 == 0, ..candidate(n, k, s) })
             .collect();
         let format = Some(crate::kernels::WeightFormat::I8);
         for cost in [Cost::Parameters, Cost::Bytes(format), Cost::Latency(Core::CORTEX_A72, format)] {
@@ -391,7 +400,8 @@ mod tests {
         }
     }
 
-    /// The least error if weights could be between levels: the best multiplier on the cost, by bisection; a bound from below.
+    /// The least error if weights could be between levels: the best multiplier on the cost, by bisection; a bound from
+    /// below.
     fn least_by_fractions(levels: &[Vec<Level>], limit: f64) -> f64 {
         let dual = |price: f64| {
             let cheapest = |levels: &Vec<Level>| {
@@ -405,11 +415,10 @@ mod tests {
 
     #[test]
     fn the_step_to_the_dense_weight_is_seen_coming() {
-        // Of nearly equal singular values each step saves little and the last one, to the dense weight, most; step by step,
-        // both weights would come halfway (ranks 20, an error of 1.30).
+        // Of nearly equal singular values each step saves little and the last one, to the dense weight, most; step by
+        // step, both weights would come halfway (ranks 20, an error of 1.30).
         let spectra = [spectrum(64, 0.05), spectrum(64, 0.06)];
-        let candidate = |singular_values| Candidate { n: 64, k: 64, singular_values, recurrent: false, pinned: false };
-        let candidates = spectra.each_ref().map(|sigma| candidate(sigma));
+        let candidates = spectra.each_ref().map(|sigma| candidate(64, 64, sigma));
         let budget = Budget { limit: 64.0 * 64.0 + 8.0 * 128.0, cost: Cost::Parameters };
         let choices = allocate(&candidates, &budget, 1).unwrap();
         assert_eq!(choices, [Choice::Dense, Choice::LowRank(8)]);
@@ -420,7 +429,7 @@ mod tests {
     #[test]
     fn pinned_weights_stay_and_are_paid_for() {
         let sigma = spectrum(20, 1.0);
-        let free = Candidate { n: 20, k: 40, singular_values: &sigma, recurrent: true, pinned: false };
+        let free = candidate(20, 40, &sigma);
         let candidates = [free, Candidate { pinned: true, ..free }];
         let with = |limit| allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 2);
         assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0 }));
@@ -431,12 +440,14 @@ mod tests {
     fn candidates_without_an_answer_of_their_own_are_no_trouble() {
         // Zeros have no error to share; equals go to the first; a multiple beyond all ranks leaves the matrices.
         let (zeros, sigma) = ([0.0; 6], spectrum(6, 1.0));
-        let candidate = |singular_values| Candidate { n: 6, k: 60, singular_values, recurrent: false, pinned: false };
         let with = |candidates: &[Candidate<'_>], limit, multiple| {
             allocate(candidates, &Budget { limit, cost: Cost::Parameters }, multiple)
         };
-        assert_eq!(with(&[candidate(&zeros)], 66.0, 1), Ok(vec![Choice::LowRank(1)]));
-        let equals = [candidate(&sigma[..]), candidate(&sigma[..])];
+        assert_eq!(
+            with(&[Candidate { importance: 0.0, ..candidate(6, 60, &zeros) }], 66.0, 1),
+            Ok(vec![Choice::LowRank(1)])
+        );
+        let equals = [candidate(6, 60, &sigma); 2];
         assert_eq!(with(&equals, 200.0, 1), Ok(vec![Choice::LowRank(2), Choice::LowRank(1)]));
         assert_eq!(with(&equals, 720.0, usize::MAX), Ok(vec![Choice::Dense; 2]));
         assert_eq!(with(&[], 0.0, 1), Ok(vec![]));
