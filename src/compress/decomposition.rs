@@ -16,7 +16,10 @@ use crate::matrix::MatRef;
 /// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
 /// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
 /// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
-/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal.
+/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`.
+///
+/// Products and solves are in `f64`, the decomposition itself in `f32`. With feature `rayon` it is done by the threads
+/// of the pool that calls it.
 ///
 /// # Example
 /// ```
@@ -55,15 +58,18 @@ impl Decomposition {
             let (expected, found) = ((cols, cols), (moment.k(), moment.k()));
             return Err(Error::Shape { what: "second moment", expected, found });
         }
-        let mut c = moment.covariance();
+        let c = moment.covariance();
         let variance = (0..cols).map(|i| c[(i, i)]).sum::<f64>();
         // Beside the squares it was computed from, less is rounding.
         let squares = (0..cols).map(|i| moment.get(i, i)).sum::<f64>();
         if variance <= squares * 1e-12 {
             return Ok(Self { svd: Svd::new(w)? });
         }
+        // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
+        let variance = variance / cols as f64;
+        let mut c = c * faer::Scale(1.0 / variance);
         for i in 0..cols {
-            c[(i, i)] += DAMPING * variance / cols as f64;
+            c[(i, i)] += DAMPING;
         }
         let cholesky = c.llt(Side::Lower).map_err(|_| Error::Svd { rows, cols })?;
         let weighted = to_f64(w) * cholesky.L();
@@ -73,8 +79,7 @@ impl Decomposition {
         let mut v = faer::Mat::from_fn(cols, svd.singular_values().len(), |row, i| f64::from(svd.v()[(row, i)]));
         let upper = cholesky.L().transpose();
         solve_upper_triangular_in_place(upper, v.as_mut(), faer::get_global_parallelism());
-        let v = faer::Mat::from_fn(v.nrows(), v.ncols(), |row, i| v[(row, i)] as f32);
-        Ok(Self { svd: svd.with_v(v) })
+        Ok(Self { svd: svd.with_v(v, variance.sqrt()) })
     }
 
     /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`.
@@ -82,7 +87,7 @@ impl Decomposition {
         self.svd.singular_values()
     }
 
-    /// The best weight of this rank.
+    /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`.
     ///
     /// # Errors
     /// [`Error::Rank`] unless it is in `1..=min(n, k)`.
@@ -158,6 +163,70 @@ mod tests {
                 assert!(of_weighted <= of_plain, "{rank}: {of_weighted}, plain {of_plain}");
                 if rank == 3 {
                     assert!(of_weighted < of_plain / 4.0, "not clearly better: {of_weighted}, plain {of_plain}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn with_the_damping_the_error_is_exactly_what_was_cut() {
+        let (n, k) = (14, 10);
+        let (w, x) = (weight(n, k), inputs(k, 300));
+        let mut moment = Moment::new(k).unwrap();
+        moment.add(x.view()).unwrap();
+        let c = moment.covariance();
+        let variance = (0..k).map(|i| c[(i, i)]).sum::<f64>() / k as f64;
+        let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
+        for rank in 1..k {
+            let cut = decomposition.truncate(rank).unwrap().product().unwrap();
+            let difference: f64 =
+                w.as_slice().iter().zip(cut.as_slice()).map(|(&w, &a)| (f64::from(w) - f64::from(a)).powi(2)).sum();
+            let error = squared_error(&w, &cut, &x) + DAMPING * variance * difference;
+            let expected = decomposition.squared_errors()[rank];
+            assert!((error / expected - 1.0).abs() < 1e-3, "{rank}: {error} for {expected}");
+        }
+    }
+
+    #[test]
+    fn factors_are_balanced_whatever_the_magnitude_of_the_inputs() {
+        let (w, k) = (weight(8, 12), 12);
+        let reference = inputs(k, 100);
+        let mut products: Vec<Mat<f32>> = Vec::new();
+        for magnitude in [1.0, 1e-18, 1e18] {
+            let x: Vec<f32> = reference.as_slice().iter().map(|x| x * magnitude).collect();
+            let mut moment = Moment::new(k).unwrap();
+            moment.add(MatRef::new(&x, 100, k).unwrap()).unwrap();
+            let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
+            let low_rank = decomposition.truncate(5).unwrap();
+            for i in 0..5 {
+                let u: f64 = (0..8).map(|row| f64::from(low_rank.u().row(row)[i]).powi(2)).sum();
+                let v: f64 = low_rank.v().row(i).iter().map(|&v| f64::from(v).powi(2)).sum();
+                assert!((u / v - 1.0).abs() < 1e-4, "column {i}: {u}, row {v}");
+            }
+            let scaled = f64::from(decomposition.singular_values()[0]) / f64::from(magnitude);
+            assert!((0.1..100.0).contains(&scaled), "{scaled}");
+            products.push(low_rank.product().unwrap());
+        }
+        for other in &products[1..] {
+            let pairs = products[0].as_slice().iter().zip(other.as_slice());
+            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn weights_at_the_ends_of_the_range_are_no_cause_to_panic() {
+        let x = inputs(6, 50);
+        let mut moment = Moment::new(6).unwrap();
+        moment.add(x.view()).unwrap();
+        for magnitude in [1e-44, 1e-30, 1e30, 3e38] {
+            let w: Vec<f32> = weight(4, 6).as_slice().iter().map(|w| w * magnitude).collect();
+            for moment in [None, Some(&moment)] {
+                // Where sums exceed f32 there is an error, and no factors of infinities.
+                if let Ok(low_rank) =
+                    Decomposition::new(MatRef::new(&w, 4, 6).unwrap(), moment).and_then(|d| d.truncate(4))
+                {
+                    let finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
+                    assert!(finite(low_rank.u().as_slice()) && finite(low_rank.v().as_slice()));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use faer::Accum;
-use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 
 use super::to_f64;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ use crate::matrix::MatRef;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// Of `x x^T`, and of `x`.
+    /// The lower triangle of the sum of `x x^T`; above it are zeros.
     sum: faer::Mat<f64>,
     sum_of_x: Vec<f64>,
     count: usize,
@@ -63,9 +63,38 @@ impl Moment {
                     *sum += block[(row, column)];
                 }
             }
-            matmul(self.sum.as_mut(), Accum::Add, block.transpose(), &block, 1.0, faer::get_global_parallelism());
+            let (whole, lower) = (BlockStructure::Rectangular, BlockStructure::TriangularLower);
+            let threads = faer::get_global_parallelism();
+            matmul(self.sum.as_mut(), lower, Accum::Add, block.transpose(), whole, &block, whole, 1.0, threads);
         }
         self.count += x.rows();
+        Ok(())
+    }
+
+    /// Adds the vectors of another moment, as a thread of one's own may have collected them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for vectors of another length; nothing is added then.
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{MatRef, compress::Moment};
+    ///
+    /// let (mut one, mut other) = (Moment::new(1)?, Moment::new(1)?);
+    /// one.add(MatRef::row_vector(&[1.0]))?;
+    /// other.add(MatRef::row_vector(&[3.0]))?;
+    /// one.merge(&other)?;
+    /// assert_eq!((one.count(), one.get(0, 0), one.mean()[0]), (2, 5.0, 2.0));
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn merge(&mut self, other: &Moment) -> Result<()> {
+        let (k, found) = (self.k(), other.k());
+        if found != k {
+            return Err(Error::Shape { what: "second moment", expected: (k, k), found: (found, found) });
+        }
+        self.sum += &other.sum;
+        self.sum_of_x.iter_mut().zip(&other.sum_of_x).for_each(|(sum, other)| *sum += other);
+        self.count += other.count;
         Ok(())
     }
 
@@ -84,7 +113,7 @@ impl Moment {
     /// # Panics
     /// If `i` or `j` is not below [`k`](Self::k), as indexing does.
     pub fn get(&self, i: usize, j: usize) -> f64 {
-        self.sum[(i, j)] * self.scale()
+        self.sum[(i.max(j), i.min(j))] * self.scale()
     }
 
     fn scale(&self) -> f64 {
@@ -114,11 +143,21 @@ mod tests {
         whole.add(MatRef::new(&x, 700, 3).unwrap()).unwrap();
         let mut pieces = Moment::new(3).unwrap();
         x.chunks(3 * 13).for_each(|x| pieces.add(MatRef::new(x, x.len() / 3, 3).unwrap()).unwrap());
+        let mut merged = Moment::new(3).unwrap();
+        for half in x.chunks(3 * 350) {
+            let mut part = Moment::new(3).unwrap();
+            part.add(MatRef::new(half, half.len() / 3, 3).unwrap()).unwrap();
+            merged.merge(&part).unwrap();
+        }
+        assert_eq!((whole.count(), pieces.count(), merged.count()), (700, 700, 700));
         for i in 0..3 {
+            assert!((whole.mean()[i] - merged.mean()[i]).abs() < 1e-12);
             assert!((whole.mean()[i] - pieces.mean()[i]).abs() < 1e-12);
             for j in 0..3 {
                 let exact = x.chunks(3).map(|x| f64::from(x[i]) * f64::from(x[j])).sum::<f64>() / 700.0;
-                assert!((whole.get(i, j) - exact).abs() < 1e-12 && (pieces.get(i, j) - exact).abs() < 1e-12);
+                for moment in [&whole, &pieces, &merged] {
+                    assert!((moment.get(i, j) - exact).abs() < 1e-12 && moment.get(i, j) == moment.get(j, i));
+                }
             }
         }
     }
@@ -129,6 +168,7 @@ mod tests {
         assert!(matches!(moment.add(MatRef::row_vector(&[1.0])), Err(Error::Shape { .. })));
         assert!(matches!(moment.add(MatRef::row_vector(&[1.0, f32::NAN])), Err(Error::NotFinite { index: 1, .. })));
         assert_eq!((moment.count(), moment.get(0, 0)), (0, 0.0));
+        assert!(matches!(moment.merge(&Moment::new(3).unwrap()), Err(Error::Shape { .. })));
         assert!(matches!(Moment::new(usize::MAX / 2), Err(Error::TooLarge { .. })));
     }
 }

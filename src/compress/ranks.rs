@@ -24,6 +24,8 @@ pub struct Candidate<'a> {
     pub importance: f64,
     /// Whether its product is done at every step by itself, not for several steps at once.
     pub recurrent: bool,
+    /// Whether it stays one matrix, whatever that costs.
+    pub pinned: bool,
 }
 
 /// How much the weights of a model may cost together.
@@ -53,8 +55,12 @@ impl Candidate<'_> {
         }
     }
 
-    /// Factors of this rank, or the matrix itself where they do not pay: `rank (n + k) >= n k` for parameters.
+    /// Factors of this rank, or the matrix itself where they do not pay, `rank (n + k) >= n k` for parameters, or where
+    /// it is pinned.
     pub fn choose(&self, cost: &Cost, rank: usize) -> Choice {
+        if self.pinned {
+            return Choice::Dense;
+        }
         let choice = Choice::LowRank(rank.min(self.n.min(self.k)));
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
@@ -72,11 +78,154 @@ impl Candidate<'_> {
     }
 }
 
+/// One of the things that a weight may become, with its cost and what its squared error counts.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    choice: Choice,
+    cost: f64,
+    error: f64,
+}
+
+impl Level {
+    /// What the way from here to `other`, which costs more, saves of the error for a unit of cost.
+    fn rate(&self, other: &Level) -> f64 {
+        let more = other.cost - self.cost;
+        if more > 0.0 { (self.error - other.error) / more } else { f64::INFINITY }
+    }
+}
+
+/// What a candidate may become, from the cheapest to the dearest, which is the matrix itself or its full rank.
+fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level> {
+    let sigma = candidate.singular_values;
+    // From the smallest up, so that small tails keep their digits.
+    let mut tails = alloc::vec![0.0; sigma.len() + 1];
+    for (i, &sigma) in sigma.iter().enumerate().rev() {
+        tails[i] = tails[i + 1] + f64::from(sigma) * f64::from(sigma);
+    }
+    let mut levels = Vec::new();
+    let mut rank = 0usize;
+    loop {
+        rank = rank.saturating_add(multiple);
+        let choice = candidate.choose(cost, rank);
+        let error = match choice {
+            Choice::LowRank(rank) => candidate.importance * tails[rank],
+            Choice::Dense => 0.0,
+        };
+        levels.push(Level { choice, cost: candidate.cost(cost, choice), error });
+        if choice == Choice::Dense || rank >= sigma.len() {
+            return levels;
+        }
+    }
+}
+
+/// Levels of all candidates, and the one that each is at.
+struct Allocation<'l> {
+    levels: &'l [Vec<Level>],
+    at: Vec<usize>,
+    spent: f64,
+    limit: f64,
+}
+
+impl<'l> Allocation<'l> {
+    /// All at their cheapest.
+    fn new(levels: &'l [Vec<Level>], limit: f64) -> Self {
+        Self::starting(levels, alloc::vec![0; levels.len()], limit)
+    }
+
+    /// All at their dearest.
+    fn dense(levels: &'l [Vec<Level>], limit: f64) -> Self {
+        Self::starting(levels, levels.iter().map(|levels| levels.len() - 1).collect(), limit)
+    }
+
+    fn starting(levels: &'l [Vec<Level>], at: Vec<usize>, limit: f64) -> Self {
+        let mut allocation = Self { levels, at, spent: 0.0, limit };
+        allocation.spent = allocation.sum();
+        allocation
+    }
+
+    /// What all cost, added up in their order: as a caller would, to the last bit.
+    fn sum(&self) -> f64 {
+        self.levels.iter().zip(&self.at).map(|(levels, &at)| levels[at].cost).sum()
+    }
+
+    fn error(&self) -> f64 {
+        self.levels.iter().zip(&self.at).map(|(levels, &at)| levels[at].error).sum()
+    }
+
+    /// Takes candidate `i` to a level, if that fits.
+    fn raise(&mut self, i: usize, to: usize) -> bool {
+        let from = core::mem::replace(&mut self.at[i], to);
+        let spent = self.sum();
+        let fits = spent <= self.limit;
+        if fits {
+            self.spent = spent;
+        } else {
+            self.at[i] = from;
+        }
+        fits
+    }
+
+    /// Raises, for as long as something fits, the candidate whose error falls most for what that costs, by at most
+    /// `reach` levels at once.
+    fn fill(&mut self, reach: usize) {
+        loop {
+            let mut best: Option<(f64, usize, usize)> = None;
+            for (i, levels) in self.levels.iter().enumerate() {
+                let from = levels[self.at[i]];
+                for (to, level) in levels.iter().enumerate().skip(self.at[i] + 1).take(reach) {
+                    if self.spent + (level.cost - from.cost) > self.limit {
+                        break;
+                    }
+                    // The first of equals, so that the order decides and not chance.
+                    let rate = from.rate(level);
+                    if best.is_none_or(|(best, ..)| rate > best) {
+                        best = Some((rate, i, to));
+                    }
+                }
+            }
+            match best {
+                Some((_, i, to)) if self.raise(i, to) => (),
+                // Nothing fits, or what seemed to but for rounding.
+                _ => return,
+            }
+        }
+    }
+
+    /// Raises candidates along the lower convex hulls of their errors over their costs, the steepest edge of all first.
+    /// An edge that does not fit ends its candidate's way.
+    fn climb(&mut self) {
+        let mut edges: Vec<(f64, usize, usize, usize)> = Vec::new();
+        for (i, levels) in self.levels.iter().enumerate() {
+            let mut from = 0;
+            while from + 1 < levels.len() {
+                let rate = |to: usize| levels[from].rate(&levels[to]);
+                // The furthest of equals: one edge, not several.
+                let to = (from + 1..levels.len()).max_by(|&a, &b| rate(a).total_cmp(&rate(b))).unwrap_or(from + 1);
+                edges.push((rate(to), i, from, to));
+                from = to;
+            }
+        }
+        // Stable: of equals the first candidate, and of a candidate the lower edge.
+        edges.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, i, from, to) in edges {
+            if self.at[i] == from {
+                self.raise(i, to);
+            }
+        }
+    }
+}
+
 /// What each weight should become so that all of them cost no more than the budget.
 ///
-/// Each begins at rank `multiple`, and again and again the weight grows by `multiple` whose squared error, times its
-/// importance, falls most for what that costs, as long as it fits; a weight whose factors would cost as much as itself
-/// becomes dense.
+/// Each begins at rank `multiple`, the least there is, and a weight whose factors would cost as much as itself becomes
+/// dense. Then, again and again, the weight grows by `multiple` whose squared error, times its importance, falls most
+/// for what that costs, as long as it fits. The last step, to the dense weight, takes away all the error that is left,
+/// and often for little; a second allocation sees it coming, as it goes along the convex hull of each weight's errors
+/// over its costs and fills what is left by steps of any size. The better of the two is returned.
+///
+/// It is a heuristic for a knapsack: near the best where steps are small against the budget, and of a few large weights
+/// a larger budget may now and then leave a slightly larger error. A budget for all weights as they are leaves them all
+/// dense.
 ///
 /// # Errors
 /// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate
@@ -90,7 +239,7 @@ impl Candidate<'_> {
 /// let (steep, flat) = (&[8.0, 1.0, 0.1, 0.0, 0.0, 0.0], &[1.0; 6]);
 /// let candidate = |singular_values: &'static [f32]| {
 ///     let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
-///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false }
+///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false, pinned: false }
 /// };
 /// let budget = Budget { limit: 216.0, cost: Cost::Parameters };
 /// let choices = allocate(&[candidate(steep), candidate(flat)], &budget, 1)?;
@@ -108,28 +257,23 @@ pub fn allocate(candidates: &[Candidate<'_>], budget: &Budget, multiple: usize) 
         }
         expect_finite("singular values", singular_values)?;
     }
-    let cost = &budget.cost;
-    let mut choices: Vec<Choice> = candidates.iter().map(|candidate| candidate.choose(cost, multiple)).collect();
-    let mut spent: f64 = candidates.iter().zip(&choices).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum();
-    if spent.partial_cmp(&budget.limit).is_none_or(|order| order.is_gt()) {
-        return Err(Error::Budget { asked: budget.limit, least: spent });
+    let levels: Vec<Vec<Level>> =
+        candidates.iter().map(|candidate| levels(candidate, &budget.cost, multiple)).collect();
+    let mut stepwise = Allocation::new(&levels, budget.limit);
+    if stepwise.spent.partial_cmp(&budget.limit).is_none_or(|order| order.is_gt()) {
+        return Err(Error::Budget { asked: budget.limit, least: stepwise.spent });
     }
-    loop {
-        let mut best: Option<(f64, f64, usize, Choice)> = None;
-        for (i, (candidate, &choice)) in candidates.iter().zip(&choices).enumerate() {
-            let Choice::LowRank(rank) = choice else { continue };
-            let next = candidate.choose(cost, rank + multiple);
-            let more = candidate.cost(cost, next) - candidate.cost(cost, choice);
-            let gain = candidate.error(choice) - candidate.error(next);
-            // The first of equals, so that the order decides and not chance.
-            if next != choice && spent + more <= budget.limit && best.is_none_or(|(best, ..)| gain / more > best) {
-                best = Some((gain / more, more, i, next));
-            }
-        }
-        let Some((_, more, i, next)) = best else { return Ok(choices) };
-        choices[i] = next;
-        spent += more;
-    }
+    let dense = Allocation::dense(&levels, budget.limit);
+    let best = if dense.spent <= budget.limit {
+        dense
+    } else {
+        let mut hull = Allocation::new(&levels, budget.limit);
+        stepwise.fill(1);
+        hull.climb();
+        hull.fill(usize::MAX);
+        if hull.error() < stepwise.error() { hull } else { stepwise }
+    };
+    Ok(levels.iter().zip(best.at).map(|(levels, at)| levels[at].choice).collect())
 }
 
 #[cfg(test)]
@@ -137,6 +281,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::compress::Core;
 
     /// Singular values that fall as a power.
     fn spectrum(d: usize, power: f64) -> Vec<f32> {
@@ -145,7 +290,7 @@ mod tests {
 
     fn candidate(n: usize, k: usize, singular_values: &[f32]) -> Candidate<'_> {
         let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
-        Candidate { n, k, singular_values, importance, recurrent: false }
+        Candidate { n, k, singular_values, importance, recurrent: false, pinned: false }
     }
 
     fn total(candidates: &[Candidate<'_>], choices: &[Choice]) -> (f64, f64) {
@@ -221,9 +366,96 @@ mod tests {
         ));
     }
 
+    /// At the size of the paper's model, against a bound that no allocation can be below.
+    #[test]
+    fn of_many_large_weights_the_ranks_are_near_the_best_and_errors_fall_with_the_budget() {
+        let shapes = [(2304, 768), (2304, 320), (3072, 768), (3072, 1024), (3840, 1024), (3840, 1280), (1536, 1280)];
+        let spectra: Vec<Vec<f32>> =
+            shapes.iter().enumerate().map(|(i, &(n, k))| spectrum(n.min(k), 0.1 + 0.1 * i as f64)).collect();
+        let candidates: Vec<Candidate<'_>> = shapes
+            .iter()
+            .zip(&spectra)
+            .enumerate()
+            .map(|(i, (&(n, k), s))| Candidate { recurrent: i % 2 == 0, ..candidate(n, k, s) })
+            .collect();
+        let format = Some(crate::kernels::WeightFormat::I8);
+        for cost in [Cost::Parameters, Cost::Bytes(format), Cost::Latency(Core::CORTEX_A72, format)] {
+            let sum = |choices: &[Choice]| -> (f64, f64) {
+                let all = || candidates.iter().zip(choices);
+                (all().map(|(c, &x)| c.cost(&cost, x)).sum(), all().map(|(c, &x)| c.error(x)).sum())
+            };
+            let dense = sum(&[Choice::Dense; 7]).0;
+            let mut before = f64::INFINITY;
+            for share in 5..=40 {
+                let limit = dense * f64::from(share) / 40.0;
+                let Ok(choices) = allocate(&candidates, &Budget { limit, cost }, RANK_MULTIPLE) else { continue };
+                let (spent, error) = sum(&choices);
+                assert!(spent <= limit && error <= before, "{share}: {spent} of {limit}, {error}, before {before}");
+                let all: Vec<Vec<Level>> = candidates.iter().map(|c| levels(c, &cost, RANK_MULTIPLE)).collect();
+                let bound = least_by_fractions(&all, limit);
+                assert!(error <= bound * 1.3 + 0.02, "{share}: {error}, no less than {bound}");
+                before = error;
+            }
+            assert_eq!(before, 0.0);
+        }
+    }
+
+    /// The least error if weights could be between levels: the best multiplier on the cost, by bisection; a bound from
+    /// below.
+    fn least_by_fractions(levels: &[Vec<Level>], limit: f64) -> f64 {
+        let dual = |price: f64| {
+            let cheapest = |levels: &Vec<Level>| {
+                levels.iter().map(|level| level.error + price * level.cost).fold(f64::INFINITY, f64::min)
+            };
+            levels.iter().map(cheapest).sum::<f64>() - price * limit
+        };
+        // Concave in the price, and any price gives a bound.
+        (-400..100).map(|i| dual(1.1f64.powi(i))).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn the_step_to_the_dense_weight_is_seen_coming() {
+        // Of nearly equal singular values each step saves little and the last one, to the dense weight, most; step by
+        // step, both weights would come halfway (ranks 20, an error of 1.30).
+        let spectra = [spectrum(64, 0.05), spectrum(64, 0.06)];
+        let candidates = spectra.each_ref().map(|sigma| candidate(64, 64, sigma));
+        let budget = Budget { limit: 64.0 * 64.0 + 8.0 * 128.0, cost: Cost::Parameters };
+        let choices = allocate(&candidates, &budget, 1).unwrap();
+        assert_eq!(choices, [Choice::Dense, Choice::LowRank(8)]);
+        let error: f64 = candidates.iter().zip(choices).map(|(c, x)| c.error(x)).sum();
+        assert!((error - brute_force(&candidates, budget.limit)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn pinned_weights_stay_and_are_paid_for() {
+        let sigma = spectrum(20, 1.0);
+        let free = candidate(20, 40, &sigma);
+        let candidates = [free, Candidate { pinned: true, ..free }];
+        let with = |limit| allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 2);
+        assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0 }));
+        assert_eq!(with(920.0), Ok(vec![Choice::LowRank(2), Choice::Dense]));
+    }
+
+    #[test]
+    fn candidates_without_an_answer_of_their_own_are_no_trouble() {
+        // Zeros have no error to share; equals go to the first; a multiple beyond all ranks leaves the matrices.
+        let (zeros, sigma) = ([0.0; 6], spectrum(6, 1.0));
+        let with = |candidates: &[Candidate<'_>], limit, multiple| {
+            allocate(candidates, &Budget { limit, cost: Cost::Parameters }, multiple)
+        };
+        assert_eq!(
+            with(&[Candidate { importance: 0.0, ..candidate(6, 60, &zeros) }], 66.0, 1),
+            Ok(vec![Choice::LowRank(1)])
+        );
+        let equals = [candidate(6, 60, &sigma); 2];
+        assert_eq!(with(&equals, 200.0, 1), Ok(vec![Choice::LowRank(2), Choice::LowRank(1)]));
+        assert_eq!(with(&equals, 720.0, usize::MAX), Ok(vec![Choice::Dense; 2]));
+        assert_eq!(with(&[], 0.0, 1), Ok(vec![]));
+    }
+
     #[test]
     fn a_core_that_waits_for_memory_prefers_what_has_fewer_bytes() {
-        let core = crate::compress::Core::CORTEX_A53;
+        let core = Core::CORTEX_A53;
         let format = Some(crate::kernels::WeightFormat::I8);
         let (dense, factors) = (Cost::Latency(core, format), Cost::Latency(core, format));
         assert!(factors.factors(3072, 1024, 128, true) < dense.matrix(3072, 1024, true) / 5.0);

@@ -33,6 +33,9 @@ pub(crate) struct Svd {
     u: faer::Mat<f32>,
     sigma: Vec<f32>,
     v: faer::Mat<f32>,
+    /// What the products of the columns of `U` and `V`, all of length 1, are multiplied with to add up to `W`: `sigma`,
+    /// unless `V` was replaced.
+    strengths: Vec<f32>,
 }
 
 impl Svd {
@@ -43,13 +46,21 @@ impl Svd {
 
     pub fn of(w: faer::MatRef<'_, f32>) -> Result<Self> {
         let svd = w.thin_svd().map_err(|_| Error::Svd { rows: w.nrows(), cols: w.ncols() })?;
-        let sigma = svd.S().column_vector().iter().map(|sigma| sigma.max(0.0)).collect();
-        Ok(Self { u: svd.U().to_owned(), sigma, v: svd.V().to_owned() })
+        let sigma: Vec<f32> = svd.S().column_vector().iter().map(|sigma| sigma.max(0.0)).collect();
+        Ok(Self { u: svd.U().to_owned(), strengths: sigma.clone(), sigma, v: svd.V().to_owned() })
     }
 
-    /// The same with other factors in `V`.
-    pub fn with_v(self, v: faer::Mat<f32>) -> Self {
-        Self { v, ..self }
+    /// The same with other factors in `V`, of any length, and with all singular values scaled, in name only: the
+    /// product is `U S V^T` of the values before.
+    pub fn with_v(self, v: faer::Mat<f64>, scale: f64) -> Self {
+        let lengths: Vec<f64> = (0..v.ncols()).map(|i| v.col(i).norm_l2()).collect();
+        let unit = |row, i: usize| if lengths[i] > 0.0 { (v[(row, i)] / lengths[i]) as f32 } else { 0.0 };
+        Self {
+            u: self.u,
+            strengths: self.sigma.iter().zip(&lengths).map(|(&s, length)| (f64::from(s) * length) as f32).collect(),
+            sigma: self.sigma.iter().map(|&sigma| (f64::from(sigma) * scale) as f32).collect(),
+            v: faer::Mat::from_fn(v.nrows(), v.ncols(), unit),
+        }
     }
 
     pub fn v(&self) -> faer::MatRef<'_, f32> {
@@ -60,7 +71,8 @@ impl Svd {
         &self.sigma
     }
 
-    /// Balanced factors, `U sqrt(S)` and `sqrt(S) V^T`, of the first `rank` singular values.
+    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`, and if `V` was replaced,
+    /// each column of `U` as long as its row of `V`.
     pub fn truncate(&self, rank: usize) -> Result<LowRank> {
         let max = self.sigma.len();
         if !(1..=max).contains(&rank) {
@@ -68,8 +80,8 @@ impl Svd {
         }
         let (n, k) = (self.u.nrows(), self.v.nrows());
         let (mut u, mut v) = (Mat::zeros(n, rank)?, Mat::zeros(rank, k)?);
-        for (i, sigma) in self.sigma[..rank].iter().enumerate() {
-            let root = sigma.sqrt();
+        for (i, strength) in self.strengths[..rank].iter().enumerate() {
+            let root = strength.sqrt();
             for row in 0..n {
                 u.view_mut().row_mut(row)[i] = self.u[(row, i)] * root;
             }

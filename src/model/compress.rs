@@ -248,7 +248,7 @@ impl Decomposed<'_> {
             let energy: f64 = singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
-            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent }
+            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: false }
         };
         self.parts.iter().map(candidate).collect()
     }
