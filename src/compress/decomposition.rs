@@ -87,7 +87,8 @@ impl Decomposition {
         self.svd.singular_values()
     }
 
-    /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`.
+    /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`, or with a
+    /// moment, as the element of `V x` that it is multiplied with varies, which is what quantization meets.
     ///
     /// # Errors
     /// [`Error::Rank`] unless it is in `1..=min(n, k)`.
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_are_balanced_whatever_the_magnitude_of_the_inputs() {
+    fn the_magnitude_of_the_inputs_changes_nothing_but_the_singular_values() {
         let (w, k) = (weight(8, 12), 12);
         let reference = inputs(k, 100);
         let mut products: Vec<Mat<f32>> = Vec::new();
@@ -198,11 +199,6 @@ mod tests {
             moment.add(MatRef::new(&x, 100, k).unwrap()).unwrap();
             let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
             let low_rank = decomposition.truncate(5).unwrap();
-            for i in 0..5 {
-                let u: f64 = (0..8).map(|row| f64::from(low_rank.u().row(row)[i]).powi(2)).sum();
-                let v: f64 = low_rank.v().row(i).iter().map(|&v| f64::from(v).powi(2)).sum();
-                assert!((u / v - 1.0).abs() < 1e-4, "column {i}: {u}, row {v}");
-            }
             let scaled = f64::from(decomposition.singular_values()[0]) / f64::from(magnitude);
             assert!((0.1..100.0).contains(&scaled), "{scaled}");
             products.push(low_rank.product().unwrap());

@@ -33,8 +33,8 @@ pub(crate) struct Svd {
     u: faer::Mat<f32>,
     sigma: Vec<f32>,
     v: faer::Mat<f32>,
-    /// What the products of the columns of `U` and `V`, all of length 1, are multiplied with to add up to `W`: `sigma`,
-    /// unless `V` was replaced.
+    /// What the products of the columns of `U` and `V` are multiplied with to add up to `W`: `sigma`, unless that was
+    /// scaled.
     strengths: Vec<f32>,
 }
 
@@ -50,16 +50,14 @@ impl Svd {
         Ok(Self { u: svd.U().to_owned(), strengths: sigma.clone(), sigma, v: svd.V().to_owned() })
     }
 
-    /// The same with other factors in `V`, of any length, and with all singular values scaled, in name only: the
-    /// product is `U S V^T` of the values before.
+    /// The same with other factors in `V`, and with all singular values scaled, in name only: the product is `U S V^T`
+    /// of the values before.
     pub fn with_v(self, v: faer::Mat<f64>, scale: f64) -> Self {
-        let lengths: Vec<f64> = (0..v.ncols()).map(|i| v.col(i).norm_l2()).collect();
-        let unit = |row, i: usize| if lengths[i] > 0.0 { (v[(row, i)] / lengths[i]) as f32 } else { 0.0 };
         Self {
             u: self.u,
-            strengths: self.sigma.iter().zip(&lengths).map(|(&s, length)| (f64::from(s) * length) as f32).collect(),
-            sigma: self.sigma.iter().map(|&sigma| (f64::from(sigma) * scale) as f32).collect(),
-            v: faer::Mat::from_fn(v.nrows(), v.ncols(), unit),
+            sigma: self.strengths.iter().map(|&sigma| (f64::from(sigma) * scale) as f32).collect(),
+            strengths: self.strengths,
+            v: faer::Mat::from_fn(v.nrows(), v.ncols(), |row, i| v[(row, i)] as f32),
         }
     }
 
@@ -71,8 +69,7 @@ impl Svd {
         &self.sigma
     }
 
-    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`, and if `V` was replaced,
-    /// each column of `U` as long as its row of `V`.
+    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`.
     pub fn truncate(&self, rank: usize) -> Result<LowRank> {
         let max = self.sigma.len();
         if !(1..=max).contains(&rank) {
