@@ -45,6 +45,7 @@
 //! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
 //! - `safetensors`: model files, PyTorch's and the crate's own.
 //! - `svd`: truncated SVD and compression of models.
+//! - `train`: training of factored layers with a trace norm penalty, on burn.
 //!
 //! # Unsafe code
 //!
@@ -75,6 +76,9 @@ mod matrix;
 pub mod model;
 #[forbid(unsafe_code)]
 pub mod quant;
+#[cfg(feature = "train")]
+#[forbid(unsafe_code)]
+pub mod train;
 
 pub use error::{Error, FileError, Result, TensorProblem};
 pub use kernels::Tier;

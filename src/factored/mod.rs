@@ -54,6 +54,8 @@ pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
 pub use scheme::Scheme;
+#[cfg(feature = "train")]
+pub(crate) use scheme::{beside, columns};
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]

@@ -64,7 +64,7 @@ fn split(w: MatRef<'_, f32>, gates: usize, policy: RankPolicy) -> Result<Weight>
 
 /// `[a | b]`, of the same rows.
 #[cfg(feature = "svd")]
-fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
+pub(crate) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
     let mut both = Mat::zeros(a.rows(), a.cols() + b.cols())?;
     for row in 0..a.rows() {
         let mut both = both.view_mut();
@@ -77,7 +77,7 @@ fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
 
 /// Some columns of `w`.
 #[cfg(feature = "svd")]
-fn columns(w: MatRef<'_, f32>, range: core::ops::Range<usize>) -> Result<Mat<f32>> {
+pub(crate) fn columns(w: MatRef<'_, f32>, range: core::ops::Range<usize>) -> Result<Mat<f32>> {
     let values: Vec<f32> = (0..w.rows()).flat_map(|row| &w.row(row)[range.clone()]).copied().collect();
     Mat::from_vec(values, w.rows(), range.len())
 }

@@ -147,11 +147,11 @@ impl Model {
 
 /// The bytes of a file.
 #[cfg(feature = "std")]
-pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|cause| io_error(path, &cause))
 }
 
 #[cfg(feature = "std")]
-fn io_error(path: &std::path::Path, cause: &std::io::Error) -> Error {
+pub(crate) fn io_error(path: &std::path::Path, cause: &std::io::Error) -> Error {
     FileError::Io { path: path.display().to_string(), reason: cause.to_string() }.into()
 }

@@ -32,10 +32,14 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
 pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+#[cfg(feature = "train")]
+pub(crate) use file::{io_error, read};
 #[cfg(feature = "safetensors")]
 pub use import::ImportOptions;
 pub use layer::Layer;
 pub use session::Session;
+#[cfg(feature = "train")]
+pub(crate) use tensors::Tensors;
 
 use crate::error::{Error, FileError, Result};
 use crate::kernels::{Tier, WeightFormat};

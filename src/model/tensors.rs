@@ -14,7 +14,7 @@ use crate::error::{Error, FileError, Result, TensorProblem};
 use crate::matrix::Mat;
 
 /// A file on its way to a model. What is left when the model is made is what the model has no use for.
-pub(super) struct Tensors<'a> {
+pub(crate) struct Tensors<'a> {
     views: BTreeMap<String, TensorView<'a>>,
     metadata: BTreeMap<String, String>,
 }

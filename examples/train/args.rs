@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use skinny::factored::{RankPolicy, Scheme};
+use skinny::train::{Initialization, Penalty, Rates, Schedule};
+
+/// Trains the recognizer of digit strings in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
+///
+/// The data are recordings of the Free Spoken Digit Dataset: indexes 5..40 train, 41..44 validate, 45..49 test.
+#[derive(Debug, Parser)]
+#[command(name = "train", args_override_self = true)]
+pub struct Args {
+    /// The folder of recordings {digit}_{speaker}_{index}.wav
+    #[arg(long, value_name = "DIR", required_unless_present = "plot")]
+    pub data: Option<PathBuf>,
+
+    /// The penalty of stage 1
+    #[arg(long, value_enum, default_value_t = PenaltyArg::Trace)]
+    pub penalty: PenaltyArg,
+
+    /// Train factors in stage 1 whatever the penalty: with none, the control of what factors alone do
+    #[arg(long)]
+    pub factored: bool,
+
+    /// Strength of the penalty on recurrent weights, of a loss a character
+    #[arg(long, value_name = "LAMBDA", default_value_t = 7e-4)]
+    pub lambda_rec: f32,
+
+    /// Strength on non-recurrent weights; that on recurrent ones unless said
+    #[arg(long, value_name = "LAMBDA")]
+    pub lambda_nonrec: Option<f32>,
+
+    /// Keep these shares of the variance at the transition; each goes through a stage 2 of its own after one stage 1
+    #[arg(long, value_name = "SHARE,...", value_delimiter = ',')]
+    pub threshold: Vec<f32>,
+
+    /// Cut to these ranks instead, or too
+    #[arg(long, value_name = "RANK,...", value_delimiter = ',')]
+    pub rank: Vec<usize>,
+
+    /// Which gate matrices are factored together
+    #[arg(long, value_enum, default_value_t = SchemeArg::PartiallyJoint)]
+    pub scheme: SchemeArg,
+
+    /// Epochs of both stages
+    #[arg(long, default_value_t = 30)]
+    pub epochs: usize,
+
+    /// Epochs before the transition
+    #[arg(long, value_name = "EPOCH", default_value_t = 20)]
+    pub transition: usize,
+
+    /// Batches of an epoch
+    #[arg(long, default_value_t = 50)]
+    pub batches: usize,
+
+    /// Digits of a batch, whose strings have 1 to 7 of them, all the same number
+    #[arg(long, default_value_t = 96)]
+    pub batch_digits: usize,
+
+    /// State features of the GRU layers
+    #[arg(long, value_name = "FEATURES,...", value_delimiter = ',', default_values_t = [96, 128])]
+    pub hidden: Vec<usize>,
+
+    /// Highest learning rate
+    #[arg(long, default_value_t = 4e-3)]
+    pub learning_rate: f64,
+
+    /// No stage 1: train factors of each --rank for all epochs
+    #[arg(long)]
+    pub scratch: bool,
+
+    /// How factors begin with --scratch
+    #[arg(long, value_enum, default_value_t = InitArg::Spectral)]
+    pub init: InitArg,
+
+    /// Of weights and batches
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// Train without this speaker, and test on no other
+    #[arg(long, value_name = "SPEAKER")]
+    pub leave_out: Option<String>,
+
+    /// Save after each epoch into this folder, and go on from what is there
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+
+    /// Where the model of the last --threshold or --rank goes, as an int8 model of this crate; beside it .f32.safetensors with
+    /// PyTorch's names
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Append a row for each trained model
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+
+    /// What the rows are of, for their first column
+    #[arg(long, default_value = "run")]
+    pub study: String,
+
+    /// Train nothing: draw the plots of the rows in --csv into this folder
+    #[arg(long, value_name = "DIR", requires = "csv")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum PenaltyArg {
+    /// lambda/2 (|U|^2 + |V|^2) of full-rank factors
+    Trace,
+    /// lambda/2 |W|^2
+    L2,
+    /// No penalty
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum SchemeArg {
+    /// Each gate's matrices by themselves
+    Split,
+    /// Those on the input together and those on the state
+    PartiallyJoint,
+    /// All together
+    Joint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum InitArg {
+    /// Random factors
+    Plain,
+    /// Those of a random dense matrix, cut
+    Spectral,
+}
+
+impl Args {
+    pub fn scheme(&self) -> Scheme {
+        match self.scheme {
+            SchemeArg::Split => Scheme::Split,
+            SchemeArg::PartiallyJoint => Scheme::PartiallyJoint,
+            SchemeArg::Joint => Scheme::Joint,
+        }
+    }
+
+    /// Where weights are cut, one model each.
+    pub fn cuts(&self) -> Vec<RankPolicy> {
+        let shares = self.threshold.iter().map(|&share| RankPolicy::Variance(share));
+        let cuts: Vec<_> = shares.chain(self.rank.iter().map(|&rank| RankPolicy::Fixed(rank))).collect();
+        if cuts.is_empty() { vec![RankPolicy::Variance(0.9)] } else { cuts }
+    }
+
+    /// Of the penalty on recurrent and on non-recurrent weights.
+    pub fn strengths(&self) -> [f32; 2] {
+        if self.scratch || self.penalty == PenaltyArg::None {
+            return [0.0; 2];
+        }
+        [self.lambda_rec, self.lambda_nonrec.unwrap_or(self.lambda_rec)]
+    }
+
+    pub fn penalty(&self) -> Penalty {
+        let [recurrent, non_recurrent] = self.strengths();
+        match self.penalty {
+            _ if self.scratch => Penalty::None,
+            PenaltyArg::Trace => Penalty::TraceNorm { recurrent, non_recurrent },
+            PenaltyArg::L2 => Penalty::L2 { recurrent, non_recurrent },
+            PenaltyArg::None => Penalty::None,
+        }
+    }
+
+    /// How weights begin, if they are trained for this cut from the start or for any.
+    pub fn initialization(&self, cut: RankPolicy) -> Initialization {
+        match (self.scratch, self.init) {
+            (true, InitArg::Plain) => Initialization::RandomFactors(self.scheme(), cut),
+            (true, InitArg::Spectral) => Initialization::Spectral(self.scheme(), cut),
+            (false, _) if self.factored || self.penalty == PenaltyArg::Trace => Initialization::Factored(self.scheme()),
+            (false, _) => Initialization::Dense,
+        }
+    }
+
+    /// In a word, for tables.
+    pub fn method(&self) -> &'static str {
+        match (self.scratch, self.init, self.penalty, self.factored) {
+            (true, InitArg::Plain, ..) => "scratch-plain",
+            (true, InitArg::Spectral, ..) => "scratch-spectral",
+            (false, _, PenaltyArg::Trace, _) => "trace",
+            (false, _, PenaltyArg::L2, false) => "l2",
+            (false, _, PenaltyArg::L2, true) => "l2-factored",
+            (false, _, PenaltyArg::None, false) => "none",
+            (false, _, PenaltyArg::None, true) => "none-factored",
+        }
+    }
+
+    /// Both stages, or the one of --scratch.
+    pub fn schedule(&self, cut: RankPolicy) -> Schedule {
+        let rate = self.learning_rate;
+        let (transition, last) = if self.scratch { (None, rate / 20.0) } else { (Some(self.transition), rate / 4.0) };
+        Schedule {
+            epochs: self.epochs,
+            batches: self.batches,
+            transition,
+            rank: cut,
+            penalty: self.penalty(),
+            rates: Rates { first: rate, last },
+            rates_2: Rates { first: rate / 4.0, last: rate / 20.0 },
+            seed: self.seed,
+            ..Schedule::default()
+        }
+    }
+}

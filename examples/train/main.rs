@@ -1,0 +1,240 @@
+//! Trains the recognizer of digit strings with a trace norm penalty in two stages, and measures what that is worth.
+//!
+//!     cargo run --release --features train --example train -- --data ../shared/data/fsdd --out digits.safetensors
+//!
+//! `--help` lists the options; docs/training.md tells about the method and the figures.
+
+mod args;
+#[allow(dead_code, reason = "shared with the example `digits`")]
+#[path = "../digits/ctc.rs"]
+mod ctc;
+#[allow(dead_code, reason = "shared with the example `digits`")]
+#[path = "../digits/features.rs"]
+mod features;
+#[allow(dead_code, reason = "shared with the example `digits`")]
+#[path = "../digits/fsdd.rs"]
+mod fsdd;
+mod plots;
+mod results;
+mod strings;
+#[allow(dead_code, reason = "shared with the example `digits`")]
+#[path = "../digits/wav.rs"]
+mod wav;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use skinny::factored::RankPolicy;
+use skinny::kernels::WeightFormat;
+use skinny::model::{Attachment, Model, Session};
+use skinny::train::{Data, Device, Random, Recognizer, Schedule, Shape, Spectrum, Trainer};
+use skinny::{MatRef, Tier};
+
+use args::Args;
+use ctc::{Alphabet, ErrorCount, GreedyDecoder};
+use results::Row;
+use strings::{ALPHABET, Example, FEATURES, Strings};
+
+/// Why the program ends.
+pub type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match (&args.plot, &args.csv) {
+        (Some(folder), Some(csv)) => plots::draw(csv, folder),
+        _ => run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("train: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let folder = args.data.as_deref().ok_or("--data is missing")?;
+    let mut strings = Strings::read(folder, args.batch_digits, args.leave_out.as_deref())?;
+    if let Some(folder) = &args.checkpoint {
+        std::fs::create_dir_all(folder)?;
+    }
+    let start = Instant::now();
+    let mut stage_1 = None;
+    let mut last = None;
+    for cut in args.cuts() {
+        let trainer = if args.scratch {
+            train(args, new(args, cut, args.schedule(cut))?, &format!("scratch-{}", named(cut)), &mut strings)?
+        } else {
+            if stage_1.is_none() {
+                // A run of stage 1 alone, from which those of all cuts go on.
+                let schedule = Schedule { epochs: args.transition, ..args.schedule(RankPolicy::Variance(1.0)) };
+                stage_1 = Some(train(args, new(args, cut, schedule)?, "stage-1", &mut strings)?);
+            }
+            let trainer: Trainer = stage_1.clone().ok_or("no stage 1")?;
+            train(args, trainer.with_schedule(args.schedule(cut))?, &named(cut), &mut strings)?
+        };
+        let row = measure(args, cut, stage_1.as_ref(), &trainer, &strings, start.elapsed().as_secs_f64())?;
+        println!("{row}");
+        if let Some(csv) = &args.csv {
+            row.append(csv)?;
+        }
+        last = Some((trainer, row));
+    }
+    match (&args.out, last) {
+        (Some(out), Some((trainer, row))) => save(out, trainer.model(), &row, &strings),
+        _ => Ok(()),
+    }
+}
+
+fn named(cut: RankPolicy) -> String {
+    match cut {
+        RankPolicy::Fixed(rank) => format!("rank-{rank}"),
+        RankPolicy::Variance(share) => format!("variance-{share}"),
+        _ => "cut".into(),
+    }
+}
+
+fn new(args: &Args, cut: RankPolicy, schedule: Schedule) -> Result<Trainer, Failure> {
+    let shape = Shape { input: FEATURES.step_len(), hidden: args.hidden.clone(), classes: ALPHABET.len() + 1 };
+    // A generator of its own: the seed's other one draws the batches.
+    let mut random = Random::new(!args.seed);
+    let model = Recognizer::new(&shape, args.initialization(cut), &mut random, &Device::flex())?;
+    Ok(Trainer::new(model, schedule)?)
+}
+
+/// Trains to the end of the schedule, from a checkpoint if there is one.
+fn train(args: &Args, trainer: Trainer, name: &str, strings: &mut Strings) -> Result<Trainer, Failure> {
+    let file = args.checkpoint.as_ref().map(|folder| folder.join(format!("{name}.safetensors")));
+    let mut trainer = match &file {
+        Some(file) if file.exists() => {
+            let resumed = Trainer::resume(file, trainer.model().clone(), trainer.schedule().clone())?;
+            println!("{}: goes on after epoch {}", file.display(), resumed.epoch());
+            resumed
+        }
+        _ => trainer,
+    };
+    println!("{} seed {}, {name}", args.method(), args.seed);
+    while let Some(report) = trainer.train_epoch(strings)? {
+        println!("{report}");
+        if let Some(file) = &file {
+            trainer.save(file)?;
+        }
+    }
+    Ok(trainer)
+}
+
+/// What is told of a run.
+fn measure(
+    args: &Args,
+    cut: RankPolicy,
+    stage_1: Option<&Trainer>,
+    trainer: &Trainer,
+    strings: &Strings,
+    seconds: f64,
+) -> Result<Row, Failure> {
+    let inference = trainer.model().to_model(BTreeMap::new(), BTreeMap::new())?;
+    let int8 = inference.quantize_to(WeightFormat::I8, Tier::select()?)?;
+    let percent = |rate: f64| 100.0 * rate;
+    let cer = |model: &Recognizer| Ok::<_, Failure>(percent(model.evaluate(strings.validation())?.rate()));
+    let (mut parameters_stage_1, mut means, mut cers) = (0, [f64::NAN; 2], [f64::NAN; 2]);
+    if let Some(model) = stage_1.map(Trainer::model) {
+        parameters_stage_1 = model.parameter_count();
+        let spectra = model.weights().into_iter().map(|(name, _, weight)| Spectrum::of(&name, weight));
+        let spectra = spectra.collect::<skinny::Result<Vec<_>>>()?;
+        let mean = |of: &dyn Fn(&Spectrum) -> f64| spectra.iter().map(of).sum::<f64>() / spectra.len() as f64;
+        means = [mean(&|spectrum| spectrum.nu), mean(&|spectrum| spectrum.rank_90 as f64)];
+        cers = [cer(model)?, cer(&model.truncate(cut)?)?];
+    }
+    let [lambda_rec, lambda_nonrec] = args.strengths();
+    Ok(Row {
+        study: args.study.clone(),
+        method: args.method().into(),
+        lambda_rec,
+        lambda_nonrec,
+        cut: named(cut),
+        epochs: args.epochs,
+        transition: if args.scratch { 0 } else { args.transition },
+        batches: args.batches,
+        seed: args.seed,
+        leave_out: args.leave_out.clone().unwrap_or_default(),
+        parameters: trainer.model().parameter_count(),
+        parameters_stage_1,
+        nu: means[0],
+        rank_90: means[1],
+        cer_stage_1: cers[0],
+        cer_cut: cers[1],
+        cer: cer(trainer.model())?,
+        bytes_int8: int8.bytes(),
+        cer_test: percent(transcribe(inference, &strings.test)?),
+        cer_test_int8: percent(transcribe(int8, &strings.test)?),
+        seconds,
+    })
+}
+
+/// The character error rate of the inference model, on this crate's kernels.
+fn transcribe(model: Model, examples: &[Example]) -> Result<f64, Failure> {
+    let alphabet = Alphabet::new(ALPHABET);
+    let model = Arc::new(model);
+    let mut errors = ErrorCount::default();
+    for (features, text) in examples {
+        let mut decoder = GreedyDecoder::new(&alphabet);
+        let mut session = Session::new(Arc::clone(&model))?;
+        let mut decode = |scores: MatRef<'_, f32>| {
+            for step in 0..scores.rows() {
+                decoder.push(scores.row(step));
+            }
+        };
+        let width = FEATURES.step_len();
+        decode(session.push(MatRef::new(features, features.len() / width, width)?)?);
+        decode(session.finish()?);
+        errors.add(decoder.text(), text);
+    }
+    errors.character_error_rate().ok_or_else(|| "nothing to test on".into())
+}
+
+/// Writes the model for the example `digits`, with all that inference needs to know.
+fn save(out: &Path, model: &Recognizer, row: &Row, strings: &Strings) -> Result<(), Failure> {
+    let f = &FEATURES;
+    let metadata = [
+        ("format", "skinny-digits-1".to_string()),
+        ("architecture", "log-mel, stacked frames; GRU layers (PyTorch rows r, z, n); linear; CTC".into()),
+        ("features.sample_rate", f.sample_rate.to_string()),
+        ("features.window", f.window.to_string()),
+        ("features.window_shape", "hann, periodic".into()),
+        ("features.hop", f.hop.to_string()),
+        ("features.fft", f.fft.to_string()),
+        ("features.mels", f.mels.to_string()),
+        ("features.mel_low_hz", f.mel_low_hz.to_string()),
+        ("features.mel_high_hz", f.mel_high_hz.to_string()),
+        ("features.mel_shape", "HTK mel scale, triangles of height 1, linear in Hz, on power".into()),
+        ("features.log_floor", f.log_floor.to_string()),
+        ("features.stack", f.stack.to_string()),
+        ("features.tail", f.tail.to_string()),
+        ("alphabet", ALPHABET.into()),
+        ("blank", "0".into()),
+        ("training.data", "Free Spoken Digit Dataset, indexes 5..40 of each digit and speaker".into()),
+        ("training.result", row.to_string()),
+        (
+            "attribution",
+            "Trained on the Free Spoken Digit Dataset, Zohar Jackson et al., \
+             https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0"
+                .into(),
+        ),
+        ("licence", "CC BY-SA 4.0, as the data it was trained on".into()),
+    ];
+    let metadata: BTreeMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    let mut attachments = BTreeMap::new();
+    for (name, values) in [("features.mean", &strings.mean), ("features.std", &strings.std)] {
+        attachments.insert(name.to_string(), Attachment::new(vec![values.len()], values.clone())?);
+    }
+    std::fs::write(out.with_extension("f32.safetensors"), model.to_safetensors(&metadata, &attachments)?)?;
+    let int8 = model.to_model(metadata, attachments)?.quantize_to(WeightFormat::I8, Tier::select()?)?;
+    int8.save(out)?;
+    println!("{}: {} parameters, {} bytes in int8", out.display(), int8.parameters(), int8.bytes());
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Files that a run resumes from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::optim::{AdamState, AdaptiveMomentumState};
+use serde::{Deserialize, Serialize};
+
+use super::export::serialize;
+use super::random::Random;
+use super::recognizer::Recognizer;
+use super::schedule::Schedule;
+use super::tensors::{parameter, tensor, values};
+use super::trainer::Trainer;
+use crate::error::{Error, FileError, Result};
+use crate::model::{Tensors, io_error, read};
+
+/// The metadata's key.
+const KEY: &str = "skinny.training";
+
+/// What is not a tensor.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    /// The schedule as it prints: it must be the same one to go on to the same weights.
+    schedule: String,
+    epoch: usize,
+    cut: bool,
+    random: u64,
+    /// Adam's steps for each parameter that had a gradient.
+    steps: BTreeMap<String, usize>,
+}
+
+const VERSION: u32 = 1;
+
+fn header_error(reason: impl ToString) -> Error {
+    FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
+}
+
+impl Trainer {
+    /// Writes all that the run depends on into a safetensors file, which is complete or not there: a new file is written
+    /// beside it first. Parameters have their names of [`Recognizer::parameters_mut`]; Adam's moments `adam.1.NAME` and
+    /// `adam.2.NAME`.
+    ///
+    /// # Errors
+    /// [`FileError::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in self.model.parameters() {
+            tensors.insert(name, (tensor.dims().to_vec(), values(tensor)));
+        }
+        for (name, state) in &self.moments {
+            for (moment, tensor) in [("1", &state.momentum.moment_1), ("2", &state.momentum.moment_2)] {
+                tensors.insert(format!("adam.{moment}.{name}"), (tensor.dims().to_vec(), values(tensor.clone())));
+            }
+        }
+        let header = Header {
+            version: VERSION,
+            schedule: format!("{:?}", self.schedule),
+            epoch: self.epoch,
+            cut: self.cut,
+            random: self.random.position(),
+            steps: self.moments.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
+        };
+        let header = serde_json::to_string(&header).map_err(header_error)?;
+        let bytes = serialize(&tensors, &[(KEY.to_string(), header)].into())?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".part");
+        let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+        written.map_err(|cause| io_error(path, &cause))
+    }
+
+    /// Reads a run that [`save`](Self::save) wrote. `model` is one of the same kind, whose numbers are replaced: as it was
+    /// when the run began.
+    ///
+    /// # Errors
+    /// [`Error::File`](Error::File) for a file that cannot be read, is none of this kind, is of another schedule or of
+    /// another model.
+    pub fn resume(path: impl AsRef<Path>, model: Recognizer, schedule: Schedule) -> Result<Self> {
+        let bytes = read(path.as_ref())?;
+        let mut tensors = Tensors::new(&bytes)?;
+        let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a checkpoint"))?;
+        let header: Header = serde_json::from_str(json).map_err(header_error)?;
+        if header.version != VERSION {
+            return Err(FileError::Version { found: header.version.to_string(), supported: "1" }.into());
+        }
+        let found = format!("{schedule:?}");
+        if header.schedule != found {
+            return Err(header_error(format!("a run of another schedule: {}, not {found}", header.schedule)));
+        }
+        let mut run = Self::new(model, schedule)?;
+        (run.epoch, run.cut, run.random) = (header.epoch, header.cut, Random::new(header.random));
+        let device = run.model.device().clone();
+        if run.cut {
+            let ranks: BTreeMap<String, usize> = tensors
+                .remaining()
+                .filter_map(|(name, shape)| Some((name.strip_suffix(".v")?.to_string(), *shape.first()?)))
+                .collect();
+            // Their numbers come with those of all parameters.
+            run.model.set_ranks(&ranks)?;
+        }
+        for (name, value) in run.model.parameters_mut() {
+            let [rows, cols] = value.dims();
+            *value = parameter(tensors.take_floats_of(&name, rows, cols)?.view(), &device);
+            if let Some(&time) = header.steps.get(&name) {
+                let mut moment = |i| {
+                    let moment = tensors.take_floats_of(&format!("adam.{i}.{name}"), rows, cols)?;
+                    Ok::<_, Error>(self::tensor(moment.view(), &device))
+                };
+                let momentum = AdaptiveMomentumState::new(time, moment(1)?, moment(2)?);
+                run.moments.insert(name, AdamState::new(momentum));
+            }
+        }
+        tensors.expect_empty()?;
+        Ok(run)
+    }
+}

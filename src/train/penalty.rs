@@ -1,0 +1,57 @@
+//! What the weights cost, beside the errors they make.
+
+use burn::tensor::Tensor;
+
+use super::weight::{Weight, WeightKind};
+
+/// A term of the loss that grows with the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Penalty {
+    /// None: the control.
+    #[default]
+    None,
+    /// `lambda/2 (|U|_F^2 + |V|_F^2)` of factors, whose least value over all factorizations of `W = U V` is `lambda` times
+    /// the trace norm of `W`, the sum of its singular values (Kliegl et al., arXiv 1710.09026). Nothing of a dense weight.
+    TraceNorm {
+        /// The strength for recurrent weights.
+        recurrent: f32,
+        /// The strength for non-recurrent weights.
+        non_recurrent: f32,
+    },
+    /// `lambda/2 |W|_F^2`, the baseline; of factors that of their product, the Frobenius decay of Khodak et al., arXiv
+    /// 2105.01029.
+    L2 {
+        /// The strength for recurrent weights.
+        recurrent: f32,
+        /// The strength for non-recurrent weights.
+        non_recurrent: f32,
+    },
+}
+
+impl Penalty {
+    /// The sum over these weights, `[1]`; none if it would be zero whatever they are.
+    pub fn of<'w>(self, weights: impl IntoIterator<Item = (WeightKind, &'w Weight)>) -> Option<Tensor<1>> {
+        let terms = weights.into_iter().filter_map(|(kind, weight)| {
+            let strength = |recurrent, non_recurrent| match kind {
+                WeightKind::Recurrent => recurrent,
+                WeightKind::NonRecurrent => non_recurrent,
+            };
+            let (lambda, squares) = match (self, weight) {
+                (Penalty::None, _) | (Penalty::TraceNorm { .. }, Weight::Dense(_)) => return None,
+                (Penalty::TraceNorm { recurrent, non_recurrent }, Weight::Factored { u, v }) => {
+                    (strength(recurrent, non_recurrent), square(u.clone()) + square(v.clone()))
+                }
+                (Penalty::L2 { recurrent, non_recurrent }, weight) => {
+                    (strength(recurrent, non_recurrent), square(weight.matrix()))
+                }
+            };
+            (lambda != 0.0).then(|| squares.mul_scalar(0.5 * lambda))
+        });
+        terms.reduce(|sum, term| sum + term)
+    }
+}
+
+/// The squared Frobenius norm.
+fn square(w: Tensor<2>) -> Tensor<1> {
+    w.square().sum()
+}

@@ -1,0 +1,215 @@
+//! The model: GRU layers and a linear layer over classes.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::ctc::{ErrorCount, edit_distance, greedy};
+use super::data::Batch;
+use super::gru::Gru;
+use super::linear::Linear;
+use super::random::Random;
+use super::tensors::{Parameters, values};
+use super::weight::{Weight, WeightKind};
+use crate::error::{Error, FileError, Result};
+use crate::factored::{LowRank, RankPolicy, Scheme};
+use crate::matrix::Mat;
+
+/// How large a recognizer is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Features of a step.
+    pub input: usize,
+    /// State features of each GRU layer, the first layer's first.
+    pub hidden: Vec<usize>,
+    /// Classes, the blank included.
+    pub classes: usize,
+}
+
+/// What the weights of the GRU layers are at first. The linear layer and the biases begin as PyTorch's do, and so do the
+/// numbers of all weights unless they are `RandomFactors`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initialization {
+    /// Dense.
+    Dense,
+    /// Full-rank balanced factors of the dense weights: stage 1 of the paper, which begins as the same function.
+    Factored(Scheme),
+    /// Balanced factors of the dense weights cut to a low rank: spectral initialization (Khodak et al., arXiv 2105.01029).
+    Spectral(Scheme, RankPolicy),
+    /// Random factors of a low rank.
+    RandomFactors(Scheme, RankPolicy),
+}
+
+/// Forward-only GRU layers, each the input of the next, and a linear layer to the scores of classes.
+#[derive(Clone, Debug)]
+pub struct Recognizer {
+    /// The GRU layers, at least one.
+    pub layers: Vec<Gru>,
+    /// The scores of classes; never factored, as it is small.
+    pub output: Linear,
+    device: Device,
+}
+
+impl Recognizer {
+    /// A model on `device`, random but the same for the same `random`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for sizes that are 0, those of [`RankPolicy::rank`].
+    pub fn new(shape: &Shape, initialization: Initialization, random: &mut Random, device: &Device) -> Result<Self> {
+        let least = shape.hidden.iter().copied().min().unwrap_or(0).min(shape.input).min(shape.classes);
+        if least == 0 {
+            return Err(Error::Parameter { what: "size of a layer", value: 0.0, expected: "at least 1" });
+        }
+        let device = device.clone().without_autodiff();
+        let mut layers = Vec::new();
+        let mut input = shape.input;
+        for &hidden in &shape.hidden {
+            let mut gru = Gru::new(input, hidden, random, &device)?;
+            let full = RankPolicy::Variance(1.0);
+            let spectral = |scheme, policy, gru: &Gru| {
+                gru.weights
+                    .refactor(scheme, |w, _| Ok(Weight::factored(&LowRank::truncate(w.view(), policy)?, &device)))
+            };
+            match initialization {
+                Initialization::Dense => {}
+                Initialization::Factored(scheme) => gru.weights = spectral(scheme, full, &gru)?,
+                Initialization::Spectral(scheme, policy) => gru.weights = spectral(scheme, policy, &gru)?,
+                Initialization::RandomFactors(scheme, policy) => {
+                    let bound = (hidden as f32).sqrt().recip();
+                    gru.weights = gru.weights.refactor(scheme, |w, _| {
+                        let (n, k) = w.view().shape();
+                        let rank = match policy {
+                            RankPolicy::Fixed(rank) => rank,
+                            policy => policy.rank(&crate::factored::singular_values(w.view())?)?,
+                        };
+                        Weight::random_factors([n, k], rank, bound, random, &device)
+                    })?;
+                }
+            }
+            layers.push(gru);
+            input = hidden;
+        }
+        let output = Linear::new(input, shape.classes, random, &device)?;
+        Ok(Self { layers, output, device })
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Features of a step.
+    pub fn input_size(&self) -> usize {
+        self.layers[0].input_size()
+    }
+
+    /// Scores of classes, before the softmax: `x` is `(steps batch) x input`, the result `(steps batch) x classes`.
+    pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
+        let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, batch));
+        self.output.forward(x)
+    }
+
+    /// The scores of a batch.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if its features are not as many as the model takes.
+    pub fn scores(&self, batch: &Batch) -> Result<Tensor<2>> {
+        if batch.input != self.input_size() {
+            return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
+        }
+        let rows = batch.features.len() / batch.input;
+        let x = TensorData::new(batch.features.clone(), [rows, batch.input]);
+        Ok(self.forward(Tensor::from_data(x, &self.device), batch.len()))
+    }
+
+    /// What it transcribes each sequence of a batch to, by greedy decoding.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn transcribe(&self, batch: &Batch) -> Result<Vec<Vec<usize>>> {
+        let scores = self.without_gradients().scores(batch)?;
+        let [_, classes] = scores.dims();
+        let scores = values(scores);
+        let step = |t: usize, i: usize| &scores[(t * batch.len() + i) * classes..][..classes];
+        Ok(batch.lengths.iter().enumerate().map(|(i, &n)| greedy((0..n).map(|t| step(t, i)))).collect())
+    }
+
+    /// Its errors on these batches.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn evaluate(&self, batches: &[Batch]) -> Result<ErrorCount> {
+        let mut errors = ErrorCount::default();
+        for batch in batches {
+            for (found, wanted) in self.transcribe(batch)?.iter().zip(&batch.targets) {
+                errors.edits += edit_distance(found, wanted);
+                errors.symbols += wanted.len();
+            }
+        }
+        Ok(errors)
+    }
+
+    /// The weights of the GRU layers, which penalties act on and which are cut: PyTorch's names (`gru.weight_ih_l0`).
+    pub fn weights(&self) -> Vec<(String, WeightKind, &Weight)> {
+        let layers = self.layers.iter().enumerate();
+        layers.flat_map(|(l, layer)| layer.weights.weights("gru.", &format!("_l{l}"))).collect()
+    }
+
+    /// All tensors by PyTorch's names; factors are `NAME.u` and `NAME.v`, biases have one row.
+    pub fn parameters_mut(&mut self) -> Vec<(String, &mut Tensor<2>)> {
+        let mut parameters = Parameters::new();
+        for (l, layer) in self.layers.iter_mut().enumerate() {
+            layer.add_parameters("gru.", &format!("_l{l}"), &mut parameters);
+        }
+        self.output.add_parameters("fc.", &mut parameters);
+        parameters
+    }
+
+    /// The same, to be read.
+    pub fn parameters(&self) -> Vec<(String, Tensor<2>)> {
+        self.clone().parameters_mut().into_iter().map(|(name, tensor)| (name, tensor.clone())).collect()
+    }
+
+    /// Numbers that are trained.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|(_, tensor)| tensor.dims().iter().product::<usize>()).sum()
+    }
+
+    /// The transition from stage 1 to stage 2: each weight is decomposed and replaced by balanced factors of a low rank,
+    /// chosen for each by `policy`. Dense weights are factored in the partially joint scheme.
+    ///
+    /// # Errors
+    /// Those of [`Weight::truncate`].
+    pub fn truncate(&self, policy: RankPolicy) -> Result<Self> {
+        let mut model = self.clone();
+        for layer in &mut model.layers {
+            layer.weights = layer.weights.truncate(policy, &self.device)?;
+        }
+        Ok(model)
+    }
+
+    /// Factors of these ranks, all zeros, in place of all weights.
+    pub(super) fn set_ranks(&mut self, ranks: &BTreeMap<String, usize>) -> Result<()> {
+        for (l, layer) in self.layers.iter_mut().enumerate() {
+            for (name, weight) in layer.weights.weights_mut("gru.", &format!("_l{l}")) {
+                let [n, k] = weight.shape();
+                let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
+                if !(1..=max).contains(&rank) {
+                    return Err(FileError::layer(name, Error::Rank { rank, max }));
+                }
+                *weight =
+                    Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &self.device);
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy outside of any graph, which is faster to run.
+    fn without_gradients(&self) -> Self {
+        let mut model = self.clone();
+        for (_, tensor) in model.parameters_mut() {
+            *tensor = tensor.clone().without_autodiff();
+        }
+        model
+    }
+}

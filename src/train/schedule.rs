@@ -1,0 +1,98 @@
+//! What a user decides about a training run.
+
+use super::penalty::Penalty;
+use crate::error::{Error, Result};
+use crate::factored::RankPolicy;
+
+/// Both stages of a training run. Stage 1 are the epochs before the transition, stage 2 those after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Epochs of both stages.
+    pub epochs: usize,
+    /// Batches of an epoch.
+    pub batches: usize,
+    /// Epochs before the transition; without one the run is a stage 1 to its end.
+    pub transition: Option<usize>,
+    /// What the ranks are at the transition.
+    pub rank: RankPolicy,
+    /// The penalty of stage 1. Stage 2 has none.
+    pub penalty: Penalty,
+    /// Adam's learning rate in stage 1.
+    pub rates: Rates,
+    /// Adam's learning rate in stage 2.
+    pub rates_2: Rates,
+    /// Batches at the start of each stage over which the learning rate rises to its first value.
+    pub warm_up: usize,
+    /// The greatest norm of the gradient of all parameters, of the loss a symbol; longer ones are scaled down to it.
+    pub clip: f32,
+    /// Where the random numbers of the batches begin.
+    pub seed: u64,
+}
+
+/// A learning rate that falls by the same factor at each batch of a stage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// At the first batch.
+    pub first: f64,
+    /// At the last.
+    pub last: f64,
+}
+
+impl Default for Schedule {
+    /// 20 epochs of stage 1, trace norm, 10 of stage 2 at 90% of the variance.
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batches: 50,
+            transition: Some(20),
+            rank: RankPolicy::Variance(0.9),
+            penalty: Penalty::TraceNorm { recurrent: 7e-4, non_recurrent: 7e-4 },
+            rates: Rates { first: 4e-3, last: 1e-3 },
+            rates_2: Rates { first: 1e-3, last: 2e-4 },
+            warm_up: 50,
+            clip: 1.0,
+            seed: 1,
+        }
+    }
+}
+
+impl Schedule {
+    /// Whether an epoch, counted from 0, is of stage 2.
+    pub fn is_stage_2(&self, epoch: usize) -> bool {
+        self.transition.is_some_and(|transition| epoch >= transition)
+    }
+
+    /// The learning rate at a batch of an epoch, both counted from 0.
+    pub fn rate(&self, epoch: usize, batch: usize) -> f64 {
+        let (rates, start, end) = match self.transition {
+            Some(transition) if epoch >= transition => (self.rates_2, transition, self.epochs),
+            transition => (self.rates, 0, transition.unwrap_or(self.epochs)),
+        };
+        let done = ((epoch - start) * self.batches + batch) as f64;
+        let all = ((end - start) * self.batches) as f64;
+        let rise = ((done + 1.0) / (self.warm_up as f64 + 1.0)).min(1.0);
+        rise * rates.first * (rates.last / rates.first).powf(done / (all - 1.0).max(1.0))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let expect = |what, value: f64, holds: bool, expected| {
+            if holds { Ok(()) } else { Err(Error::Parameter { what, value, expected }) }
+        };
+        expect("batches of an epoch", self.batches as f64, self.batches > 0, "at least 1")?;
+        if let Some(transition) = self.transition {
+            expect("transition", transition as f64, transition <= self.epochs, "at most the number of epochs")?;
+        }
+        for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
+            expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;
+        }
+        expect("clip", self.clip.into(), self.clip > 0.0, "positive")?;
+        match self.penalty {
+            Penalty::None => Ok(()),
+            Penalty::TraceNorm { recurrent, non_recurrent } | Penalty::L2 { recurrent, non_recurrent } => {
+                let least = f64::from(recurrent.min(non_recurrent));
+                let finite = recurrent.is_finite() && non_recurrent.is_finite();
+                expect("strength of the penalty", least, finite && least >= 0.0, "at least 0")
+            }
+        }
+    }
+}

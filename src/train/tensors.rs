@@ -1,0 +1,43 @@
+//! Between matrices and tensors.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::error::Result;
+use crate::matrix::{Mat, MatRef};
+
+/// Named tensors to be trained.
+pub(super) type Parameters<'a> = Vec<(String, &'a mut Tensor<2>)>;
+
+/// A tensor whose gradient is wanted.
+pub(super) fn parameter(w: MatRef<'_, f32>, device: &Device) -> Tensor<2> {
+    leaf(tensor(w, device))
+}
+
+/// The same numbers as the start of a new graph.
+pub(super) fn leaf(tensor: Tensor<2>) -> Tensor<2> {
+    tensor.without_autodiff().autodiff().require_grad()
+}
+
+/// A constant.
+pub(super) fn tensor(w: MatRef<'_, f32>, device: &Device) -> Tensor<2> {
+    let device = device.clone().without_autodiff();
+    Tensor::from_data(TensorData::new(w.as_slice().to_vec(), [w.rows(), w.cols()]), &device)
+}
+
+/// The numbers of a tensor.
+pub(super) fn matrix(tensor: &Tensor<2>) -> Result<Mat<f32>> {
+    let [rows, cols] = tensor.dims();
+    Mat::from_vec(values(tensor.clone()), rows, cols)
+}
+
+/// All numbers of a tensor, the last dimension's side by side.
+pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.without_autodiff().into_data();
+    // Weights are f32 by construction; a device of another precision converts.
+    data.iter::<f32>().collect()
+}
+
+/// The one number of a tensor.
+pub(super) fn scalar<const D: usize>(tensor: Tensor<D>) -> f32 {
+    tensor.without_autodiff().into_data().iter::<f32>().next().unwrap_or(f32::NAN)
+}

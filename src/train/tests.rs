@@ -1,0 +1,518 @@
+//! The mathematics, on small cases.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use super::tensors::{leaf, matrix, parameter, scalar, tensor, values};
+use super::weight::uniform;
+use super::*;
+use crate::MatRef;
+use crate::error::{Error, FileError};
+use crate::factored::{self, LowRank, RankPolicy, Scheme, Scratch, singular_values};
+use crate::matrix::{Mat, MatMut};
+use crate::model::Session;
+
+const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
+
+fn random_matrix(rows: usize, cols: usize, seed: u64) -> Mat<f32> {
+    uniform(rows, cols, 1.0, &mut Random::new(seed)).unwrap()
+}
+
+fn trace_norm(sigma: &[f32]) -> f64 {
+    sigma.iter().map(|&sigma| f64::from(sigma)).sum()
+}
+
+/// Both strengths the same.
+fn trace_penalty(lambda: f32) -> Penalty {
+    Penalty::TraceNorm { recurrent: lambda, non_recurrent: lambda }
+}
+
+fn penalty_of(penalty: Penalty, weight: &Weight) -> Tensor<1> {
+    penalty.of([(WeightKind::Recurrent, weight)]).unwrap()
+}
+
+#[test]
+fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
+    let w = random_matrix(6, 9, 1);
+    let least = trace_norm(&singular_values(w.view()).unwrap());
+    let device = Device::flex();
+    let balanced = Weight::dense(w.view(), &device).truncate(RankPolicy::Variance(1.0), &device).unwrap();
+    let found = f64::from(scalar(penalty_of(trace_penalty(1.0), &balanced)));
+    assert!((found - least).abs() < 1e-4, "{found} for {least}");
+
+    // U D and D^-1 V of the same product.
+    let Weight::Factored { u, v } = &balanced else { unreachable!() };
+    for seed in 0..5 {
+        let mut random = Random::new(seed);
+        let d: Vec<f32> = (0..6).map(|_| random.uniform(0.5, 2.0)).collect();
+        let inverse: Vec<f32> = d.iter().map(|d| d.recip()).collect();
+        let row = tensor(MatRef::row_vector(&d), &device);
+        let column = tensor(MatRef::row_vector(&inverse), &device).transpose();
+        let other = Weight::Factored { u: u.clone() * row, v: v.clone() * column };
+        assert!(f64::from(scalar(penalty_of(trace_penalty(1.0), &other))) > least + 1e-3);
+    }
+}
+
+/// `min |U V - W|^2 / 2 + lambda/2 (|U|^2 + |V|^2)` over factors is `min |X - W|^2 / 2 + lambda |X|_T` over matrices if the
+/// penalty's least value over the factorizations of X is its trace norm; and that minimum is known: the singular values of
+/// W less lambda, down to 0 (Cai, Candes and Shen, arXiv 0810.3286).
+#[test]
+fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
+    let device = Device::flex();
+    for (n, k, seed) in [(5, 7, 1), (8, 4, 2), (6, 6, 3)] {
+        let (w, rank) = (random_matrix(n, k, seed), n.min(k));
+        let sigma = singular_values(w.view()).unwrap();
+        // Some singular values are to die, some to live.
+        let lambda = 0.5 * (sigma[rank / 2] + sigma[rank / 2 - 1]);
+        let target = tensor(w.view(), &device);
+        let mut random = Random::new(seed);
+        let mut weight = Weight::random_factors([n, k], rank, 1.0, &mut random, &device).unwrap();
+        let loss = |weight: &Weight| {
+            let error = (weight.matrix() - target.clone()).square().sum().mul_scalar(0.5);
+            error + penalty_of(trace_penalty(lambda), weight)
+        };
+        for _ in 0..3000 {
+            let gradients = loss(&weight).backward();
+            let Weight::Factored { u, v } = &mut weight else { unreachable!() };
+            for factor in [u, v] {
+                let gradient = factor.grad(&gradients).unwrap();
+                *factor = leaf(factor.clone().without_autodiff() - gradient.mul_scalar(0.05));
+            }
+        }
+        let (mut least, mut norm) = (0.0, 0.0);
+        for &sigma in &sigma {
+            let kept = (sigma - lambda).max(0.0);
+            least += f64::from(0.5 * (sigma - kept).powi(2) + lambda * kept);
+            norm += f64::from(kept);
+        }
+        let found = f64::from(scalar(loss(&weight)));
+        assert!((found - least).abs() < 1e-3 * least, "{n} x {k}: {found} for {least}");
+        let penalty = f64::from(scalar(penalty_of(trace_penalty(1.0), &weight)));
+        assert!((penalty - norm).abs() < 5e-3 * norm, "{n} x {k}: {penalty} for {norm}");
+        let reached = singular_values(weight.to_mat().unwrap().view()).unwrap();
+        for (&reached, &sigma) in reached.iter().zip(&sigma) {
+            assert!((reached - (sigma - lambda).max(0.0)).abs() < 1e-2, "{n} x {k}: {reached} for {sigma} - {lambda}");
+        }
+    }
+}
+
+#[test]
+fn strengths_go_to_their_weights() {
+    let device = Device::flex();
+    let one = || Mat::from_vec(vec![2.0], 1, 1).unwrap();
+    let dense = Weight::dense(one().view(), &device);
+    let factored = Weight::factored(&LowRank::from_factors(one(), one()).unwrap(), &device);
+    let sum = |penalty: Penalty, weight| {
+        let kinds = [WeightKind::Recurrent, WeightKind::NonRecurrent];
+        penalty.of(kinds.map(|kind| (kind, weight))).map(scalar)
+    };
+    let trace = Penalty::TraceNorm { recurrent: 1.0, non_recurrent: 10.0 };
+    let l2 = Penalty::L2 { recurrent: 1.0, non_recurrent: 10.0 };
+    assert_eq!(sum(trace, &factored), Some(44.0));
+    assert_eq!(sum(trace, &dense), None);
+    assert_eq!(sum(l2, &dense), Some(22.0));
+    assert_eq!(sum(l2, &factored), Some(88.0));
+    assert_eq!(sum(Penalty::None, &factored), None);
+}
+
+#[test]
+fn nu_is_0_of_rank_one_and_1_of_equal_singular_values() {
+    let device = Device::flex();
+    let (u, v) = (random_matrix(5, 1, 1), random_matrix(1, 8, 2));
+    let one = Weight::factored(&LowRank::from_factors(u, v).unwrap(), &device);
+    let spectrum = Spectrum::of("one", &one).unwrap();
+    assert!(spectrum.nu < 1e-3 && (spectrum.rank_90, spectrum.rank) == (1, 1), "{spectrum:?}");
+
+    let mut identity = Mat::zeros(4, 6).unwrap();
+    (0..4).for_each(|i| identity.view_mut().row_mut(i)[i] = -3.0);
+    let spectrum = Spectrum::of("identity", &Weight::dense(identity.view(), &device)).unwrap();
+    assert!((spectrum.nu - 1.0).abs() < 1e-6 && (spectrum.rank_90, spectrum.rank) == (4, 4), "{spectrum:?}");
+    assert!((spectrum.trace_norm - 12.0).abs() < 1e-4);
+}
+
+#[test]
+fn the_cut_loses_what_the_dropped_singular_values_say() {
+    let device = Device::flex();
+    let weight = Weight::random_factors([10, 7], 7, 1.0, &mut Random::new(1), &device).unwrap();
+    let w = weight.to_mat().unwrap();
+    let sigma = singular_values(w.view()).unwrap();
+    for rank in 1..=7 {
+        let cut = weight.truncate(RankPolicy::Fixed(rank), &device).unwrap();
+        assert_eq!((cut.rank(), cut.shape()), (Some(rank), [10, 7]));
+        let cut = cut.to_mat().unwrap();
+        let error: f64 = cut.as_slice().iter().zip(w.as_slice()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let dropped: f64 = sigma[rank..].iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+        assert!((error - dropped).abs() < 1e-4, "rank {rank}: {error} for {dropped}");
+    }
+}
+
+/// The probability of `target` by adding up those of all paths of classes that merge to it.
+fn brute_force(probabilities: &[Vec<f64>], target: &[usize]) -> f64 {
+    let (steps, classes) = (probabilities.len(), probabilities[0].len());
+    let mut sum = 0.0;
+    for path in 0..classes.pow(steps as u32) {
+        let path: Vec<usize> = (0..steps).map(|t| path / classes.pow(t as u32) % classes).collect();
+        let mut merged = path.clone();
+        merged.dedup();
+        merged.retain(|&class| class != 0);
+        if merged == target {
+            sum += path.iter().zip(probabilities).map(|(&class, step)| step[class]).product::<f64>();
+        }
+    }
+    sum
+}
+
+#[test]
+fn ctc_is_the_sum_over_all_alignments() {
+    let (classes, steps) = (3, 5);
+    let targets: [&[usize]; 6] = [&[1], &[2, 1], &[1, 1], &[], &[1, 2, 1], &[2, 2]];
+    let lengths = [5, 4, 3, 2, 5, 5];
+    let scores = random_matrix(steps * targets.len(), classes, 3);
+    let pairs: Vec<_> = lengths.iter().zip(targets).map(|(&n, target)| (vec![0.0; n], target.to_vec())).collect();
+    let batch = Batch::new(&pairs, 1).unwrap();
+    let mut expected = 0.0;
+    for (i, (&length, target)) in lengths.iter().zip(targets).enumerate() {
+        let softmax = |t: usize| {
+            let e: Vec<f64> = scores.view().row(t * targets.len() + i).iter().map(|&s| f64::from(s).exp()).collect();
+            e.iter().map(|e_i| e_i / e.iter().sum::<f64>()).collect()
+        };
+        expected -= brute_force(&(0..length).map(softmax).collect::<Vec<_>>(), target).ln();
+    }
+    let found = f64::from(scalar(ctc_loss(tensor(scores.view(), &Device::flex()), &batch)));
+    assert!((found - expected).abs() < 1e-3, "{found} for {expected}");
+}
+
+#[test]
+fn the_gradient_of_ctc_is_that_of_the_sum_over_all_alignments() {
+    let (classes, steps, target) = (3, 4, [1, 2]);
+    let scores = random_matrix(steps, classes, 4);
+    let batch = Batch::new(&[(vec![0.0; steps], target.to_vec())], 1).unwrap();
+    let of = parameter(scores.view(), &Device::flex());
+    let gradients = ctc_loss(of.clone(), &batch).backward();
+    let found = values(of.grad(&gradients).unwrap());
+    let loss = |scores: &[f64]| {
+        let step = |t: usize| {
+            let e: Vec<f64> = scores[t * classes..][..classes].iter().map(|s| s.exp()).collect();
+            e.iter().map(|e_i| e_i / e.iter().sum::<f64>()).collect()
+        };
+        -brute_force(&(0..steps).map(step).collect::<Vec<_>>(), &target).ln()
+    };
+    let scores: Vec<f64> = scores.as_slice().iter().map(|&s| f64::from(s)).collect();
+    for i in 0..scores.len() {
+        let at = |delta: f64| {
+            let mut scores = scores.clone();
+            scores[i] += delta;
+            loss(&scores)
+        };
+        let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+        assert!((f64::from(found[i]) - expected).abs() < 1e-4, "{i}: {} for {expected}", found[i]);
+    }
+}
+
+/// Checks the gradients of `loss` at some numbers of each parameter.
+fn check_gradients<M: Clone>(
+    model: &M,
+    parameters: impl Fn(&mut M) -> Vec<(String, &mut Tensor<2>)>,
+    loss: impl Fn(&M) -> Tensor<1>,
+) {
+    let gradients = loss(model).backward();
+    let mut copy = model.clone();
+    let count = parameters(&mut copy).len();
+    for p in 0..count {
+        let mut copy = model.clone();
+        let (name, value) = parameters(&mut copy).swap_remove(p);
+        let found = values(value.grad(&gradients).expect(&name));
+        let start = matrix(value).unwrap();
+        let greatest = found.iter().fold(1e-2f32, |greatest, g| greatest.max(g.abs()));
+        for i in (0..found.len()).step_by(1 + found.len() / 5) {
+            let at = |delta: f32| {
+                let mut moved = start.clone();
+                moved.as_mut_slice()[i] += delta;
+                let mut copy = model.clone();
+                *parameters(&mut copy).swap_remove(p).1 = parameter(moved.view(), &Device::flex());
+                f64::from(scalar(loss(&copy)))
+            };
+            // f32 arithmetic: a small step would measure its rounding.
+            let expected = (at(1e-2) - at(-1e-2)) / 2e-2;
+            let error = (f64::from(found[i]) - expected).abs();
+            assert!(error < f64::from(2e-2 * greatest), "{name}[{i}]: {} for {expected}", found[i]);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_finite_differences() {
+    let shape = Shape { input: 3, hidden: vec![4, 3], classes: 3 };
+    let sequence = |seed, steps: usize| random_matrix(steps, 3, seed).into_vec();
+    // More steps than a block has, and padding.
+    let batch = Batch::new(&[(sequence(1, 11), vec![1, 2]), (sequence(2, 9), vec![2, 2, 1])], 3).unwrap();
+    let dense = [Initialization::Dense];
+    for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain(dense) {
+        let model = Recognizer::new(&shape, initialization, &mut Random::new(5), &Device::flex()).unwrap();
+        let penalty = match initialization {
+            Initialization::Dense => Penalty::L2 { recurrent: 0.3, non_recurrent: 0.1 },
+            _ => Penalty::TraceNorm { recurrent: 0.3, non_recurrent: 0.1 },
+        };
+        check_gradients(&model, Recognizer::parameters_mut, |model| {
+            let weights = model.weights();
+            let weights = weights.iter().map(|&(_, kind, weight)| (kind, weight));
+            ctc_loss(model.scores(&batch).unwrap(), &batch) + penalty.of(weights).unwrap()
+        });
+    }
+}
+
+fn lstm(scheme: Option<Scheme>) -> Lstm {
+    let device = Device::flex();
+    let mut lstm = Lstm::new(3, 4, &mut Random::new(6), &device).unwrap();
+    if let Some(scheme) = scheme {
+        let factor =
+            |w: Mat<f32>, _| Ok(Weight::factored(&LowRank::truncate(w.view(), RankPolicy::Fixed(2))?, &device));
+        lstm.weights = lstm.weights.refactor(scheme, factor).unwrap();
+    }
+    lstm
+}
+
+#[test]
+fn gradients_of_the_lstm_are_the_finite_differences() {
+    let x = tensor(random_matrix(10 * 2, 3, 7).view(), &Device::flex());
+    for scheme in SCHEMES.map(Some).into_iter().chain([None]) {
+        check_gradients(
+            &lstm(scheme),
+            |lstm| lstm.parameters_mut("", ""),
+            |lstm| lstm.forward(x.clone(), 2).square().sum(),
+        );
+    }
+}
+
+#[test]
+fn inference_is_the_same_function() {
+    let device = Device::flex();
+    let steps = 19;
+    let x = random_matrix(steps, 5, 8);
+    let full = RankPolicy::Fixed(3);
+    let kinds = SCHEMES.map(|scheme| Initialization::Spectral(scheme, full)).into_iter().chain([Initialization::Dense]);
+    for initialization in kinds {
+        let shape = Shape { input: 5, hidden: vec![6, 4], classes: 3 };
+        let model = Recognizer::new(&shape, initialization, &mut Random::new(9), &device).unwrap();
+        let expected = values(model.forward(tensor(x.view(), &device), 1));
+        let exported = model.to_model(BTreeMap::new(), BTreeMap::new()).unwrap();
+        // A factor that two weights share is counted once.
+        assert_eq!(exported.parameters() + 3 * (6 + 4) * 2 + 3, model.parameter_count(), "{initialization:?}");
+        let mut session = Session::new(Arc::new(exported)).unwrap();
+        let mut found = session.push(x.view()).unwrap().as_slice().to_vec();
+        found.extend_from_slice(session.finish().unwrap().as_slice());
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-5, "{initialization:?}: {found} for {expected}");
+        }
+    }
+    for scheme in SCHEMES.map(Some).into_iter().chain([None]) {
+        let (lstm, x) = (lstm(scheme), random_matrix(steps, 3, 10));
+        let expected = values(lstm.forward(tensor(x.view(), &device), 1));
+        let inference: factored::Lstm = lstm.to_inference().unwrap();
+        let mut found = vec![0.0; steps * 4];
+        let out = MatMut::new(&mut found, steps, 4).unwrap();
+        inference.forward(x.view(), &mut inference.state().unwrap(), out, &mut Scratch::new()).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-5, "{scheme:?}: {found} for {expected}");
+        }
+    }
+}
+
+/// Sequences of two classes, each shown for some steps as a pattern of its own under noise.
+struct Patterns(Vec<Batch>);
+
+impl Patterns {
+    fn new() -> Self {
+        Self(vec![Self::draw(&mut Random::new(99), 20)])
+    }
+
+    fn draw(random: &mut Random, count: usize) -> Batch {
+        let sequences: Vec<_> = (0..count)
+            .map(|_| {
+                let classes: Vec<usize> = (0..1 + random.below(3)).map(|_| 1 + random.below(2)).collect();
+                let mut features = Vec::new();
+                for &class in &classes {
+                    for shown in [true, true, false] {
+                        let values = (0..4).map(|i| if shown && i % 2 == class - 1 { 1.0 } else { 0.0 });
+                        features.extend(values.map(|value: f32| value + random.uniform(-0.2, 0.2)));
+                    }
+                }
+                (features, classes)
+            })
+            .collect();
+        Batch::new(&sequences, 4).unwrap()
+    }
+}
+
+impl Data for Patterns {
+    fn batch(&mut self, random: &mut Random) -> crate::Result<Batch> {
+        Ok(Self::draw(random, 8))
+    }
+
+    fn validation(&self) -> &[Batch] {
+        &self.0
+    }
+}
+
+fn small(initialization: Initialization) -> Recognizer {
+    let shape = Shape { input: 4, hidden: vec![8], classes: 3 };
+    Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap()
+}
+
+fn short() -> Schedule {
+    Schedule {
+        epochs: 4,
+        batches: 3,
+        transition: Some(2),
+        rank: RankPolicy::Fixed(2),
+        penalty: trace_penalty(1e-3),
+        warm_up: 2,
+        ..Schedule::default()
+    }
+}
+
+#[test]
+fn a_second_of_training_learns_and_lowers_the_rank() {
+    let schedule = Schedule {
+        epochs: 6,
+        batches: 40,
+        transition: Some(4),
+        penalty: trace_penalty(5e-3),
+        rates: Rates { first: 3e-2, last: 1e-2 },
+        rates_2: Rates { first: 1e-2, last: 5e-3 },
+        ..short()
+    };
+    let mut trainer = Trainer::new(small(Initialization::Factored(Scheme::PartiallyJoint)), schedule).unwrap();
+    let before = trainer.model().evaluate(Patterns::new().validation()).unwrap().rate();
+    let mut reports = Vec::new();
+    while let Some(report) = trainer.train_epoch(&mut Patterns::new()).unwrap() {
+        reports.push(report);
+    }
+    let (first, last) = (&reports[0], &reports[5]);
+    assert!(before > 0.5 && last.errors.rate() < 0.1, "{before}, then {last}");
+    assert!(last.loss < 0.3 * first.loss, "{first}, then {last}");
+    assert!(reports[3].nu() < 0.8 * first.nu(), "{first}, then {}", reports[3]);
+    assert!(reports[4].at_cut.is_some() && last.parameters < first.parameters);
+    assert!(last.spectra.iter().all(|spectrum| spectrum.rank == 2));
+}
+
+fn numbers(trainer: &Trainer) -> Vec<(String, Vec<f32>)> {
+    trainer.model().parameters().into_iter().map(|(name, tensor)| (name, values(tensor))).collect()
+}
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("skinny-train-{name}-{}", std::process::id()))
+}
+
+#[test]
+fn a_run_resumes_to_the_same_weights() {
+    for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain([Initialization::Dense]) {
+        let mut whole = Trainer::new(small(initialization), short()).unwrap();
+        while whole.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+
+        let file = temporary("resume");
+        for _ in 0..4 {
+            let mut run = match file.exists() {
+                true => Trainer::resume(&file, small(initialization), short()).unwrap(),
+                false => Trainer::new(small(initialization), short()).unwrap(),
+            };
+            run.train_epoch(&mut Patterns::new()).unwrap().unwrap();
+            run.save(&file).unwrap();
+        }
+        let mut resumed = Trainer::resume(&file, small(initialization), short()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(numbers(&resumed), numbers(&whole), "{initialization:?}");
+        assert!(resumed.train_epoch(&mut Patterns::new()).unwrap().is_none());
+    }
+}
+
+#[test]
+fn checkpoints_of_other_runs_and_damaged_ones_are_refused() {
+    let initialization = Initialization::Factored(Scheme::PartiallyJoint);
+    let file = temporary("refused");
+    let run = Trainer::new(small(initialization), short()).unwrap();
+    run.save(&file).unwrap();
+    let other = Schedule { seed: 2, ..short() };
+    let refused = Trainer::resume(&file, small(initialization), other);
+    assert!(matches!(refused, Err(Error::File(FileError::Header { .. }))));
+    assert!(matches!(Trainer::resume(&file, small(Initialization::Dense), short()), Err(Error::File(_))));
+    let bytes = std::fs::read(&file).unwrap();
+    for len in [0, 7, 100, bytes.len() - 1] {
+        std::fs::write(&file, &bytes[..len]).unwrap();
+        assert!(Trainer::resume(&file, small(initialization), short()).is_err(), "{len} bytes");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_seed_reproduces_a_run_and_an_epoch_that_fails_changes_nothing() {
+    struct Failing(Patterns, usize);
+    impl Data for Failing {
+        fn batch(&mut self, random: &mut Random) -> crate::Result<Batch> {
+            self.1 += 1;
+            if self.1 == 5 {
+                return Err(Error::Parameter { what: "data", value: 0.0, expected: "none of them lost" });
+            }
+            self.0.batch(random)
+        }
+        fn validation(&self) -> &[Batch] {
+            self.0.validation()
+        }
+    }
+    let new = || Trainer::new(small(Initialization::Factored(Scheme::Split)), short()).unwrap();
+    let (mut whole, mut broken) = (new(), new());
+    while whole.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+    let mut data = Failing(Patterns::new(), 0);
+    assert!(broken.train_epoch(&mut data).is_ok());
+    assert!(broken.train_epoch(&mut data).is_err());
+    assert_eq!(broken.epoch(), 1);
+    while broken.train_epoch(&mut data).unwrap().is_some() {}
+    assert_eq!(numbers(&broken), numbers(&whole));
+}
+
+#[test]
+fn schedules_and_data_that_make_no_sense_are_refused() {
+    let wrong = [
+        Schedule { batches: 0, ..short() },
+        Schedule { transition: Some(5), ..short() },
+        Schedule { clip: f32::NAN, ..short() },
+        Schedule { rates: Rates { first: 0.0, last: 1.0 }, ..short() },
+        Schedule { penalty: trace_penalty(-1.0), ..short() },
+    ];
+    for schedule in wrong {
+        let refused = Trainer::new(small(Initialization::Dense), schedule.clone());
+        assert!(matches!(refused, Err(Error::Parameter { .. })), "{schedule:?}");
+    }
+    assert!(Batch::new(&[], 4).is_err());
+    assert!(matches!(Batch::new(&[(vec![0.0; 7], vec![1])], 4), Err(Error::Length { .. })));
+    // Two of a class need a blank between them.
+    assert!(matches!(Batch::new(&[(vec![0.0; 8], vec![1, 1])], 4), Err(Error::Length { expected: 12, .. })));
+    assert!(matches!(Batch::new(&[(vec![0.0; 8], vec![0])], 4), Err(Error::Parameter { .. })));
+    let other = Batch::new(&[(vec![0.0; 8], vec![1])], 8).unwrap();
+    assert!(matches!(small(Initialization::Dense).transcribe(&other), Err(Error::Length { .. })));
+}
+
+#[test]
+fn learning_rates_fall_from_the_first_to_the_last_of_each_stage() {
+    let schedule = Schedule { warm_up: 1, ..short() };
+    let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-9;
+    assert!(near(schedule.rate(0, 0), schedule.rates.first / 2.0));
+    assert!(near(schedule.rate(1, 2), schedule.rates.last));
+    assert!(near(schedule.rate(2, 0), schedule.rates_2.first / 2.0));
+    assert!(near(schedule.rate(3, 2), schedule.rates_2.last));
+}
+
+#[test]
+fn greedy_decoding_merges_repeats_unless_a_blank_parts_them() {
+    let one_hot = |class: usize| (0..3).map(|i| f32::from(u8::from(i == class))).collect::<Vec<_>>();
+    let steps: Vec<_> = [0, 1, 1, 2, 0, 2, 2, 0].map(one_hot).to_vec();
+    assert_eq!(greedy(steps.iter().map(Vec::as_slice)), [1, 2, 2]);
+    assert_eq!(greedy([[0.5f32, 0.5].as_slice()]), []);
+    for (a, b, distance) in [("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
+        assert_eq!(edit_distance(a.as_bytes(), b.as_bytes()), distance);
+    }
+}

@@ -1,0 +1,199 @@
+//! The training loop, an epoch at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
+
+use super::ctc::{ErrorCount, ctc_loss};
+use super::data::Data;
+use super::penalty::Penalty;
+use super::random::Random;
+use super::recognizer::Recognizer;
+use super::schedule::Schedule;
+use super::spectrum::Spectrum;
+use super::tensors::{leaf, scalar};
+use crate::error::{Error, Result};
+
+/// A training run between two epochs.
+///
+/// [`save`](Self::save) after each epoch, and an interruption loses at most one: what [`resume`](Self::resume) reads goes on
+/// to the same weights.
+#[derive(Clone)]
+pub struct Trainer {
+    pub(super) model: Recognizer,
+    pub(super) schedule: Schedule,
+    /// Epochs done.
+    pub(super) epoch: usize,
+    /// Whether the transition has been made.
+    pub(super) cut: bool,
+    pub(super) random: Random,
+    pub(super) moments: BTreeMap<String, AdamState<2>>,
+    pub(super) adam: Adam,
+}
+
+/// What an epoch did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Epochs done, this one included.
+    pub epoch: usize,
+    /// 1 or 2.
+    pub stage: u8,
+    /// The CTC loss a symbol, mean over the epoch's batches.
+    pub loss: f64,
+    /// The penalty at the end of the epoch.
+    pub penalty: f64,
+    /// Errors on the validation data right after the transition, if it was at the start of this epoch.
+    pub at_cut: Option<ErrorCount>,
+    /// Errors on the validation data.
+    pub errors: ErrorCount,
+    /// Each weight's.
+    pub spectra: Vec<Spectrum>,
+    /// Numbers that are trained.
+    pub parameters: usize,
+    /// Wall clock.
+    pub time: Duration,
+}
+
+impl Report {
+    /// The mean of nu over the weights.
+    pub fn nu(&self) -> f64 {
+        self.spectra.iter().map(|spectrum| spectrum.nu).sum::<f64>() / self.spectra.len().max(1) as f64
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {:3}, stage {}: loss {:.4}", self.epoch, self.stage, self.loss)?;
+        if let Some(errors) = self.at_cut {
+            write!(f, ", CER {:.2}% at the cut", 100.0 * errors.rate())?;
+        }
+        let ranks: Vec<_> =
+            self.spectra.iter().map(|spectrum| format!("{}/{}", spectrum.rank_90, spectrum.rank)).collect();
+        write!(f, ", CER {:.2}%, nu {:.3}, ranks {}", 100.0 * self.errors.rate(), self.nu(), ranks.join(" "))?;
+        write!(f, ", {} parameters, {:.1} s", self.parameters, self.time.as_secs_f64())
+    }
+}
+
+impl Trainer {
+    /// A run that has not begun.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a schedule that makes no sense.
+    pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
+        schedule.check()?;
+        let random = Random::new(schedule.seed);
+        // PyTorch's epsilon, not burn's.
+        let adam = AdamConfig::new().with_epsilon(1e-8).build();
+        Ok(Self { model, schedule, epoch: 0, cut: false, random, moments: BTreeMap::new(), adam })
+    }
+
+    /// The model so far.
+    pub fn model(&self) -> &Recognizer {
+        &self.model
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Epochs done.
+    pub fn epoch(&self) -> usize {
+        self.epoch
+    }
+
+    /// The same run with another schedule from here on, to try several ranks after one stage 1.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past.
+    pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
+        schedule.check()?;
+        if !self.cut && self.epoch > 0 && schedule.is_stage_2(self.epoch - 1) {
+            let value = schedule.transition.unwrap_or(0) as f64;
+            return Err(Error::Parameter { what: "transition", value, expected: "not before the epochs done" });
+        }
+        self.schedule = schedule;
+        Ok(self)
+    }
+
+    /// Trains for an epoch; nothing is left to do if it returns none. An epoch that fails leaves the run as it was.
+    ///
+    /// # Errors
+    /// Those of the data, [`Error::NotFinite`] for a loss that diverged (a lower learning rate or clip helps), those of
+    /// [`Recognizer::truncate`] at the transition.
+    pub fn train_epoch(&mut self, data: &mut impl Data) -> Result<Option<Report>> {
+        if self.epoch >= self.schedule.epochs {
+            return Ok(None);
+        }
+        let mut next = self.clone();
+        let report = next.epoch_of(data)?;
+        *self = next;
+        Ok(Some(report))
+    }
+
+    fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
+        let start = Instant::now();
+        let stage_2 = self.schedule.is_stage_2(self.epoch);
+        let mut at_cut = None;
+        if stage_2 && !self.cut {
+            self.model = self.model.truncate(self.schedule.rank)?;
+            // The moments are of parameters that are no more.
+            self.moments.clear();
+            self.cut = true;
+            at_cut = Some(self.model.evaluate(data.validation())?);
+        }
+        let penalty = if stage_2 { Penalty::None } else { self.schedule.penalty };
+        let mut sum = 0.0;
+        for batch in 0..self.schedule.batches {
+            sum += f64::from(self.step(data, penalty, batch)?);
+        }
+        self.epoch += 1;
+        let weights = self.model.weights();
+        let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
+        Ok(Report {
+            epoch: self.epoch,
+            stage: if stage_2 { 2 } else { 1 },
+            loss: sum / self.schedule.batches as f64,
+            penalty: penalty.map_or(0.0, |penalty| f64::from(scalar(penalty))),
+            at_cut,
+            errors: self.model.evaluate(data.validation())?,
+            spectra: weights.iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect::<Result<_>>()?,
+            parameters: self.model.parameter_count(),
+            time: start.elapsed(),
+        })
+    }
+
+    /// One batch; returns the loss a symbol, without the penalty.
+    fn step(&mut self, data: &mut impl Data, penalty: Penalty, index: usize) -> Result<f32> {
+        let batch = data.batch(&mut self.random)?;
+        let loss = ctc_loss(self.model.scores(&batch)?, &batch).div_scalar(batch.symbols().max(1) as f32);
+        let value = scalar(loss.clone());
+        if !value.is_finite() {
+            return Err(Error::NotFinite { what: "loss", index, value });
+        }
+        let weights = self.model.weights();
+        let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
+        let mut gradients = penalty.map_or(loss.clone(), |penalty| loss + penalty).backward();
+
+        let mut parameters = self.model.parameters_mut();
+        let mut of: Vec<_> = parameters.iter().map(|(_, tensor)| tensor.grad_remove(&mut gradients)).collect();
+        let squares = of.iter().flatten().map(|gradient| gradient.clone().square().sum());
+        let norm = squares.reduce(|sum, square| sum + square).map_or(0.0, |sum| scalar(sum).sqrt());
+        if !norm.is_finite() {
+            return Err(Error::NotFinite { what: "gradient", index, value: norm });
+        }
+        let scale = (self.schedule.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
+        let rate = self.schedule.rate(self.epoch, index);
+        for ((name, tensor), gradient) in parameters.iter_mut().zip(&mut of) {
+            let Some(gradient) = gradient.take() else { continue };
+            let state = self.moments.remove(name);
+            let (updated, state) =
+                self.adam.step(rate, tensor.clone().without_autodiff(), gradient.mul_scalar(scale), state);
+            **tensor = leaf(updated);
+            self.moments.extend(state.map(|state| (name.clone(), state)));
+        }
+        Ok(value)
+    }
+}
