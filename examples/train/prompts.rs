@@ -1,0 +1,298 @@
+//! The prompts of Asterisk, as `scripts/fetch-prompts` lays them down: one voice, some hundred words.
+
+use std::fmt;
+use std::path::Path;
+
+use skinny::train::Random;
+
+use crate::Failure;
+use crate::augment::{SPEEDS, level_and_noise, resample, resampled_len};
+use crate::corpus::{About, Corpus, FEATURES, Source, Utterance, least_steps, steps};
+use crate::fsdd::WORDS;
+use crate::wav;
+
+const ABOUT: About = About {
+    alphabet: " 'abcdefghijklmnopqrstuvwxyz",
+    data: "Asterisk's English core prompts, those whose text hashes to 2..9 modulo 10",
+    attribution: "Trained on the Asterisk core sounds in English, recorded by Allison Smith, \
+                  http://downloads.asterisk.org/pub/telephony/sounds/, CC BY-SA 3.0",
+    licence: "CC BY-SA 3.0, as the data it was trained on",
+};
+
+/// The longest prompt trained on, in seconds: the few beyond would make batches of one.
+const LONGEST: usize = 16;
+
+/// Prompts of a batch at most: the shortest would be hundreds.
+const MOST: usize = 64;
+
+/// Those to train on.
+struct Prompts {
+    /// In order of length.
+    utterances: Vec<Utterance>,
+    /// Steps up to the end of each of them.
+    ends: Vec<usize>,
+    batch_steps: usize,
+}
+
+/// Prompts that are not used, by the reason.
+#[derive(Debug, Default, PartialEq)]
+struct Dropped {
+    not_speech: usize,
+    ambiguous: usize,
+    without_recording: usize,
+    too_long: usize,
+    too_fast: usize,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { not_speech, ambiguous, without_recording, too_long, too_fast } = self;
+        write!(
+            f,
+            "{not_speech} no speech, {ambiguous} with text of unclear reading, {without_recording} not recorded, "
+        )?;
+        write!(f, "{too_long} longer than {LONGEST} s, {too_fast} too fast for a step a letter")
+    }
+}
+
+/// Reads a folder: `transcripts.txt` and the recordings it names. By a hash of its text a prompt tests, validates or trains
+/// (1, 1 and 8 of 10), so that prompts that say the same are never on two sides.
+pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
+    let file = folder.join("transcripts.txt");
+    let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
+    let entries = parse(&text).map_err(|problem| format!("{}: {problem}", file.display()))?;
+    let mut dropped = Dropped::default();
+    let mut splits = [const { Vec::new() }; 3];
+    for (name, transcript) in entries {
+        let path = folder.join(format!("{name}.wav"));
+        let text = match normalize(transcript) {
+            Some(text) if !text.is_empty() => text,
+            Some(_) => {
+                dropped.not_speech += 1;
+                continue;
+            }
+            None => {
+                dropped.ambiguous += 1;
+                continue;
+            }
+        };
+        if !path.exists() {
+            dropped.without_recording += 1;
+            continue;
+        }
+        let samples = wav::read(&path, FEATURES.sample_rate)?;
+        let fastest = SPEEDS.into_iter().fold(1.0, f32::max);
+        if samples.len() > LONGEST * FEATURES.sample_rate as usize {
+            dropped.too_long += 1;
+        } else if steps(resampled_len(samples.len(), fastest)) < least_steps(&text) {
+            dropped.too_fast += 1;
+        } else {
+            splits[side(&text)].push((samples, text));
+        }
+    }
+    for split in &mut splits {
+        split.sort_by_key(|(samples, _)| samples.len());
+    }
+    let [test, validation, train] = splits;
+    for (name, split) in [("training", &train), ("validation", &validation), ("test", &test)] {
+        let samples: usize = split.iter().map(|(samples, _)| samples.len()).sum();
+        let minutes = samples as f64 / f64::from(FEATURES.sample_rate) / 60.0;
+        let letters: usize = split.iter().map(|(_, text)| text.len()).sum();
+        println!("{name}: {} prompts, {minutes:.1} min, {letters} letters", split.len());
+        if split.is_empty() {
+            return Err(format!("{}: no prompts for {name}", folder.display()).into());
+        }
+    }
+    println!("dropped: {dropped}");
+    Corpus::new(Box::new(Prompts::new(train, batch_steps)), &validation, &test)
+}
+
+/// Names and transcripts: lines `name: transcript`; those that begin with `;` are comments.
+fn parse(text: &str) -> Result<Vec<(&str, &str)>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with(';'));
+    lines
+        .map(|(i, line)| {
+            let entry = line.split_once(':').map(|(name, transcript)| (name.trim(), transcript.trim()));
+            entry.ok_or_else(|| format!("line {}: expected NAME: TRANSCRIPT, found {line:?}", i + 1))
+        })
+        .collect()
+}
+
+/// What is said, in the letters of the alphabet; empty for sounds that are no speech. Digits are spelled. None where it is
+/// unclear how a text is read: numbers of several digits, addresses.
+fn normalize(transcript: &str) -> Option<String> {
+    let mut text = String::new();
+    for word in without_remarks(transcript).split_whitespace() {
+        let word = word.trim_matches(|c: char| c.is_ascii_punctuation() && !"*#".contains(c));
+        let number = word.as_bytes().windows(2).any(|pair| pair.iter().all(u8::is_ascii_digit));
+        // Points within a word are those of letters said one by one, "A.M".
+        let address = word.contains('.') && word.split('.').any(|part| part.len() != 1);
+        if number || address {
+            return None;
+        }
+        text.push(' ');
+        for c in word.chars() {
+            match c {
+                '*' => text.push_str("star"),
+                '#' => text.push_str("pound"),
+                '0'..='9' => text.extend([" ", WORDS[c as usize - '0' as usize], " "]),
+                _ if c.is_ascii_alphabetic() || c == '\'' => text.push(c.to_ascii_lowercase()),
+                _ => text.push(' '),
+            }
+        }
+    }
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Without what is in brackets: descriptions of sounds, signs beside their names, notes.
+fn without_remarks(transcript: &str) -> String {
+    let mut depth = 0usize;
+    let outside = transcript.chars().filter(|&c| match c {
+        '[' | '(' | '<' => {
+            depth += 1;
+            false
+        }
+        ']' | ')' | '>' => {
+            depth = depth.saturating_sub(1);
+            false
+        }
+        _ => depth == 0,
+    });
+    outside.collect()
+}
+
+/// 0 to test, 1 to validate, 2 to train, by FNV-1a.
+fn side(text: &str) -> usize {
+    let hash = text
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+    ((hash >> 32) % 10).min(2) as usize
+}
+
+impl Prompts {
+    /// Of utterances in order of length.
+    fn new(utterances: Vec<Utterance>, batch_steps: usize) -> Self {
+        let lengths = utterances.iter().map(|(samples, _)| steps(samples.len()));
+        let ends = lengths.scan(0, |end, steps| {
+            *end += steps;
+            Some(*end)
+        });
+        Self { ends: ends.collect(), utterances, batch_steps }
+    }
+
+    /// An utterance, as likely as it is long.
+    fn draw(&self, random: &mut Random) -> usize {
+        let at = random.below(self.ends.last().copied().unwrap_or(0));
+        self.ends.partition_point(|&end| end <= at)
+    }
+
+    /// Neighbours in order of length, as many as fit into a batch at this speed, about a drawn one. A batch has the more of
+    /// them the shorter they are, so that all of them are drawn about equally often.
+    fn neighbours(&self, speed: f32, random: &mut Random) -> &[Utterance] {
+        let fitting = |longest: usize| {
+            let (samples, _) = &self.utterances[longest];
+            (self.batch_steps / steps(resampled_len(samples.len(), speed)).max(1)).clamp(1, MOST)
+        };
+        let drawn = self.draw(random);
+        let longest = (drawn + fitting(drawn) / 2).min(self.utterances.len() - 1);
+        &self.utterances[(longest + 1).saturating_sub(fitting(longest))..=longest]
+    }
+}
+
+impl Source for Prompts {
+    fn about(&self) -> About {
+        ABOUT
+    }
+
+    fn utterance(&self, random: &mut Random) -> Utterance {
+        let (samples, text) = &self.utterances[self.draw(random)];
+        let mut samples = resample(samples, SPEEDS[random.below(SPEEDS.len())]);
+        level_and_noise(&mut samples, random);
+        (samples, text.clone())
+    }
+
+    fn utterances(&self, random: &mut Random) -> Vec<Utterance> {
+        // One speed a batch: with several, their lengths would differ after all.
+        let speed = SPEEDS[random.below(SPEEDS.len())];
+        let neighbours = self.neighbours(speed, random).iter();
+        neighbours
+            .map(|(samples, text)| {
+                let mut samples = resample(samples, speed);
+                level_and_noise(&mut samples, random);
+                (samples, text.clone())
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transcripts_are_lines_of_a_name_and_a_text() {
+        let text = "; Core Asterisk Sounds in English\n\nagent-pass: Please enter: 1.\r\ndigits/h-11: eleventh\n";
+        assert_eq!(parse(text), Ok(vec![("agent-pass", "Please enter: 1."), ("digits/h-11", "eleventh")]));
+        let error = parse("; a\nbeep\n").unwrap_err();
+        assert_eq!(error, "line 2: expected NAME: TRANSCRIPT, found \"beep\"");
+    }
+
+    #[test]
+    fn texts_become_letters() {
+        for (transcript, text) in [
+            ("Goodbye!", "goodbye"),
+            ("... letters of your party's first  name.", "letters of your party's first name"),
+            ("press * to pause, press # to enter", "press star to pause press pound to enter"),
+            ("or 8 for 3D audio", "or eight for three d audio"),
+            ("To re-record it.", "to re record it"),
+            ("A.M.", "a m"),
+            ("a polite \"don't call\" menu", "a polite don't call menu"),
+            ("at [@]", "at"),
+            ("IAX (note: does not say \"2\")", "iax"),
+            ("[sound of monkeys screaming]", ""),
+            ("<beep ascending>", ""),
+            ("(10 seconds of silence)", ""),
+        ] {
+            assert_eq!(normalize(transcript).as_deref(), Some(text), "{transcript}");
+            assert!(text.chars().all(|c| ABOUT.alphabet.contains(c)), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_of_unclear_reading_are_refused() {
+        for transcript in ["you can dial 500", "a 28.8 kilobit modem", "H.323", "visit www.asterisk.org."] {
+            assert_eq!(normalize(transcript), None, "{transcript}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_the_same_are_on_one_side() {
+        let sides: Vec<_> = (0..1000).map(|i| side(&format!("text {i}"))).collect();
+        let count = |side| sides.iter().filter(|&&other| other == side).count();
+        assert!((70..130).contains(&count(0)) && (70..130).contains(&count(1)), "{} {}", count(0), count(1));
+        assert_eq!(side("thank you"), side("thank you"));
+    }
+
+    #[test]
+    fn batches_are_bounded_and_draw_all_about_equally_often() {
+        let lengths = (0..400).map(|i| 2000 + 300 * i);
+        let prompts = Prompts::new(lengths.map(|samples| (vec![0.0; samples], String::new())).collect(), 3000);
+        let mut drawn = vec![0; 400];
+        let mut random = Random::new(1);
+        let mut total = 0;
+        for i in 0..20_000 {
+            let speed = SPEEDS[i % SPEEDS.len()];
+            let neighbours = prompts.neighbours(speed, &mut random);
+            let longest = neighbours.last().map_or(0, |(samples, _)| steps(resampled_len(samples.len(), speed)));
+            assert!(!neighbours.is_empty() && neighbours.len() * longest <= 3000, "{} {longest}", neighbours.len());
+            for (samples, _) in neighbours {
+                drawn[(samples.len() - 2000) / 300] += 1;
+            }
+            total += neighbours.len();
+        }
+        let mean = total / 400;
+        for (i, &count) in drawn.iter().enumerate() {
+            assert!((mean / 3..mean * 3).contains(&count), "{i}: {count} of {mean}");
+        }
+    }
+}
