@@ -29,8 +29,6 @@ const MOST: usize = 64;
 struct Prompts {
     /// In order of length.
     utterances: Vec<Utterance>,
-    /// Steps up to the end of each of them.
-    ends: Vec<usize>,
     batch_steps: usize,
 }
 
@@ -104,7 +102,7 @@ pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
         }
     }
     println!("dropped: {dropped}");
-    Corpus::new(Box::new(Prompts::new(train, batch_steps)), &validation, &test)
+    Corpus::new(Box::new(Prompts { utterances: train, batch_steps }), &validation, &test)
 }
 
 /// Names and transcripts: lines `name: transcript`; those that begin with `;` are comments.
@@ -161,41 +159,30 @@ fn without_remarks(transcript: &str) -> String {
     outside.collect()
 }
 
-/// 0 to test, 1 to validate, 2 to train, by FNV-1a.
+/// 0 to test, 1 to validate, 2 to train: FNV-1a, and a generator that mixes its bits.
 fn side(text: &str) -> usize {
     let hash = text
         .bytes()
         .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-    ((hash >> 32) % 10).min(2) as usize
+    Random::new(hash).below(10).min(2)
 }
 
 impl Prompts {
-    /// Of utterances in order of length.
-    fn new(utterances: Vec<Utterance>, batch_steps: usize) -> Self {
-        let lengths = utterances.iter().map(|(samples, _)| steps(samples.len()));
-        let ends = lengths.scan(0, |end, steps| {
-            *end += steps;
-            Some(*end)
-        });
-        Self { ends: ends.collect(), utterances, batch_steps }
-    }
-
-    /// An utterance, as likely as it is long.
-    fn draw(&self, random: &mut Random) -> usize {
-        let at = random.below(self.ends.last().copied().unwrap_or(0));
-        self.ends.partition_point(|&end| end <= at)
-    }
-
-    /// Neighbours in order of length, as many as fit into a batch at this speed, about a drawn one. A batch has the more of
-    /// them the shorter they are, so that all of them are drawn about equally often.
+    /// A batch at this speed. All utterances are cut into batches, the longest first, and one of these is drawn: each
+    /// utterance is as likely as any other.
     fn neighbours(&self, speed: f32, random: &mut Random) -> &[Utterance] {
-        let fitting = |longest: usize| {
-            let (samples, _) = &self.utterances[longest];
-            (self.batch_steps / steps(resampled_len(samples.len(), speed)).max(1)).clamp(1, MOST)
-        };
-        let drawn = self.draw(random);
-        let longest = (drawn + fitting(drawn) / 2).min(self.utterances.len() - 1);
-        &self.utterances[(longest + 1).saturating_sub(fitting(longest))..=longest]
+        let mut batches = Vec::new();
+        let mut end = self.utterances.len();
+        while end > 0 {
+            let (longest, _) = &self.utterances[end - 1];
+            let fitting = (self.batch_steps / steps(resampled_len(longest.len(), speed)).max(1)).clamp(1, MOST);
+            // The first cut is random, so that neighbours are not the same each time.
+            let count = if batches.is_empty() { 1 + random.below(fitting) } else { fitting };
+            let start = end.saturating_sub(count);
+            batches.push(start..end);
+            end = start;
+        }
+        &self.utterances[batches.swap_remove(random.below(batches.len()))]
     }
 }
 
@@ -205,7 +192,7 @@ impl Source for Prompts {
     }
 
     fn utterance(&self, random: &mut Random) -> Utterance {
-        let (samples, text) = &self.utterances[self.draw(random)];
+        let (samples, text) = &self.utterances[random.below(self.utterances.len())];
         let mut samples = resample(samples, SPEEDS[random.below(SPEEDS.len())]);
         level_and_noise(&mut samples, random);
         (samples, text.clone())
@@ -274,25 +261,22 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_bounded_and_draw_all_about_equally_often() {
-        let lengths = (0..400).map(|i| 2000 + 300 * i);
-        let prompts = Prompts::new(lengths.map(|samples| (vec![0.0; samples], String::new())).collect(), 3000);
-        let mut drawn = vec![0; 400];
+    fn batches_are_bounded_and_draw_all_equally_often() {
+        let utterances = (0..400).map(|i| (vec![0.0; 2000 + 300 * i], String::new())).collect();
+        let prompts = Prompts { utterances, batch_steps: 3000 };
+        let mut drawn = [0; 400];
         let mut random = Random::new(1);
-        let mut total = 0;
-        for i in 0..20_000 {
+        for i in 0..40_000 {
             let speed = SPEEDS[i % SPEEDS.len()];
             let neighbours = prompts.neighbours(speed, &mut random);
             let longest = neighbours.last().map_or(0, |(samples, _)| steps(resampled_len(samples.len(), speed)));
-            assert!(!neighbours.is_empty() && neighbours.len() * longest <= 3000, "{} {longest}", neighbours.len());
+            assert!((1..=MOST).contains(&neighbours.len()) && neighbours.len() * longest <= 3000);
             for (samples, _) in neighbours {
                 drawn[(samples.len() - 2000) / 300] += 1;
             }
-            total += neighbours.len();
         }
-        let mean = total / 400;
-        for (i, &count) in drawn.iter().enumerate() {
-            assert!((mean / 3..mean * 3).contains(&count), "{i}: {count} of {mean}");
-        }
+        let mean = drawn.iter().sum::<usize>() / drawn.len();
+        let far = drawn.iter().position(|&count| count.abs_diff(mean) > mean / 4);
+        assert_eq!(far, None, "{drawn:?}, mean {mean}");
     }
 }
