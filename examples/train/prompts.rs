@@ -1,6 +1,6 @@
 //! The prompts of Asterisk, as `scripts/fetch-prompts` lays them down: one voice, some hundred words.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use skinny::train::Random;
@@ -13,7 +13,7 @@ use crate::wav;
 
 const ABOUT: About = About {
     alphabet: " 'abcdefghijklmnopqrstuvwxyz",
-    data: "Asterisk's English core prompts, those whose text hashes to 2..9 modulo 10",
+    data: "Asterisk core sounds in English, 8 of 10 by a hash of the text",
     attribution: "Trained on the Asterisk core sounds in English, recorded by Allison Smith, \
                   http://downloads.asterisk.org/pub/telephony/sounds/, CC BY-SA 3.0",
     licence: "CC BY-SA 3.0, as the data it was trained on",
@@ -32,60 +32,18 @@ struct Prompts {
     batch_steps: usize,
 }
 
-/// Prompts that are not used, by the reason.
-#[derive(Debug, Default, PartialEq)]
-struct Dropped {
-    not_speech: usize,
-    ambiguous: usize,
-    without_recording: usize,
-    too_long: usize,
-    too_fast: usize,
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { not_speech, ambiguous, without_recording, too_long, too_fast } = self;
-        write!(
-            f,
-            "{not_speech} no speech, {ambiguous} with text of unclear reading, {without_recording} not recorded, "
-        )?;
-        write!(f, "{too_long} longer than {LONGEST} s, {too_fast} too fast for a step a letter")
-    }
-}
-
 /// Reads a folder: `transcripts.txt` and the recordings it names. By a hash of its text a prompt tests, validates or trains
 /// (1, 1 and 8 of 10), so that prompts that say the same are never on two sides.
 pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
     let file = folder.join("transcripts.txt");
     let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
     let entries = parse(&text).map_err(|problem| format!("{}: {problem}", file.display()))?;
-    let mut dropped = Dropped::default();
+    let mut dropped = BTreeMap::new();
     let mut splits = [const { Vec::new() }; 3];
     for (name, transcript) in entries {
-        let path = folder.join(format!("{name}.wav"));
-        let text = match normalize(transcript) {
-            Some(text) if !text.is_empty() => text,
-            Some(_) => {
-                dropped.not_speech += 1;
-                continue;
-            }
-            None => {
-                dropped.ambiguous += 1;
-                continue;
-            }
-        };
-        if !path.exists() {
-            dropped.without_recording += 1;
-            continue;
-        }
-        let samples = wav::read(&path, FEATURES.sample_rate)?;
-        let fastest = SPEEDS.into_iter().fold(1.0, f32::max);
-        if samples.len() > LONGEST * FEATURES.sample_rate as usize {
-            dropped.too_long += 1;
-        } else if steps(resampled_len(samples.len(), fastest)) < least_steps(&text) {
-            dropped.too_fast += 1;
-        } else {
-            splits[side(&text)].push((samples, text));
+        match utterance(&folder.join(format!("{name}.wav")), transcript)? {
+            Ok(utterance) => splits[side(&utterance.1)].push(utterance),
+            Err(reason) => *dropped.entry(reason).or_insert(0) += 1,
         }
     }
     for split in &mut splits {
@@ -101,8 +59,30 @@ pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
             return Err(format!("{}: no prompts for {name}", folder.display()).into());
         }
     }
-    println!("dropped: {dropped}");
+    for (reason, count) in dropped {
+        println!("dropped: {count} {reason}");
+    }
     Corpus::new(Box::new(Prompts { utterances: train, batch_steps }), &validation, &test)
+}
+
+/// A prompt, or why it is not used.
+fn utterance(path: &Path, transcript: &str) -> Result<Result<Utterance, &'static str>, Failure> {
+    let Some(text) = normalize(transcript) else { return Ok(Err("of unclear reading")) };
+    if text.is_empty() {
+        return Ok(Err("without speech"));
+    }
+    if !path.exists() {
+        return Ok(Err("without a recording"));
+    }
+    let samples = wav::read(path, FEATURES.sample_rate)?;
+    let fastest = SPEEDS.into_iter().fold(1.0, f32::max);
+    Ok(if samples.len() > LONGEST * FEATURES.sample_rate as usize {
+        Err("too long")
+    } else if steps(resampled_len(samples.len(), fastest)) < least_steps(&text) {
+        Err("of fewer steps than letters")
+    } else {
+        Ok((samples, text))
+    })
 }
 
 /// Names and transcripts: lines `name: transcript`; those that begin with `;` are comments.
