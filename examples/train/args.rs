@@ -6,13 +6,15 @@ use clap::{Parser, ValueEnum};
 use skinny::factored::{RankPolicy, Scheme};
 use skinny::train::{Initialization, Penalty, Rates, Schedule};
 
-/// Trains the recognizer of digit strings in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
-///
-/// The data are recordings of the Free Spoken Digit Dataset: indexes 5..40 train, 41..44 validate, 45..49 test.
+/// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
 #[derive(Debug, Parser)]
 #[command(name = "train", args_override_self = true)]
 pub struct Args {
-    /// The folder of recordings {digit}_{speaker}_{index}.wav
+    /// What is trained on
+    #[arg(long, value_enum, default_value_t = CorpusArg::Digits)]
+    pub corpus: CorpusArg,
+
+    /// Its folder: recordings {digit}_{speaker}_{index}.wav, or what scripts/fetch-prompts fetches
     #[arg(long, value_name = "DIR", required_unless_present = "plot")]
     pub data: Option<PathBuf>,
 
@@ -56,9 +58,13 @@ pub struct Args {
     #[arg(long, default_value_t = 50)]
     pub batches: usize,
 
-    /// Digits of a batch, whose strings have 1 to 7 of them, all the same number
+    /// Digits of a batch of --corpus digits, whose strings have 1 to 7 of them, all the same number
     #[arg(long, default_value_t = 96)]
     pub batch_digits: usize,
+
+    /// Time steps of a batch of --corpus prompts, padding included
+    #[arg(long, default_value_t = 4096)]
+    pub batch_steps: usize,
 
     /// State features of the GRU layers
     #[arg(long, value_name = "FEATURES,...", value_delimiter = ',', default_values_t = [96, 128])]
@@ -80,7 +86,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// Train without this speaker, and test on no other
+    /// Train without this speaker of --corpus digits, and test on no other
     #[arg(long, value_name = "SPEAKER")]
     pub leave_out: Option<String>,
 
@@ -97,13 +103,30 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
 
-    /// What the rows are of, for their first column
-    #[arg(long, default_value = "run")]
-    pub study: String,
+    /// What the rows are of, for their first column; the corpus unless said
+    #[arg(long)]
+    pub study: Option<String>,
 
     /// Train nothing: draw the plots of the rows in --csv into this folder
     #[arg(long, value_name = "DIR", requires = "csv")]
     pub plot: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum CorpusArg {
+    /// Strings of digits of the Free Spoken Digit Dataset: indexes 5..40 train, 41..44 validate, 45..49 test
+    Digits,
+    /// Asterisk's English prompts: one speaker; a hash of the text tells what trains, validates and tests
+    Prompts,
+}
+
+impl CorpusArg {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Prompts => "prompts",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]

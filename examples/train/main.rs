@@ -1,10 +1,15 @@
-//! Trains the recognizer of digit strings with a trace norm penalty in two stages, and measures what that is worth.
+//! Trains a recognizer of digit strings, or of Asterisk's prompts, with a trace norm penalty in two stages, and measures what
+//! that is worth.
 //!
 //!     cargo run --release --features train --example train -- --data ../shared/data/fsdd --out digits.safetensors
+//!     scripts/fetch-prompts target/prompts
+//!     cargo run --release --features train --example train -- --corpus prompts --data target/prompts
 //!
 //! `--help` lists the options; docs/training.md tells about the method and the figures.
 
 mod args;
+mod augment;
+mod corpus;
 #[allow(dead_code, reason = "shared with the example `digits`")]
 #[path = "../digits/ctc.rs"]
 mod ctc;
@@ -15,6 +20,7 @@ mod features;
 #[path = "../digits/fsdd.rs"]
 mod fsdd;
 mod plots;
+mod prompts;
 mod results;
 mod strings;
 #[allow(dead_code, reason = "shared with the example `digits`")]
@@ -34,10 +40,10 @@ use skinny::model::{Attachment, Model, Session};
 use skinny::train::{Data, Device, Random, Recognizer, Schedule, Shape, Spectrum, Trainer};
 use skinny::{MatRef, Tier};
 
-use args::Args;
+use args::{Args, CorpusArg};
+use corpus::{About, Corpus, FEATURES};
 use ctc::{Alphabet, ErrorCount, GreedyDecoder};
 use results::Row;
-use strings::{ALPHABET, Example, FEATURES, Strings};
 
 /// Why the program ends.
 pub type Failure = Box<dyn std::error::Error>;
@@ -58,8 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let folder = args.data.as_deref().ok_or("--data is missing")?;
-    let mut strings = Strings::read(folder, args.batch_digits, args.leave_out.as_deref())?;
+    let mut corpus = read(args)?;
     if let Some(folder) = &args.checkpoint {
         std::fs::create_dir_all(folder)?;
     }
@@ -68,17 +73,17 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut last = None;
     for cut in args.cuts() {
         let trainer = if args.scratch {
-            train(args, new(args, cut, args.schedule(cut))?, &format!("scratch-{}", named(cut)), &mut strings)?
+            train(args, new(args, cut, args.schedule(cut), &corpus)?, &format!("scratch-{}", named(cut)), &mut corpus)?
         } else {
             if stage_1.is_none() {
                 // A run of stage 1 alone, from which those of all cuts go on.
                 let schedule = Schedule { epochs: args.transition, ..args.schedule(RankPolicy::Variance(1.0)) };
-                stage_1 = Some(train(args, new(args, cut, schedule)?, "stage-1", &mut strings)?);
+                stage_1 = Some(train(args, new(args, cut, schedule, &corpus)?, "stage-1", &mut corpus)?);
             }
             let trainer: Trainer = stage_1.clone().ok_or("no stage 1")?;
-            train(args, trainer.with_schedule(args.schedule(cut))?, &named(cut), &mut strings)?
+            train(args, trainer.with_schedule(args.schedule(cut))?, &named(cut), &mut corpus)?
         };
-        let row = measure(args, cut, stage_1.as_ref(), &trainer, &strings, start.elapsed().as_secs_f64())?;
+        let row = measure(args, cut, stage_1.as_ref(), &trainer, &corpus, start.elapsed().as_secs_f64())?;
         println!("{row}");
         if let Some(csv) = &args.csv {
             row.append(csv)?;
@@ -86,8 +91,17 @@ fn run(args: &Args) -> Result<(), Failure> {
         last = Some((trainer, row));
     }
     match (&args.out, last) {
-        (Some(out), Some((trainer, row))) => save(out, trainer.model(), &row, &strings),
+        (Some(out), Some((trainer, row))) => save(out, trainer.model(), &row, &corpus),
         _ => Ok(()),
+    }
+}
+
+fn read(args: &Args) -> Result<Corpus, Failure> {
+    let folder = args.data.as_deref().ok_or("--data is missing")?;
+    match (args.corpus, args.leave_out.as_deref()) {
+        (CorpusArg::Digits, leave_out) => strings::read(folder, args.batch_digits, leave_out),
+        (CorpusArg::Prompts, None) => prompts::read(folder, args.batch_steps),
+        (CorpusArg::Prompts, Some(_)) => Err("--leave-out: the prompts are of one speaker".into()),
     }
 }
 
@@ -99,8 +113,9 @@ fn named(cut: RankPolicy) -> String {
     }
 }
 
-fn new(args: &Args, cut: RankPolicy, schedule: Schedule) -> Result<Trainer, Failure> {
-    let shape = Shape { input: FEATURES.step_len(), hidden: args.hidden.clone(), classes: ALPHABET.len() + 1 };
+fn new(args: &Args, cut: RankPolicy, schedule: Schedule, corpus: &Corpus) -> Result<Trainer, Failure> {
+    let shape =
+        Shape { input: FEATURES.step_len(), hidden: args.hidden.clone(), classes: corpus.about().alphabet.len() + 1 };
     // A generator of its own: the seed's other one draws the batches.
     let mut random = Random::new(!args.seed);
     let model = Recognizer::new(&shape, args.initialization(cut), &mut random, &Device::flex())?;
@@ -108,7 +123,7 @@ fn new(args: &Args, cut: RankPolicy, schedule: Schedule) -> Result<Trainer, Fail
 }
 
 /// Trains to the end of the schedule, from a checkpoint if there is one.
-fn train(args: &Args, trainer: Trainer, name: &str, strings: &mut Strings) -> Result<Trainer, Failure> {
+fn train(args: &Args, trainer: Trainer, name: &str, corpus: &mut Corpus) -> Result<Trainer, Failure> {
     let file = args.checkpoint.as_ref().map(|folder| folder.join(format!("{name}.safetensors")));
     let mut trainer = match &file {
         Some(file) if file.exists() => {
@@ -119,7 +134,7 @@ fn train(args: &Args, trainer: Trainer, name: &str, strings: &mut Strings) -> Re
         _ => trainer,
     };
     println!("{} seed {}, {name}", args.method(), args.seed);
-    while let Some(report) = trainer.train_epoch(strings)? {
+    while let Some(report) = trainer.train_epoch(corpus)? {
         println!("{report}");
         if let Some(file) = &file {
             trainer.save(file)?;
@@ -134,13 +149,13 @@ fn measure(
     cut: RankPolicy,
     stage_1: Option<&Trainer>,
     trainer: &Trainer,
-    strings: &Strings,
+    corpus: &Corpus,
     seconds: f64,
 ) -> Result<Row, Failure> {
     let inference = trainer.model().to_model(BTreeMap::new(), BTreeMap::new())?;
     let int8 = inference.quantize_to(WeightFormat::I8, Tier::select()?)?;
     let percent = |rate: f64| 100.0 * rate;
-    let cer = |model: &Recognizer| Ok::<_, Failure>(percent(model.evaluate(strings.validation())?.rate()));
+    let cer = |model: &Recognizer| Ok::<_, Failure>(percent(model.evaluate(corpus.validation())?.rate()));
     let (mut parameters_stage_1, mut means, mut cers) = (0, [f64::NAN; 2], [f64::NAN; 2]);
     if let Some(model) = stage_1.map(Trainer::model) {
         parameters_stage_1 = model.parameter_count();
@@ -152,7 +167,7 @@ fn measure(
     }
     let [lambda_rec, lambda_nonrec] = args.strengths();
     Ok(Row {
-        study: args.study.clone(),
+        study: args.study.clone().unwrap_or_else(|| args.corpus.name().into()),
         method: args.method().into(),
         lambda_rec,
         lambda_nonrec,
@@ -170,18 +185,18 @@ fn measure(
         cer_cut: cers[1],
         cer: cer(trainer.model())?,
         bytes_int8: int8.bytes(),
-        cer_test: percent(transcribe(inference, &strings.test)?),
-        cer_test_int8: percent(transcribe(int8, &strings.test)?),
+        cer_test: percent(transcribe(inference, corpus)?),
+        cer_test_int8: percent(transcribe(int8, corpus)?),
         seconds,
     })
 }
 
 /// The character error rate of the inference model, on this crate's kernels.
-fn transcribe(model: Model, examples: &[Example]) -> Result<f64, Failure> {
-    let alphabet = Alphabet::new(ALPHABET);
+fn transcribe(model: Model, corpus: &Corpus) -> Result<f64, Failure> {
+    let alphabet = Alphabet::new(corpus.about().alphabet);
     let model = Arc::new(model);
     let mut errors = ErrorCount::default();
-    for (features, text) in examples {
+    for (features, text) in &corpus.test {
         let mut decoder = GreedyDecoder::new(&alphabet);
         let mut session = Session::new(Arc::clone(&model))?;
         let mut decode = |scores: MatRef<'_, f32>| {
@@ -198,8 +213,9 @@ fn transcribe(model: Model, examples: &[Example]) -> Result<f64, Failure> {
 }
 
 /// Writes the model for the example `digits`, with all that inference needs to know.
-fn save(out: &Path, model: &Recognizer, row: &Row, strings: &Strings) -> Result<(), Failure> {
+fn save(out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus) -> Result<(), Failure> {
     let f = &FEATURES;
+    let About { alphabet, data, attribution, licence } = *corpus.about();
     let metadata = [
         ("format", "skinny-digits-1".to_string()),
         ("architecture", "log-mel, stacked frames; GRU layers (PyTorch rows r, z, n); linear; CTC".into()),
@@ -215,21 +231,16 @@ fn save(out: &Path, model: &Recognizer, row: &Row, strings: &Strings) -> Result<
         ("features.log_floor", f.log_floor.to_string()),
         ("features.stack", f.stack.to_string()),
         ("features.tail", f.tail.to_string()),
-        ("alphabet", ALPHABET.into()),
+        ("alphabet", alphabet.into()),
         ("blank", "0".into()),
-        ("training.data", "Free Spoken Digit Dataset, indexes 5..40 of each digit and speaker".into()),
+        ("training.data", data.into()),
         ("training.result", row.to_string()),
-        (
-            "attribution",
-            "Trained on the Free Spoken Digit Dataset, Zohar Jackson et al., \
-             https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0"
-                .into(),
-        ),
-        ("licence", "CC BY-SA 4.0, as the data it was trained on".into()),
+        ("attribution", attribution.into()),
+        ("licence", licence.into()),
     ];
     let metadata: BTreeMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
     let mut attachments = BTreeMap::new();
-    for (name, values) in [("features.mean", &strings.mean), ("features.std", &strings.std)] {
+    for (name, values) in [("features.mean", &corpus.mean), ("features.std", &corpus.std)] {
         attachments.insert(name.to_string(), Attachment::new(vec![values.len()], values.clone())?);
     }
     std::fs::write(out.with_extension("f32.safetensors"), model.to_safetensors(&metadata, &attachments)?)?;

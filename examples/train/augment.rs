@@ -1,0 +1,43 @@
+//! Changes to recordings that leave their text as it is.
+
+use skinny::train::Random;
+
+/// Recordings are trained on at each of these speeds.
+pub const SPEEDS: [f32; 5] = [0.85, 0.92, 1.0, 1.08, 1.16];
+
+/// Amplitude ratio.
+pub fn decibels(value: f32) -> f32 {
+    10f32.powf(value / 20.0)
+}
+
+/// Louder or softer, and half of the time with noise.
+pub fn level_and_noise(samples: &mut [f32], random: &mut Random) {
+    let level = decibels(random.uniform(-6.0, 6.0));
+    let noise = if random.below(2) == 0 { decibels(random.uniform(-80.0, -40.0)) } else { 0.0 };
+    for sample in samples {
+        *sample *= level;
+        if noise > 0.0 {
+            *sample += noise * random.normal();
+        }
+    }
+}
+
+/// Faster or slower, by linear interpolation.
+pub fn resample(samples: &[f32], speed: f32) -> Vec<f32> {
+    if speed == 1.0 {
+        return samples.to_vec();
+    }
+    (0..resampled_len(samples.len(), speed))
+        .map(|i| {
+            let at = i as f32 * speed;
+            let (left, part) = (at as usize, at.fract());
+            let right = samples.get(left + 1).copied().unwrap_or(samples[left]);
+            samples[left] + part * (right - samples[left])
+        })
+        .collect()
+}
+
+/// Samples that are left of `len` at this speed.
+pub fn resampled_len(len: usize, speed: f32) -> usize {
+    if speed == 1.0 { len } else { (len.saturating_sub(1) as f32 / speed) as usize }
+}
