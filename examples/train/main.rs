@@ -70,6 +70,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     let start = Instant::now();
     let mut stage_1 = None;
+    let mut rows = Vec::new();
     let mut last = None;
     for cut in args.cuts() {
         let trainer = if args.scratch {
@@ -85,13 +86,15 @@ fn run(args: &Args) -> Result<(), Failure> {
         };
         let row = measure(args, cut, stage_1.as_ref(), &trainer, &corpus, start.elapsed().as_secs_f64())?;
         println!("{row}");
-        if let Some(csv) = &args.csv {
-            row.append(csv)?;
-        }
-        last = Some((trainer, row));
+        rows.push(row);
+        last = Some(trainer);
     }
-    match (&args.out, last) {
-        (Some(out), Some((trainer, row))) => save(out, trainer.model(), &row, &corpus),
+    // All at once: a run that was interrupted has left nothing in the table.
+    if let Some(csv) = &args.csv {
+        Row::append(&rows, csv)?;
+    }
+    match (&args.out, last, rows.last()) {
+        (Some(out), Some(trainer), Some(row)) => save(out, trainer.model(), row, &corpus),
         _ => Ok(()),
     }
 }

@@ -51,12 +51,12 @@ impl fmt::Display for Row {
 }
 
 impl Row {
-    /// Appends it to a file, which begins with a header.
-    pub fn append(&self, csv: &Path) -> Result<(), Failure> {
-        let header = if csv.exists() { String::new() } else { format!("{HEADER}\n") };
-        let mut file = OpenOptions::new().create(true).append(true).open(csv)?;
+    /// Appends them to a file, which begins with a header.
+    pub fn append(rows: &[Self], csv: &Path) -> Result<(), Failure> {
+        let mut lines = if csv.exists() { String::new() } else { format!("{HEADER}\n") };
+        lines.extend(rows.iter().map(|row| format!("{row}\n")));
         // One write, so that rows of runs side by side do not mix.
-        file.write_all(format!("{header}{self}\n").as_bytes())?;
+        OpenOptions::new().create(true).append(true).open(csv)?.write_all(lines.as_bytes())?;
         Ok(())
     }
 
