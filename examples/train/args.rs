@@ -107,7 +107,7 @@ pub struct Args {
     #[arg(long)]
     pub study: Option<String>,
 
-    /// Train nothing: draw the plots of the rows in --csv into this folder
+    /// Train nothing: print the rows in --csv as a table, and draw their plots into this folder
     #[arg(long, value_name = "DIR", requires = "csv")]
     pub plot: Option<PathBuf>,
 }

@@ -23,6 +23,7 @@ mod plots;
 mod prompts;
 mod results;
 mod strings;
+mod summary;
 #[allow(dead_code, reason = "shared with the example `digits`")]
 #[path = "../digits/wav.rs"]
 mod wav;
@@ -51,7 +52,7 @@ pub type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match (&args.plot, &args.csv) {
-        (Some(folder), Some(csv)) => plots::draw(csv, folder),
+        (Some(folder), Some(csv)) => tell(csv, folder),
         _ => run(&args),
     };
     match done {
@@ -61,6 +62,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Plots and table of what is in a table of runs.
+fn tell(csv: &Path, folder: &Path) -> Result<(), Failure> {
+    let rows = Row::read(csv)?;
+    print!("{}", summary::table(&rows));
+    plots::draw(&rows, folder)
 }
 
 fn run(args: &Args) -> Result<(), Failure> {

@@ -17,8 +17,7 @@ const TITLE: (&str, u32) = ("sans-serif", 18);
 type Lines = BTreeMap<String, BTreeMap<u64, Vec<f64>>>;
 
 /// Draws `parameters.svg`, `nu.svg` and `transition.svg` of the rows of a table.
-pub fn draw(csv: &Path, folder: &Path) -> Result<(), Failure> {
-    let rows = Row::read(csv)?;
+pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
 
     let mut lines = Lines::new();
