@@ -1,35 +1,117 @@
 //! Connectionist temporal classification (Graves et al., ICML 2006): loss, greedy decoding, errors. Class 0 is the blank.
 
-use burn::nn::loss::CTCLossConfig;
-use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
+use burn::tensor::{Tensor, TensorData};
 
 use super::data::Batch;
+use super::tensors::values;
 
 /// Minus the log-probability of the batch's classes, summed over all alignments and over the batch: `scores` is `(steps
 /// batch) x classes`, before the softmax.
+///
+/// Its gradient is computed on the host with it, as the recursions over time would be thousands of small operations of the
+/// graph: it enters the graph as the gradient of a sum of products, on any device.
 pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
-    let device = scores.device().without_autodiff();
     let [rows, classes] = scores.dims();
-    let n = batch.len();
-    let log_probabilities = log_softmax(scores, 1).reshape([rows / n, n, classes]);
-    let longest = batch.targets.iter().map(Vec::len).max().unwrap_or(0).max(1);
-    let mut targets = vec![1i64; n * longest];
-    for (row, classes) in targets.chunks_exact_mut(longest).zip(&batch.targets) {
-        for (target, &class) in row.iter_mut().zip(classes) {
-            *target = class as i64;
+    let on_host = values(scores.clone());
+    let mut gradient = vec![0.0f32; on_host.len()];
+    let mut loss = 0.0;
+    for (i, (&steps, target)) in batch.lengths.iter().zip(&batch.targets).enumerate() {
+        let row = |t: usize| (t * batch.len() + i) * classes;
+        let scores = (0..steps).map(|t| &on_host[row(t)..][..classes]);
+        let alignments = Alignments::new(&log_softmax(scores), target, classes);
+        loss += alignments.loss;
+        for (t, by_score) in alignments.gradient.chunks_exact(classes).enumerate() {
+            for (gradient, &value) in gradient[row(t)..].iter_mut().zip(by_score) {
+                *gradient = value as f32;
+            }
         }
     }
-    let lengths = |lengths: &mut dyn Iterator<Item = usize>| {
-        let lengths: Vec<i64> = lengths.map(|length| length as i64).collect();
-        Tensor::<1, Int>::from_data(TensorData::new(lengths, [n]), &device)
-    };
-    let loss = CTCLossConfig::new().init().forward(
-        log_probabilities,
-        Tensor::<2, Int>::from_data(TensorData::new(targets, [n, longest]), &device),
-        lengths(&mut batch.lengths.iter().copied()),
-        lengths(&mut batch.targets.iter().map(Vec::len)),
-    );
-    loss.sum()
+    let device = scores.device().without_autodiff();
+    let products = scores * Tensor::from_data(TensorData::new(gradient, [rows, classes]), &device);
+    let sum = products.sum();
+    // The sum's gradient, the loss's value.
+    sum.clone() - sum.detach() + loss as f32
+}
+
+/// Log-probabilities of classes, a step after the other.
+fn log_softmax<'a>(steps: impl Iterator<Item = &'a [f32]>) -> Vec<f64> {
+    let mut log_probabilities = Vec::new();
+    for scores in steps {
+        let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = scores.iter().map(|&score| f64::from(score - greatest).exp()).sum();
+        log_probabilities.extend(scores.iter().map(|&score| f64::from(score - greatest) - sum.ln()));
+    }
+    log_probabilities
+}
+
+/// `ln(e^a + e^b)`.
+fn log_add(a: f64, b: f64) -> f64 {
+    let (greater, less) = if a > b { (a, b) } else { (b, a) };
+    if less == f64::NEG_INFINITY { greater } else { greater + (less - greater).exp().ln_1p() }
+}
+
+/// All alignments of one sequence with its classes.
+struct Alignments {
+    /// Minus their log-probability.
+    loss: f64,
+    /// By each score, `steps x classes`: the class's probability less its share of the alignments.
+    gradient: Vec<f64>,
+}
+
+impl Alignments {
+    /// The forward-backward algorithm over the target with a blank before, between and after its classes. `alpha` is the
+    /// log-probability of what leads to a position at a step, that step included, `beta` that of what follows.
+    fn new(log_probabilities: &[f64], target: &[usize], classes: usize) -> Self {
+        let (steps, positions) = (log_probabilities.len() / classes, 2 * target.len() + 1);
+        let class = |s: usize| if s % 2 == 0 { 0 } else { target[s / 2] };
+        // From a class on to the next one, unless they are equal: then there is a blank between them.
+        let may_skip = |s: usize| s % 2 == 1 && s >= 3 && class(s) != class(s - 2);
+        let at = |t: usize, s: usize| log_probabilities[t * classes + class(s)];
+
+        let impossible = f64::NEG_INFINITY;
+        let (mut alpha, mut beta) = (vec![impossible; steps * positions], vec![impossible; steps * positions]);
+        for s in 0..positions.min(2) {
+            alpha[s] = at(0, s);
+            beta[steps * positions - 1 - s] = 0.0;
+        }
+        for t in 1..steps {
+            let (before, now) = alpha[(t - 1) * positions..].split_at_mut(positions);
+            for s in 0..positions {
+                let mut sum = before[s];
+                if s >= 1 {
+                    sum = log_add(sum, before[s - 1]);
+                }
+                if may_skip(s) {
+                    sum = log_add(sum, before[s - 2]);
+                }
+                now[s] = sum + at(t, s);
+            }
+        }
+        for t in (0..steps - 1).rev() {
+            let (now, after) = beta[t * positions..].split_at_mut(positions);
+            let following = |s: usize| after[s] + at(t + 1, s);
+            for s in 0..positions {
+                let mut sum = following(s);
+                if s + 1 < positions {
+                    sum = log_add(sum, following(s + 1));
+                }
+                if s + 2 < positions && may_skip(s + 2) {
+                    sum = log_add(sum, following(s + 2));
+                }
+                now[s] = sum;
+            }
+        }
+        let ends = &alpha[(steps - 1) * positions..];
+        let total = ends[positions.saturating_sub(2)..].iter().copied().fold(impossible, log_add);
+
+        let mut gradient: Vec<f64> = log_probabilities.iter().map(|log_p| log_p.exp()).collect();
+        for (t, gradient) in gradient.chunks_exact_mut(classes).enumerate() {
+            for s in 0..positions {
+                gradient[class(s)] -= (alpha[t * positions + s] + beta[t * positions + s] - total).exp();
+            }
+        }
+        Self { loss: -total, gradient }
+    }
 }
 
 /// The best class of each step, repeats merged and blanks dropped. `scores` holds the classes of the first step, then those

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::gates::GateWeights;
 use super::random::Random;
+use super::sweep;
 use super::tensors::{Parameters, parameter, values};
 use super::weight::uniform;
 use crate::error::Result;
@@ -52,42 +53,10 @@ impl Gru {
     /// The states of a batch of sequences that begin at zero: `x` is `(steps batch) x input`, the sequences of one step
     /// side by side, and so is the result, `(steps batch) x hidden`.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
-        let [rows, _] = x.dims();
-        let (steps, hidden) = (rows / batch, self.hidden_size());
         let (w_ih, w_hh) = self.weights.matrices();
-        let (rz, n) = (0..2 * hidden, 2 * hidden..3 * hidden);
-
-        // Operations, not arithmetic, take the time of a step: whatever need not be in it is done here, once. Biases of r
-        // and z add up; that of n's recurrent product stays apart, as r multiplies it.
-        let w_rz = w_hh.clone().slice([rz.clone(), 0..hidden]).transpose();
-        let w_n = w_hh.slice([n.clone(), 0..hidden]).transpose();
-        let b_rz = self.bias_hh.clone().slice([0..1, rz.clone()]);
-        let b_n = self.bias_hh.clone().slice([0..1, n.clone()]).expand([batch, hidden]);
-        let gates = x.clone().matmul(w_ih.transpose()) + self.bias_ih.clone();
-        let x_rz = gates.clone().slice([0..rows, rz]) + b_rz;
-        let x_n = gates.slice([0..rows, n]);
-
-        let mut h = Tensor::zeros([batch, hidden], &x.device().without_autodiff());
-        let mut states = Vec::with_capacity(steps);
-        for first in (0..steps).step_by(BLOCK) {
-            let block = first..(first + BLOCK).min(steps);
-            let range = block.start * batch..block.end * batch;
-            let x_rz = x_rz.clone().slice([range.clone(), 0..2 * hidden]);
-            let x_n = x_n.clone().slice([range, 0..hidden]);
-            for step in 0..block.len() {
-                let range = step * batch..(step + 1) * batch;
-                let x_rz = x_rz.clone().slice([range.clone(), 0..2 * hidden]);
-                let x_n = x_n.clone().slice([range, 0..hidden]);
-                let rz = sigmoid(h.clone().matmul(w_rz.clone()) + x_rz);
-                let r = rz.clone().slice([0..batch, 0..hidden]);
-                let z = rz.slice([0..batch, hidden..2 * hidden]);
-                let n = ((h.clone().matmul(w_n.clone()) + b_n.clone()) * r + x_n).tanh();
-                // (1 - z) n + z h with one operation less.
-                h = (h - n.clone()) * z + n;
-                states.push(h.clone());
-            }
-        }
-        Tensor::cat(states, 0)
+        let gates = x.matmul(w_ih.transpose()) + self.bias_ih.clone();
+        sweep::states(&gates, &w_hh, &self.bias_hh, batch)
+            .unwrap_or_else(|| step_by_step(gates, w_hh, self.bias_hh.clone(), batch))
     }
 
     /// The layer for inference.
@@ -104,4 +73,43 @@ impl Gru {
         parameters.push((format!("{prefix}bias_ih{suffix}"), &mut self.bias_ih));
         parameters.push((format!("{prefix}bias_hh{suffix}"), &mut self.bias_hh));
     }
+}
+
+/// The states as operations on tensors, for any device: `x` is `(steps batch) x 3 hidden`, the products with the input and
+/// their biases, `w` is `3 hidden x hidden`, `b` is `1 x 3 hidden`.
+pub(super) fn step_by_step(x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, batch: usize) -> Tensor<2> {
+    let ([rows, _], [_, hidden]) = (x.dims(), w.dims());
+    let steps = rows / batch;
+    let (rz, n) = (0..2 * hidden, 2 * hidden..3 * hidden);
+
+    // Operations, not arithmetic, take the time of a step: whatever need not be in it is done here, once. Biases of r and z
+    // add up; that of n's recurrent product stays apart, as r multiplies it.
+    let w_rz = w.clone().slice([rz.clone(), 0..hidden]).transpose();
+    let w_n = w.slice([n.clone(), 0..hidden]).transpose();
+    let b_rz = b.clone().slice([0..1, rz.clone()]);
+    let b_n = b.slice([0..1, n.clone()]).expand([batch, hidden]);
+    let x_rz = x.clone().slice([0..rows, rz]) + b_rz;
+    let x_n = x.clone().slice([0..rows, n]);
+
+    let mut h = Tensor::zeros([batch, hidden], &x.device().without_autodiff());
+    let mut states = Vec::with_capacity(steps);
+    for first in (0..steps).step_by(BLOCK) {
+        let block = first..(first + BLOCK).min(steps);
+        let range = block.start * batch..block.end * batch;
+        let x_rz = x_rz.clone().slice([range.clone(), 0..2 * hidden]);
+        let x_n = x_n.clone().slice([range, 0..hidden]);
+        for step in 0..block.len() {
+            let range = step * batch..(step + 1) * batch;
+            let x_rz = x_rz.clone().slice([range.clone(), 0..2 * hidden]);
+            let x_n = x_n.clone().slice([range, 0..hidden]);
+            let rz = sigmoid(h.clone().matmul(w_rz.clone()) + x_rz);
+            let r = rz.clone().slice([0..batch, 0..hidden]);
+            let z = rz.slice([0..batch, hidden..2 * hidden]);
+            let n = ((h.clone().matmul(w_n.clone()) + b_n.clone()) * r + x_n).tanh();
+            // (1 - z) n + z h with one operation less.
+            h = (h - n.clone()) * z + n;
+            states.push(h.clone());
+        }
+    }
+    Tensor::cat(states, 0)
 }

@@ -40,6 +40,7 @@ mod random;
 mod recognizer;
 mod schedule;
 mod spectrum;
+mod sweep;
 mod tensors;
 #[cfg(test)]
 mod tests;

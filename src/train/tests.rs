@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
+use super::gru::step_by_step;
 use super::tensors::{leaf, matrix, parameter, scalar, tensor, values};
 use super::weight::uniform;
 use super::*;
@@ -261,6 +262,31 @@ fn gradients_are_the_finite_differences() {
             let weights = weights.iter().map(|&(_, kind, weight)| (kind, weight));
             ctc_loss(model.scores(&batch).unwrap(), &batch) + penalty.of(weights).unwrap()
         });
+    }
+}
+
+#[test]
+fn the_sweep_of_the_cpu_gives_the_states_and_gradients_of_single_steps() {
+    let device = Device::flex();
+    for (steps, batch, hidden) in [(1, 1, 1), (1, 4, 3), (19, 3, 5), (40, 1, 9)] {
+        let leaf = |rows, cols, seed| parameter(random_matrix(rows, cols, seed).view(), &device);
+        let (x, w, b) = (leaf(steps * batch, 3 * hidden, 1), leaf(3 * hidden, hidden, 2), leaf(1, 3 * hidden, 3));
+        let strengths = tensor(random_matrix(steps * batch, hidden, 4).view(), &device);
+        let found = |states: Tensor<2>| {
+            let gradients = (states.clone() * strengths.clone()).sum().backward();
+            let [x, w, b] = [&x, &w, &b].map(|parameter| values(parameter.grad(&gradients).unwrap()));
+            [values(states), x, w, b]
+        };
+        let swept = found(sweep::states(&x, &w, &b, batch).expect("tensors of the CPU"));
+        let stepped = found(step_by_step(x.clone(), w.clone(), b.clone(), batch));
+        for (swept, stepped) in swept.iter().zip(&stepped) {
+            let greatest = stepped.iter().fold(1.0f32, |greatest, value| greatest.max(value.abs()));
+            assert_eq!(swept.len(), stepped.len());
+            for (swept, stepped) in swept.iter().zip(stepped) {
+                let error = (swept - stepped).abs();
+                assert!(error < 1e-5 * greatest, "{steps} x {batch} x {hidden}: {swept} for {stepped}");
+            }
+        }
     }
 }
 
