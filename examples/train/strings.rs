@@ -33,10 +33,12 @@ const ABOUT: About = About {
     licence: "CC BY-SA 4.0, as the data it was trained on",
 };
 
+/// A speaker's recordings at each speed: digits and samples.
+type Speeds = Vec<Vec<(u8, Vec<f32>)>>;
+
 /// The recordings to train on.
 struct Strings {
-    /// Of each speaker, at each speed: digits and samples.
-    speakers: Vec<Vec<Vec<(u8, Vec<f32>)>>>,
+    speakers: Vec<Speeds>,
     batch_digits: usize,
 }
 
@@ -49,7 +51,7 @@ pub fn read(folder: &Path, batch_digits: usize, leave_out: Option<&str>) -> Resu
         recordings.retain(keep);
         if recordings.is_empty() { Err("no recordings of the wanted speakers".into()) } else { Ok(recordings) }
     };
-    let mut speakers: BTreeMap<String, Vec<Vec<(u8, Vec<f32>)>>> = BTreeMap::new();
+    let mut speakers: BTreeMap<String, Speeds> = BTreeMap::new();
     for recording in split(TRAIN, &|recording| !left_out(recording))? {
         let samples = wav::read(&recording.path, FEATURES.sample_rate)?;
         let own = speakers.entry(recording.speaker).or_insert_with(|| vec![Vec::new(); SPEEDS.len()]);

@@ -63,7 +63,7 @@ impl Alignments {
     /// log-probability of what leads to a position at a step, that step included, `beta` that of what follows.
     fn new(log_probabilities: &[f64], target: &[usize], classes: usize) -> Self {
         let (steps, positions) = (log_probabilities.len() / classes, 2 * target.len() + 1);
-        let class = |s: usize| if s % 2 == 0 { 0 } else { target[s / 2] };
+        let class = |s: usize| if s % 2 == 1 { target[s / 2] } else { 0 };
         // From a class on to the next one, unless they are equal: then there is a blank between them.
         let may_skip = |s: usize| s % 2 == 1 && s >= 3 && class(s) != class(s - 2);
         let at = |t: usize, s: usize| log_probabilities[t * classes + class(s)];
@@ -76,7 +76,7 @@ impl Alignments {
         }
         for t in 1..steps {
             let (before, now) = alpha[(t - 1) * positions..].split_at_mut(positions);
-            for s in 0..positions {
+            for (s, now) in now[..positions].iter_mut().enumerate() {
                 let mut sum = before[s];
                 if s >= 1 {
                     sum = log_add(sum, before[s - 1]);
@@ -84,13 +84,13 @@ impl Alignments {
                 if may_skip(s) {
                     sum = log_add(sum, before[s - 2]);
                 }
-                now[s] = sum + at(t, s);
+                *now = sum + at(t, s);
             }
         }
         for t in (0..steps - 1).rev() {
             let (now, after) = beta[t * positions..].split_at_mut(positions);
             let following = |s: usize| after[s] + at(t + 1, s);
-            for s in 0..positions {
+            for (s, now) in now.iter_mut().enumerate() {
                 let mut sum = following(s);
                 if s + 1 < positions {
                     sum = log_add(sum, following(s + 1));
@@ -98,7 +98,7 @@ impl Alignments {
                 if s + 2 < positions && may_skip(s + 2) {
                     sum = log_add(sum, following(s + 2));
                 }
-                now[s] = sum;
+                *now = sum;
             }
         }
         let ends = &alpha[(steps - 1) * positions..];

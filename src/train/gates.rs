@@ -10,6 +10,7 @@ use crate::matrix::Mat;
 
 /// The input matrices (`g hidden x input`) and recurrent matrices (`g hidden x hidden`) of `g` gates, as one of the
 /// [`Scheme`]s factors them.
+#[allow(clippy::large_enum_variant, reason = "a layer has one")]
 #[derive(Clone, Debug)]
 pub enum GateWeights {
     /// A weight for each gate.

@@ -9,6 +9,7 @@ use crate::factored::{self, LowRank, RankPolicy};
 use crate::matrix::{Mat, MatRef};
 
 /// `W` (`n x k`), or factors of it: `W = U V`, `U` is `n x r`, `V` is `r x k`.
+#[allow(clippy::large_enum_variant, reason = "a model has a handful, and all are factored or none")]
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// One matrix.
