@@ -47,19 +47,19 @@ pub struct Args {
     pub scheme: SchemeArg,
 
     /// Epochs of both stages
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 45)]
     pub epochs: usize,
 
     /// Epochs before the transition
-    #[arg(long, value_name = "EPOCH", default_value_t = 20)]
+    #[arg(long, value_name = "EPOCH", default_value_t = 30)]
     pub transition: usize,
 
     /// Batches of an epoch
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 100)]
     pub batches: usize,
 
     /// Digits of a batch of --corpus digits, whose strings have 1 to 7 of them, all the same number
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 24)]
     pub batch_digits: usize,
 
     /// Time steps of a batch of --corpus prompts, padding included
@@ -71,7 +71,7 @@ pub struct Args {
     pub hidden: Vec<usize>,
 
     /// Highest learning rate
-    #[arg(long, default_value_t = 4e-3)]
+    #[arg(long, default_value_t = 2e-3)]
     pub learning_rate: f64,
 
     /// No stage 1: train factors of each --rank for all epochs
@@ -225,7 +225,7 @@ impl Args {
             rank: cut,
             penalty: self.penalty(),
             rates: Rates { first: rate, last },
-            rates_2: Rates { first: rate / 4.0, last: rate / 20.0 },
+            rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
             seed: self.seed,
             ..Schedule::default()
         }

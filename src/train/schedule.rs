@@ -39,16 +39,16 @@ pub struct Rates {
 }
 
 impl Default for Schedule {
-    /// 20 epochs of stage 1, trace norm, 10 of stage 2 at 90% of the variance.
+    /// 30 epochs of stage 1, trace norm, 15 of stage 2 at 90% of the variance.
     fn default() -> Self {
         Self {
-            epochs: 30,
-            batches: 50,
-            transition: Some(20),
+            epochs: 45,
+            batches: 100,
+            transition: Some(30),
             rank: RankPolicy::Variance(0.9),
             penalty: Penalty::TraceNorm { recurrent: 7e-4, non_recurrent: 7e-4 },
-            rates: Rates { first: 4e-3, last: 1e-3 },
-            rates_2: Rates { first: 1e-3, last: 2e-4 },
+            rates: Rates { first: 2e-3, last: 5e-4 },
+            rates_2: Rates { first: 1e-3, last: 1e-4 },
             warm_up: 50,
             clip: 1.0,
             seed: 1,
