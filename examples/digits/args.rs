@@ -13,13 +13,13 @@ usage: digits                      the recordings that come with the example
        digits FILE.wav ...         any recordings: 8 kHz, one channel, 16 bits
        digits --data DIR [...]     error rates over the recordings {digit}_{speaker}_{index}.wav of a folder
 
-  --model FILE            another model: PyTorch's safetensors or what the example `compress` made of it
-  --indices FIRST..LAST   which recordings of the folder, 45..49: the network was trained on 5..44
+  --model FILE            another model: PyTorch's safetensors or what the examples `compress` and `train` write
+  --indices FIRST..LAST   which recordings of the folder, 45..49: the networks were trained on 5..44
   --string-length N       digits of a string, 5
   --strings N             strings to draw, 200 of a folder and 10 of what comes with the example
   --seed N                which strings, 1
   --max-cer PERCENT       fail if a network's error rate over the strings is greater
-  --max-gap POINTS        fail if an int8 network's error rate over the strings exceeds f32's by more
+  --max-gap POINTS        fail if a network's error rate over the strings exceeds f32's by more
   SKINNY_TIER=TIER        the kernels to run, instead of the best this machine has";
 
 /// What the command line asks for.

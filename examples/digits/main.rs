@@ -27,8 +27,11 @@ use ctc::{Alphabet, ErrorCount};
 use fsdd::{Recording, WORDS, draw};
 use model::{Failure, Transcriber};
 
-/// The model, part of the program: copied to a Pi, it needs nothing else.
+/// A dense model in f32, part of the program: copied to a Pi, it needs nothing else.
 pub const MODEL: &[u8] = include_bytes!("model.safetensors");
+
+/// A low-rank model in int8, as the example `train` wrote it.
+pub const LOW_RANK: &[u8] = include_bytes!("low_rank.safetensors");
 
 /// The recordings that come with the example, all of the validation split.
 pub const RECORDINGS: [(&str, &[u8]); 20] = {
@@ -65,6 +68,7 @@ struct Item {
 struct Variant {
     name: &'static str,
     network: Arc<Model>,
+    alphabet: Alphabet,
     singles: ErrorCount,
     strings: ErrorCount,
     busy: Duration,
@@ -78,14 +82,13 @@ fn run() -> Result<(), Failure> {
     }
     let tier = Tier::select()?;
     let mut variants = match &args.model {
-        None => variants(&model::read(MODEL, tier)?, tier)?,
+        None => variants(tier)?,
         Some(path) => {
             let bytes = std::fs::read(path).map_err(|cause| format!("{}: {cause}", path.display()))?;
-            vec![Variant::new("from file", model::read(&bytes, tier)?)]
+            vec![Variant::new("from file", model::read(&bytes, tier)?)?]
         }
     };
     let rate = model::sample_rate(&variants[0].network)?;
-    let alphabet = model::alphabet(&variants[0].network)?;
 
     let (singles, strings) = match (&args.data, args.files.is_empty()) {
         (Some(folder), _) => {
@@ -121,7 +124,7 @@ fn run() -> Result<(), Failure> {
         for item in items {
             let mut transcripts = Vec::new();
             for variant in &mut variants {
-                let transcript = variant.transcribe(item, rate, &alphabet)?;
+                let transcript = variant.transcribe(item, rate)?;
                 if let Some(reference) = &item.reference {
                     let errors = if are_strings { &mut variant.strings } else { &mut variant.singles };
                     errors.add(&transcript, reference);
@@ -138,15 +141,12 @@ fn run() -> Result<(), Failure> {
     check(&args, &variants)
 }
 
-/// The network as it was trained, and what smaller ones are made of it.
-fn variants(dense: &Model, tier: Tier) -> Result<Vec<Variant>, Failure> {
-    let low_rank = model::low_rank(dense)?;
-    Ok(vec![
-        Variant::new("f32", dense.clone()),
-        Variant::new("int8", dense.quantize_to(WeightFormat::I8, tier)?),
-        Variant::new("low-rank f32", low_rank.clone()),
-        Variant::new("low-rank int8", low_rank.quantize_to(WeightFormat::I8, tier)?),
-    ])
+/// The dense network as it was trained and in int8, and the low-rank one.
+fn variants(tier: Tier) -> Result<Vec<Variant>, Failure> {
+    let dense = model::read(MODEL, tier)?;
+    let int8 = dense.quantize_to(WeightFormat::I8, tier)?;
+    let low_rank = model::read(LOW_RANK, tier)?;
+    Ok(vec![Variant::new("f32", dense)?, Variant::new("int8", int8)?, Variant::new("low-rank int8", low_rank)?])
 }
 
 /// The recordings one by one, and strings drawn from them.
@@ -176,14 +176,15 @@ fn items(
 }
 
 impl Variant {
-    fn new(name: &'static str, network: Model) -> Self {
-        let network = Arc::new(network);
-        Self { name, network, singles: ErrorCount::default(), strings: ErrorCount::default(), busy: Duration::ZERO }
+    fn new(name: &'static str, network: Model) -> Result<Self, Failure> {
+        let alphabet = model::alphabet(&network)?;
+        let (singles, strings) = (ErrorCount::default(), ErrorCount::default());
+        Ok(Self { name, network: Arc::new(network), alphabet, singles, strings, busy: Duration::ZERO })
     }
 
     /// Transcribes as a product would: sound comes in pieces of 100 ms.
-    fn transcribe(&mut self, item: &Item, rate: u32, alphabet: &Alphabet) -> Result<String, Failure> {
-        let mut transcriber = Transcriber::new(&self.network, alphabet)?;
+    fn transcribe(&mut self, item: &Item, rate: u32) -> Result<String, Failure> {
+        let mut transcriber = Transcriber::new(&self.network, &self.alphabet)?;
         let start = Instant::now();
         for piece in item.samples.chunks(rate as usize / 10) {
             transcriber.push(piece)?;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use skinny::factored::RankPolicy;
-use skinny::model::{ImportOptions, Layer, Model, Session};
+use skinny::model::{ImportOptions, Model, Session};
 use skinny::{MatRef, Tier};
 
 use crate::ctc::{Alphabet, GreedyDecoder};
@@ -15,28 +14,10 @@ pub type Failure = Box<dyn std::error::Error>;
 /// Tensors of the model file that belong to its features.
 const FEATURES: [&str; 2] = ["features.mean", "features.std"];
 
-/// Reads a model file: PyTorch's, in `f32`, or one that the example `compress` made of such a one.
+/// Reads a model file: PyTorch's, in `f32`, or one that the example `compress` or `train` made.
 pub fn read(bytes: &[u8], tier: Tier) -> Result<Model, Failure> {
     let options = ImportOptions { keep: FEATURES.map(String::from).into(), ..ImportOptions::default() };
     Ok(Model::read(bytes, &options, tier)?)
-}
-
-/// The same network, its recurrent layers cut to the ranks that the file names.
-pub fn low_rank(model: &Model) -> Result<Model, Failure> {
-    let rank = |layer: &str, matrix: &str| -> Result<RankPolicy, Failure> {
-        let (prefix, number) = layer.rsplit_once(".l").ok_or_else(|| format!("{layer}: no recurrent layer"))?;
-        Ok(RankPolicy::Fixed(entry(model, &format!("rank.{prefix}.{matrix}_l{number}"))?.parse()?))
-    };
-    let ranks = model.layers().filter(|(_, layer)| matches!(layer, Layer::Gru(_)));
-    let ranks = ranks.map(|(name, _)| Ok((rank(name, "weight_ih")?, rank(name, "weight_hh")?)));
-    let mut ranks = ranks.collect::<Result<Vec<_>, Failure>>()?.into_iter();
-    Ok(model.map_layers(|_, layer| match layer {
-        Layer::Gru(gru) => {
-            let (input, recurrent) = ranks.next().expect("a rank was read for each GRU");
-            Ok(Layer::Gru(gru.factor(input, recurrent)?))
-        }
-        layer => Ok(layer.clone()),
-    })?)
 }
 
 fn entry<'a>(model: &'a Model, key: &str) -> Result<&'a str, Failure> {
@@ -116,8 +97,7 @@ fn decode(scores: MatRef<'_, f32>, decoder: &mut GreedyDecoder<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MODEL, RECORDINGS, wav};
-    use skinny::kernels::WeightFormat;
+    use crate::{LOW_RANK, MODEL, RECORDINGS, wav};
 
     fn transcribe(model: &Arc<Model>, samples: &[f32], chunk: usize) -> String {
         let alphabet = alphabet(model).unwrap();
@@ -128,15 +108,14 @@ mod tests {
 
     #[test]
     fn the_text_does_not_depend_on_how_sound_comes_nor_on_the_tier_nor_on_a_file_between() {
-        let model = low_rank(&read(MODEL, Tier::Portable).unwrap()).unwrap();
-        let quantized = |tier| model.quantize_to(WeightFormat::I8, tier).unwrap();
         let samples: Vec<f32> =
             RECORDINGS[..5].iter().flat_map(|(name, bytes)| wav::decode(*bytes, name, 8000).unwrap()).collect();
-        let expected = transcribe(&Arc::new(quantized(Tier::Portable)), &samples, samples.len());
+        let low_rank = Arc::new(read(LOW_RANK, Tier::Portable).unwrap());
+        let expected = transcribe(&low_rank, &samples, samples.len());
         assert!(!expected.is_empty());
-        let file = quantized(Tier::Portable).to_bytes().unwrap();
+        let file = low_rank.to_bytes().unwrap();
         for &tier in Tier::available() {
-            let model = Arc::new(quantized(tier));
+            let model = Arc::new(read(LOW_RANK, tier).unwrap());
             for chunk in [1, 77, 800, 4001] {
                 assert_eq!(transcribe(&model, &samples, chunk), expected, "{tier}, chunks of {chunk}");
             }

@@ -231,3 +231,23 @@ impl Args {
         }
     }
 }
+
+/// A command line without the folders and files of the machine it ran on: what makes a run again.
+pub fn settings(mut arguments: impl Iterator<Item = String>) -> String {
+    let mut settings = vec!["train".to_string()];
+    while let Some(argument) = arguments.next() {
+        let name = argument.split('=').next().unwrap_or_default();
+        if !["--data", "--checkpoint", "--out", "--csv"].contains(&name) {
+            settings.push(argument);
+        } else if name == argument {
+            arguments.next();
+        }
+    }
+    settings.join(" ")
+}
+
+#[test]
+fn settings_have_no_paths() {
+    let line = ["--data", "/a", "--epochs", "180", "--out=/b", "--csv", "/c", "--scratch"];
+    assert_eq!(settings(line.into_iter().map(String::from)), "train --epochs 180 --scratch");
+}

@@ -245,7 +245,8 @@ fn save(out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus) -> Result<()
         ("alphabet", alphabet.into()),
         ("blank", "0".into()),
         ("training.data", data.into()),
-        ("training.result", row.to_string()),
+        ("training.command", args::settings(std::env::args().skip(1))),
+        ("training.result", format!("CER in percent: {:.3} validation, {:.3} test", row.cer, row.cer_test)),
         ("attribution", attribution.into()),
         ("licence", licence.into()),
     ];
