@@ -27,6 +27,9 @@ pub trait Epilogue: Sync {
     fn check(&self, m: usize, n: usize) -> Result<()>;
 
     /// Writes the outputs of rows `rows` of column `column`: `sums` and `out` have an element for each row.
+    ///
+    /// # Panics
+    /// It may, for a product that [`check`](Self::check) refuses; [`gemm`](super::gemm()) asks it before.
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [Self::Output]);
 }
 
@@ -323,6 +326,9 @@ pub trait Rounding: Sync {
     fn check(&self, n: usize) -> Result<()>;
 
     /// The requantized sum of output feature `row`.
+    ///
+    /// # Panics
+    /// It may, for parameters that [`check`](Self::check) refuses; [`Requantize`] asks it before.
     fn round(&self, sum: i32, row: usize) -> i32;
 }
 
