@@ -33,6 +33,11 @@
 //! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored <- compress <- model`. A
 //! whole model goes this way by `Model::from_pytorch` and `Model::decompose`.
 //!
+//! In the sources: `kernels/pack.rs` makes panels of a weight, `kernels/tier.rs` chooses the tier and
+//! `kernels/registry.rs` the kernel, `kernels/gemm.rs` runs it. Weights and activations are rounded in `quant`, outputs in
+//! `kernels/epilogue.rs` and `kernels/rounding.rs`. What to edit to add a kernel, a rounding mode or a layer is in
+//! CONTRIBUTING.md.
+//!
 //! # Exactness
 //!
 //! Products of integers are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a
@@ -54,6 +59,7 @@
 //! what does not fit is an [`Error`] that says what was wrong with which numbers.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(target_endian = "big")]
 compile_error!("skinny was never run on a big-endian machine; its files and 4-bit layouts are little-endian");

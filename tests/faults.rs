@@ -260,6 +260,8 @@ fn sizes_that_overflow_are_errors() {
         refused(QuantizedActivations::new().quantize(tall, ZeroPoint::PerColumn));
         let wide = Mat::<f32>::from_vec(vec![], 0, big).unwrap();
         refused(dense_of(wide.clone()).and_then(|w| w.quantize(Tier::Portable)).map(drop));
+        let low_rank = LowRankLinear::from_parts(dense_of(Mat::default()).unwrap(), dense_of(wide.clone()).unwrap());
+        refused(Weight::from(low_rank.unwrap()).dequantize().map(drop));
         assert!(LowRank::from_factors(tall_mat(), wide).is_err());
         assert!(Linear::new(dense_of(tall_mat()).unwrap(), Some(vec![])).is_err());
         assert!(Gru::new(dense_of(tall_mat()).unwrap(), dense_of(tall_mat()).unwrap(), None, None).is_err());
@@ -279,6 +281,24 @@ fn sizes_that_overflow_are_errors() {
 
 fn dense_of(w: Mat<f32>) -> Result<DenseWeight, Error> {
     DenseWeight::from_f32(w)
+}
+
+/// Frames that wait for a time batch may be more than a smaller one takes.
+#[test]
+fn a_time_batch_set_in_the_middle_of_a_stream_changes_no_output() {
+    let frames = pattern(13 * INPUT, 5);
+    for (name, _, model) in models() {
+        let session = |steps| Session::new(model.clone()).unwrap().with_time_batch(steps).unwrap();
+        let expected = run(&mut session(1), &frames);
+        for (before, after) in [(8, 2), (10, 1), (3, 10)] {
+            let (first, rest) = frames.split_at(7 * INPUT);
+            let mut session = session(before);
+            let mut out = session.push(MatRef::new(first, 7, INPUT).unwrap()).unwrap().as_slice().to_vec();
+            let mut session = session.with_time_batch(after).unwrap();
+            out.extend(run(&mut session, rest));
+            assert_eq!(bits(&out), bits(&expected), "{name}, {before} then {after}");
+        }
+    }
 }
 
 /// Parameters of formulas at the ends of their types.

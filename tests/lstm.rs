@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    HASH_OF_NOTHING, Random, expect_same_bits, floats, forward, hash, product, product_bound, sigmoid, whole,
+    HASH_OF_NOTHING, Random, expect_an_empty_sequence_leaves_the_state, expect_near, expect_same_bits, expect_within,
+    floats, hash, product, product_bound, sigmoid, whole,
 };
 use skinny::factored::{LowRank, Lstm, LstmState, Scratch, Weight};
 use skinny::kernels::WeightFormat;
@@ -76,9 +77,7 @@ fn an_lstm_in_f32_follows_the_equations() {
         let (mut h, mut c) = (vec![0.0; lstm.output_size()], vec![0.0; hidden]);
         for (t, out) in whole(&lstm, &x).chunks(lstm.output_size()).enumerate() {
             reference.step(x.view().row(t), &mut h, &mut c);
-            for (&out, &h) in out.iter().zip(&h) {
-                assert!((f64::from(out) - h).abs() < 1e-5, "{input} {hidden}, step {t}: {out} for {h}");
-            }
+            expect_near(&format!("{input} {hidden}, step {t}"), out, &h);
         }
     }
 }
@@ -117,11 +116,7 @@ fn an_lstm_in_8_bits_is_within_the_bound_of_its_steps() {
             off_h = (0..hidden).map(|j| next_c[j] + gate(3, j) / 4.0).collect();
             off_c = next_c;
             before = state.clone();
-            for j in 0..hidden {
-                let difference = f64::from((out[t * hidden + j] - state.hidden()[j]).abs());
-                assert!(difference <= off_h[j], "{tier}, step {t}: {difference}, bound {}", off_h[j]);
-                assert!(difference < 0.02, "{tier}, step {t}: {difference}");
-            }
+            expect_within(&format!("{tier}, step {t}"), &out[t * hidden..][..hidden], state.hidden(), &off_h);
         }
     }
 }
@@ -234,12 +229,7 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
 
 #[test]
 fn an_empty_sequence_leaves_the_state() {
-    for (_, layer) in variants() {
-        let mut state = layer.state().unwrap();
-        let x = Mat::zeros(0, layer.input_size()).unwrap();
-        assert!(forward(&layer, &x, &mut state, &mut Scratch::new()).is_empty());
-        assert_eq!(state, layer.state().unwrap());
-    }
+    variants().iter().for_each(|(_, layer)| expect_an_empty_sequence_leaves_the_state(layer));
 }
 
 #[test]
@@ -252,17 +242,7 @@ fn layers_can_be_shared_by_threads() {
 #[cfg(feature = "rayon")]
 #[test]
 fn pools_do_not_change_a_bit() {
-    use common::bits;
-    use skinny::kernels::Threads;
-    use std::sync::Arc;
-
     // Large enough that a pool is used: 64 KB of weights a thread.
     let layer = Reference::new(300, 256, None, 0.1).lstm().quantize(Tier::select().unwrap()).unwrap();
-    let x = Random(2).mat(6, 300, 1.0);
-    let alone = whole(&layer, &x);
-    for threads in [1, 2, 3] {
-        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
-        let mut scratch = Scratch::with_threads(Threads::Pool(pool));
-        assert_eq!(bits(&forward(&layer, &x, &mut layer.state().unwrap(), &mut scratch)), bits(&alone));
-    }
+    common::expect_the_same_bits_on_pools(&layer);
 }

@@ -49,7 +49,7 @@ impl Decomposition {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
-    /// inputs, [`Error::Svd`] if the decomposition does not converge.
+    /// inputs, [`Error::Rank`] for weights without elements, [`Error::Svd`] if the decomposition does not converge.
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
         let (rows, cols) = w.shape();

@@ -40,8 +40,12 @@ impl Moment {
     /// Of no vector yet, of `k` elements each.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] or [`Error::Allocation`] if `k x k` numbers do not fit the memory.
+    /// [`Error::Parameter`] if `k` is 0, [`Error::TooLarge`] or [`Error::Allocation`] if `k x k` numbers do not fit the
+    /// memory.
     pub fn new(k: usize) -> Result<Self> {
+        if k == 0 {
+            return Err(Error::Parameter { what: "elements of an input", value: 0.0, expected: "at least 1" });
+        }
         let bytes = k.checked_mul(k).and_then(|len| len.checked_mul(size_of::<f64>()));
         let bytes = bytes.ok_or(Error::TooLarge { what: "second moment", rows: k, cols: k })?;
         // faer's own allocation would abort.
@@ -170,5 +174,6 @@ mod tests {
         assert_eq!((moment.count(), moment.get(0, 0)), (0, 0.0));
         assert!(matches!(moment.merge(&Moment::new(3).unwrap()), Err(Error::Shape { .. })));
         assert!(matches!(Moment::new(usize::MAX / 2), Err(Error::TooLarge { .. })));
+        assert!(matches!(Moment::new(0), Err(Error::Parameter { .. })));
     }
 }

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::expect_finite;
 use super::scratch::Scratch;
+use super::{expect_bias_length, expect_finite};
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
 use crate::matrix::{Mat, MatMut, MatRef};
@@ -249,11 +249,7 @@ impl DenseWeight {
     ) -> Result<()> {
         x.expect_shape("input", x.rows(), self.k())?;
         out.expect_shape("output", x.rows(), self.n())?;
-        if let Some(bias) = bias
-            && bias.len() != self.n()
-        {
-            return Err(Error::Length { what: "bias", expected: self.n(), found: bias.len() });
-        }
+        expect_bias_length("bias", bias, self.n())?;
         match &self.0 {
             Storage::F32(w) => {
                 product_f32(w.view(), x, bias, activation, out.as_mut_slice());

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{bytes, for_each_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::{Quantizer, Weight};
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -77,11 +77,6 @@ const GATES: usize = 3;
 /// Where ONNX, whose order is z, r, h, has the gates r, z, n.
 const ONNX_ORDER: [usize; GATES] = [1, 0, 2];
 
-/// `GATES * hidden`, the rows of the stacked gates.
-fn checked_rows(hidden: usize) -> Result<usize> {
-    hidden.checked_mul(GATES).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES })
-}
-
 impl Gru {
     /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each
     /// bias has `3 hidden` elements, gates in the order r, z, n.
@@ -142,7 +137,7 @@ impl Gru {
         linear_before_reset: bool,
     ) -> Result<Self> {
         let hidden = r.cols();
-        let rows = checked_rows(hidden)?;
+        let rows = gate_rows(GATES, hidden)?;
         w.expect_shape("W", rows, w.cols())?;
         r.expect_shape("R", rows, hidden)?;
         let [bias_ih, bias_hh] = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
@@ -165,7 +160,7 @@ impl Gru {
         bias_hh: Option<Vec<f32>>,
     ) -> Result<Self> {
         let (input, hidden) = (weight_ih.k(), weight_hh.k());
-        let rows = checked_rows(hidden)?;
+        let rows = gate_rows(GATES, hidden)?;
         let (what, rows_hh) = if weight_hh_n.is_some() { ("weight_hh_rz", 2 * hidden) } else { ("weight_hh", rows) };
         for (what, weight, n, k) in [
             (what, Some(&weight_hh), rows_hh, hidden),

@@ -1,11 +1,10 @@
 //! A weight as a product of two thin factors, and how the rank is chosen.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use super::expect_finite;
 use crate::error::{Error, Result};
-use crate::matrix::{Mat, MatRef};
+use crate::matrix::{Mat, MatRef, grow};
 
 /// `W ~ U V` in `f32`: `U` is `n x rank`, `V` is `rank x k`.
 ///
@@ -90,7 +89,8 @@ impl LowRank {
 /// `U V`, summed in `f64`; `u` has as many columns as `v` has rows.
 pub(super) fn product(u: MatRef<'_, f32>, v: MatRef<'_, f32>) -> Result<Mat<f32>> {
     let mut w = Mat::zeros(u.rows(), v.cols())?;
-    let mut sums: Vec<f64> = vec![0.0; v.cols()];
+    let mut sums: Vec<f64> = Vec::new();
+    grow(&mut sums, v.cols())?;
     for row in 0..u.rows() {
         sums.fill(0.0);
         for (i, &u) in u.row(row).iter().enumerate() {
@@ -157,6 +157,8 @@ impl RankPolicy {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     #[test]

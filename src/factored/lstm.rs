@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::recurrent::{bytes, for_each_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::{Quantizer, Weight};
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -69,11 +69,6 @@ const GATES: usize = 4;
 /// Where ONNX, whose order is i, o, f, c, has the gates i, f, g, o.
 const ONNX_ORDER: [usize; GATES] = [0, 2, 3, 1];
 
-/// `GATES * hidden`, the rows of the stacked gates.
-fn checked_rows(hidden: usize) -> Result<usize> {
-    hidden.checked_mul(GATES).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: GATES })
-}
-
 impl Lstm {
     /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each
     /// bias has `4 hidden` elements, gates in the order i, f, g, o.
@@ -134,7 +129,7 @@ impl Lstm {
     /// [`Error::Allocation`].
     pub fn from_onnx(w: MatRef<'_, f32>, r: MatRef<'_, f32>, bias: Option<&[f32]>) -> Result<Self> {
         let hidden = r.cols();
-        let rows = checked_rows(hidden)?;
+        let rows = gate_rows(GATES, hidden)?;
         w.expect_shape("W", rows, w.cols())?;
         r.expect_shape("R", rows, hidden)?;
         let [bias_ih, bias_hh] = onnx::split_bias::<GATES>(bias, hidden, ONNX_ORDER)?;
@@ -150,7 +145,7 @@ impl Lstm {
         bias_hh: Option<Vec<f32>>,
         hidden: usize,
     ) -> Result<Self> {
-        let rows = checked_rows(hidden)?;
+        let rows = gate_rows(GATES, hidden)?;
         for (what, weight) in [("weight_hh", &weight_hh), ("weight_ih", &weight_ih)] {
             if weight.n() != rows {
                 return Err(Error::Shape { what, expected: (rows, weight.k()), found: (weight.n(), weight.k()) });

@@ -54,7 +54,7 @@ pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
 pub use scheme::Scheme;
-#[cfg(feature = "train")]
+#[cfg(feature = "svd")]
 pub(crate) use scheme::{beside, columns};
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
@@ -80,11 +80,16 @@ pub(crate) fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
 
 /// Fails unless there is no bias, or one of `n` finite elements.
 fn expect_bias(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()> {
-    let Some(bias) = bias else { return Ok(()) };
-    if bias.len() != n {
-        return Err(Error::Length { what, expected: n, found: bias.len() });
+    expect_bias_length(what, bias, n)?;
+    expect_finite(what, bias.unwrap_or_default())
+}
+
+/// Fails unless there is no bias, or one of `n` elements.
+fn expect_bias_length(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.len() != n => Err(Error::Length { what, expected: n, found: bias.len() }),
+        _ => Ok(()),
     }
-    expect_finite(what, bias)
 }
 
 /// Fails unless `x` has depth `k`.

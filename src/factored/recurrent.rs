@@ -168,6 +168,11 @@ pub(super) fn for_each_step(
     done
 }
 
+/// `gates * hidden`, the rows of the stacked gates.
+pub(super) fn gate_rows(gates: usize, hidden: usize) -> Result<usize> {
+    hidden.checked_mul(gates).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: gates })
+}
+
 /// What `of` says of each matrix of `weights`, together; one that weights share counts once.
 fn total<'w>(weights: impl IntoIterator<Item = &'w Weight>, of: impl Fn(&DenseWeight) -> usize) -> usize {
     let mut matrices = Vec::new();

@@ -74,7 +74,7 @@ impl Scratch {
     }
 
     /// One with the same threads and time batch, and no memory yet.
-    pub fn fresh(&self) -> Self {
+    pub(crate) fn fresh(&self) -> Self {
         Self { time_batch: self.time_batch, ..Self::with_threads(self.workspace.threads().clone()) }
     }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::dense::shared_activations;
+use super::expect_bias_length;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -81,11 +82,7 @@ impl StackedWeight {
     ) -> Result<()> {
         x.expect_shape("input", x.rows(), self.k())?;
         out.expect_shape("output", x.rows(), self.n)?;
-        if let Some(bias) = bias
-            && bias.len() != self.n
-        {
-            return Err(Error::Length { what: "bias", expected: self.n, found: bias.len() });
-        }
+        expect_bias_length("bias", bias, self.n)?;
         // Out of the scratch while the parts use the rest of it.
         let mut quantized = core::mem::take(&mut scratch.stack_input);
         let mut buffer = core::mem::take(&mut scratch.stack_part);

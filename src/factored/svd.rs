@@ -23,6 +23,9 @@ use crate::matrix::{Mat, MatRef};
 /// ```
 pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f32>> {
     expect_finite("weights", w.as_slice())?;
+    if w.as_slice().is_empty() {
+        return Ok(Vec::new());
+    }
     let (rows, cols) = w.shape();
     view(w).singular_values().map_err(|_| Error::Svd { rows, cols })
 }
@@ -45,6 +48,10 @@ impl Svd {
     }
 
     pub fn of(w: faer::MatRef<'_, f32>) -> Result<Self> {
+        // Of any number of rows or columns, which faer would round up.
+        if w.nrows().min(w.ncols()) == 0 {
+            return Err(Error::Rank { rank: 1, max: 0 });
+        }
         let svd = w.thin_svd().map_err(|_| Error::Svd { rows: w.nrows(), cols: w.ncols() })?;
         let sigma: Vec<f32> = svd.S().column_vector().iter().map(|sigma| sigma.max(0.0)).collect();
         Ok(Self { u: svd.U().to_owned(), strengths: sigma.clone(), sigma, v: svd.V().to_owned() })
@@ -186,5 +193,10 @@ pub(crate) mod tests {
         }
         let empty = Mat::zeros(0, 4).unwrap();
         assert_eq!(LowRank::truncate(empty.view(), RankPolicy::Variance(0.9)), Err(Error::Rank { rank: 1, max: 0 }));
+        for (rows, cols) in [(usize::MAX, 0), (0, usize::MAX), (0, 0)] {
+            let empty = MatRef::new(&[], rows, cols).unwrap();
+            assert_eq!(LowRank::truncate(empty, RankPolicy::Variance(0.9)), Err(Error::Rank { rank: 1, max: 0 }));
+            assert_eq!(singular_values(empty), Ok(Vec::new()));
+        }
     }
 }

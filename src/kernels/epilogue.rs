@@ -1,4 +1,5 @@
-//! From `i32` sums to outputs: scale, bias, activation, and requantization with every rounding mode by its name.
+//! From `i32` sums to outputs: scale, bias, activation, and requantization by a float scale or by one of the integer
+//! formulas of `rounding.rs`.
 //!
 //! All are plain loops over slices, which the compiler vectorizes; the arithmetic is elementwise with one rounding an
 //! operation (never fused), so every target and tier gives the same bits.
@@ -9,6 +10,9 @@ use core::ops::Range;
 
 #[cfg(kernel_aarch64)]
 use super::aarch64::epilogue as aarch64;
+use super::rounding::Rounding;
+#[cfg(doc)]
+use super::rounding::{DoubleRounding, FixedPoint, Shift, SingleRounding};
 use crate::error::{Error, Result};
 use crate::float::round_to_i32;
 
@@ -27,10 +31,13 @@ pub trait Epilogue: Sync {
     fn check(&self, m: usize, n: usize) -> Result<()>;
 
     /// Writes the outputs of rows `rows` of column `column`: `sums` and `out` have an element for each row.
+    ///
+    /// # Panics
+    /// It may, for a product that [`check`](Self::check) refuses; [`gemm`](super::gemm()) asks it before.
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [Self::Output]);
 }
 
-fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+pub(super) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }
 
@@ -314,18 +321,6 @@ fn requantize_float<O: Byte>(sum: i32, scale: f32, zero_point: i32) -> O {
     O::from_clamped(round_to_i32(clamped) + zero_point)
 }
 
-/// An integer requantization: a formula from an `i32` sum of an output feature to an `i32` before the clamp to bytes.
-pub trait Rounding: Sync {
-    /// Fails if there are not parameters for `n` output features, or one is out of range.
-    ///
-    /// # Errors
-    /// [`Error::Length`] or [`Error::Parameter`].
-    fn check(&self, n: usize) -> Result<()>;
-
-    /// The requantized sum of output feature `row`.
-    fn round(&self, sum: i32, row: usize) -> i32;
-}
-
 /// `clamp(rounding(sum + bias))`, by one of the integer formulas: [`Shift`], [`FixedPoint`], [`DoubleRounding`],
 /// [`SingleRounding`].
 #[derive(Clone, Copy, Debug)]
@@ -370,139 +365,4 @@ impl<O: Byte, R: Rounding> Epilogue for Requantize<'_, O, R> {
             *y = O::from_clamped(self.rounding.round(sum, row).max(self.low).min(self.high));
         }
     }
-}
-
-/// farm's and gemmlowp's `QuantizeDownInt32ToUint8Scale`: with `t = (sum + offset) * multiplier` modulo `2^32`,
-/// `(t + (shift > 0 ? 2^(shift-1) : 0)) >> shift`, computed without overflow: ties toward plus infinity.
-#[derive(Clone, Copy, Debug)]
-pub struct Shift {
-    /// gemmlowp's `result_offset`.
-    pub offset: i32,
-    /// gemmlowp's `result_mult_int`.
-    pub multiplier: i32,
-    /// gemmlowp's `result_shift`, 0..=31.
-    pub shift: u32,
-}
-
-impl Rounding for Shift {
-    fn check(&self, _n: usize) -> Result<()> {
-        check_range("result_shift", i64::from(self.shift), 0, 31, "in 0..=31")
-    }
-
-    fn round(&self, sum: i32, _row: usize) -> i32 {
-        let t = i64::from(sum.wrapping_add(self.offset).wrapping_mul(self.multiplier));
-        // Fits: |t| <= 2^31, and for shift 0 nothing is added.
-        ((t + ((1i64 << self.shift) >> 1)) >> self.shift) as i32
-    }
-}
-
-/// gemmlowp's `QuantizeDownInt32ToUint8ScaleByFixedPoint`:
-/// `RoundingDivideByPOT(SaturatingRoundingDoublingHighMul(sum, multiplier), shift) + offset`.
-#[derive(Clone, Copy, Debug)]
-pub struct FixedPoint {
-    /// gemmlowp's `result_fixedpoint_multiplier`.
-    pub multiplier: i32,
-    /// gemmlowp's `result_shift`, 0..=31.
-    pub shift: u32,
-    /// gemmlowp's `result_offset_after_shift`.
-    pub offset: i32,
-}
-
-impl Rounding for FixedPoint {
-    fn check(&self, _n: usize) -> Result<()> {
-        check_range("result_shift", i64::from(self.shift), 0, 31, "in 0..=31")
-    }
-
-    fn round(&self, sum: i32, _row: usize) -> i32 {
-        let scaled = saturating_rounding_doubling_high_mul(sum, self.multiplier);
-        rounding_divide_by_pot(scaled, self.shift).saturating_add(self.offset)
-    }
-}
-
-/// The per-channel fixed-point scales of TFLite: `2^(exponent - 31) * multiplier` for each output feature.
-#[derive(Clone, Copy, Debug)]
-pub struct QuantizedMultipliers<'a> {
-    /// Mantissas, usually in `2^30..2^31`.
-    pub multipliers: &'a [i32],
-    /// Exponents, -31..=30; positive shifts left.
-    pub exponents: &'a [i32],
-}
-
-impl QuantizedMultipliers<'_> {
-    fn check(&self, n: usize) -> Result<()> {
-        check_length("multipliers", n, self.multipliers.len())?;
-        check_length("exponents", n, self.exponents.len())?;
-        self.exponents.iter().try_for_each(|&e| check_range("exponent", i64::from(e), -31, 30, "in -31..=30"))
-    }
-}
-
-/// TFLite's `MultiplyByQuantizedMultiplier` with double rounding: with multiplier `m` and exponent `e` of the row,
-/// `RoundingDivideByPOT(SaturatingRoundingDoublingHighMul(sum << max(e, 0), m), max(-e, 0)) + zero_point`; the left
-/// shift is modulo `2^32`.
-#[derive(Clone, Copy, Debug)]
-pub struct DoubleRounding<'a> {
-    /// One for each output feature.
-    pub scales: QuantizedMultipliers<'a>,
-    /// The output's zero point.
-    pub zero_point: i32,
-}
-
-impl Rounding for DoubleRounding<'_> {
-    fn check(&self, n: usize) -> Result<()> {
-        self.scales.check(n)
-    }
-
-    fn round(&self, sum: i32, row: usize) -> i32 {
-        let (multiplier, exponent) = (self.scales.multipliers[row], self.scales.exponents[row]);
-        let shifted = sum.wrapping_shl(exponent.max(0) as u32);
-        let scaled = saturating_rounding_doubling_high_mul(shifted, multiplier);
-        rounding_divide_by_pot(scaled, (-exponent).max(0) as u32).saturating_add(self.zero_point)
-    }
-}
-
-/// TFLite's and ruy's `MultiplyByQuantizedMultiplier` with single rounding: with multiplier `m` and exponent `e` of
-/// the row, `((sum * m + 2^(30-e)) >> (31-e)) + zero_point` in `i64`, ties toward plus infinity. It differs from
-/// [`DoubleRounding`] by one in about 4% of random cases, which is why both have a name.
-#[derive(Clone, Copy, Debug)]
-pub struct SingleRounding<'a> {
-    /// One for each output feature.
-    pub scales: QuantizedMultipliers<'a>,
-    /// The output's zero point.
-    pub zero_point: i32,
-}
-
-impl Rounding for SingleRounding<'_> {
-    fn check(&self, n: usize) -> Result<()> {
-        self.scales.check(n)
-    }
-
-    fn round(&self, sum: i32, row: usize) -> i32 {
-        let (multiplier, exponent) = (self.scales.multipliers[row], self.scales.exponents[row]);
-        let shift = 31 - exponent;
-        // |sum * multiplier| <= 2^62 and 2^(shift-1) <= 2^61: no overflow.
-        let scaled = (i64::from(sum) * i64::from(multiplier) + (1i64 << (shift - 1))) >> shift;
-        saturate(scaled + i64::from(self.zero_point))
-    }
-}
-
-/// gemmlowp's `SaturatingRoundingDoublingHighMul`, as a formula: `(a * b + 2^30) >> 31`, ties toward plus infinity,
-/// saturating (only `MIN * MIN` does); the instruction `sqrdmulh`.
-pub(crate) fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
-    saturate((i64::from(a) * i64::from(b) + (1 << 30)) >> 31)
-}
-
-/// gemmlowp's `RoundingDivideByPOT`: `x / 2^exponent`, rounded to nearest, half away from zero. `exponent` is 0..=31.
-pub(crate) fn rounding_divide_by_pot(x: i32, exponent: u32) -> i32 {
-    let mask = (1i64 << exponent) - 1;
-    let remainder = i64::from(x) & mask;
-    let threshold = (mask >> 1) + i64::from(x < 0);
-    ((i64::from(x) >> exponent) + i64::from(remainder > threshold)) as i32
-}
-
-fn saturate(x: i64) -> i32 {
-    x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-}
-
-fn check_range(what: &'static str, value: i64, low: i64, high: i64, expected: &'static str) -> Result<()> {
-    if (low..=high).contains(&value) { Ok(()) } else { Err(Error::Parameter { what, value: value as f64, expected }) }
 }

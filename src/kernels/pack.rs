@@ -8,6 +8,7 @@
 //! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::micro::{Family, MAX_COLUMNS, STEP};
 use super::registry;
@@ -377,11 +378,16 @@ fn zeroed<T: Clone>(zero: T, len: usize) -> Result<Vec<T>> {
 }
 
 /// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
-pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = core::ops::Range<usize>> + Clone {
+pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let groups = m.div_ceil(MAX_COLUMNS);
+    (0..groups).map(move |g| even_part(m, groups, g))
+}
+
+/// Part `i` of `0..len` cut into `parts` that differ by 1 at most; together they are `0..len`, without overlaps.
+pub(crate) fn even_part(len: usize, parts: usize, i: usize) -> Range<usize> {
     // In `u64`: where addresses have 32 bits, the product may not fit a `usize`.
-    let start = move |g: usize| (g as u64 * m as u64 / groups as u64) as usize;
-    (0..groups).map(move |g| start(g)..start(g + 1))
+    let start = |i: usize| (i as u64 * len as u64 / parts as u64) as usize;
+    start(i)..start(i + 1)
 }
 
 /// Lays out the rows of `x` (one activation vector each) for `family`, group after group, into `packed`, which is
@@ -407,7 +413,7 @@ pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut 
 }
 
 /// `packed` becomes `[depth / RUN][columns][RUN]`. A step is one run of 16 or two of 8.
-fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: core::ops::Range<usize>, packed: &mut [i8]) {
+fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, packed: &mut [i8]) {
     let columns = group.len();
     let (runs, _) = packed.as_chunks_mut::<RUN>();
     let runs_a_step = columns * (STEP / RUN);
@@ -436,6 +442,19 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    /// As many as 32 bits address, so that their product with the number of parts exceeds them.
+    #[test]
+    fn parts_of_many_are_contiguous() {
+        let (len, parts) = (u32::MAX as usize, 1000);
+        let mut next = 0;
+        for i in 0..parts {
+            let part = even_part(len, parts, i);
+            assert!(part.start == next && part.len().abs_diff(len / parts) <= 1);
+            next = part.end;
+        }
+        assert_eq!(next, len);
+    }
 
     /// So many that their product with the number of groups exceeds 32 bits.
     #[test]

@@ -2,6 +2,9 @@
 
 use core::ops::Range;
 
+#[cfg(feature = "rayon")]
+use super::pack::even_part;
+
 /// The threads that a [`Workspace`](super::Workspace) may use.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -35,7 +38,7 @@ impl Threads {
                 if parts <= 1 {
                     return run(0..units);
                 }
-                let part = |i: usize| i * units / parts..(i + 1) * units / parts;
+                let part = |i| even_part(units, parts, i);
                 let run = &run;
                 pool.in_place_scope(|scope| {
                     for i in 1..parts {

@@ -8,14 +8,15 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Model;
-use super::matrices::{Cut, Cuts, Factorable, Matrix, Replaced, columns};
+use super::matrices::{Cut, Cuts, Factorable, Matrix, Replaced};
 use crate::compress::{
     Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
     relative_error, round_corrected, signal_to_noise,
 };
 use crate::error::{Error, FileError, Result};
 use crate::factored::{
-    DenseWeight, LowRank, LowRankLinear, RankPolicy, Scheme, Scratch, Unpacked, Weight, singular_values,
+    DenseWeight, LowRank, LowRankLinear, RankPolicy, Scheme, Scratch, Unpacked, Weight, beside, columns,
+    singular_values,
 };
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{Mat, MatRef};
@@ -401,7 +402,7 @@ impl Part {
         let became = match cut {
             Cut::Whole(replaced) => replaced.weight.dequantize()?,
             Cut::Halves([first, second]) => {
-                super::matrices::beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
+                beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
             }
         };
         let sigma = match self.moment {

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use super::Layer;
 use crate::error::{Error, Result};
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, Weight};
+use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, Weight, beside, columns};
 use crate::matrix::{Mat, MatRef};
 
 /// A matrix that is factored by itself.
@@ -125,17 +125,6 @@ fn copy(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
 
 fn rows(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
     copy(x.rows_range(range))
-}
-
-pub(super) fn columns(x: MatRef<'_, f32>, range: Range<usize>) -> Result<Mat<f32>> {
-    let values = (0..x.rows()).flat_map(|row| &x.row(row)[range.clone()]).copied().collect();
-    Mat::from_vec(values, x.rows(), range.len())
-}
-
-/// `[a | b]`, of the same rows.
-pub(super) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
-    let values = (0..a.rows()).flat_map(|row| a.row(row).iter().chain(b.row(row))).copied().collect();
-    Mat::from_vec(values, a.rows(), a.cols() + b.cols())
 }
 
 fn reversed(x: MatRef<'_, f32>) -> Result<Mat<f32>> {

@@ -71,7 +71,8 @@ impl Session {
         Ok(Self { model, states, scratch, pending, frames, next, outputs })
     }
 
-    /// Sets the steps of the recurrent layers whose input products are done at once.
+    /// Sets the steps of the recurrent layers whose input products are done at once, at the start of a stream or in the
+    /// middle of it.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless it is in `1..=MAX_TIME_BATCH`.
@@ -107,10 +108,11 @@ impl Session {
         let batch = self.frames_a_batch();
         let mut start = 0;
         while start < frames.rows() {
-            let count = (batch - self.pending.len() / width).min(frames.rows() - start);
+            // More may be waiting than make a batch, if that was set to less in the middle of the stream.
+            let count = batch.saturating_sub(self.pending.len() / width).min(frames.rows() - start);
             append(&mut self.pending, frames.rows_range(start..start + count).as_slice())?;
             start += count;
-            if self.pending.len() / width == batch {
+            if self.pending.len() / width >= batch {
                 self.run_pending()?;
             }
         }

@@ -134,3 +134,47 @@ where
     }
     bits(&whole)
 }
+
+/// Holds outputs in `f32` to the equations.
+pub fn expect_near(what: &str, out: &[f32], exact: &[f64]) {
+    assert_eq!(out.len(), exact.len(), "{what}");
+    for (&out, &exact) in out.iter().zip(exact) {
+        assert!((f64::from(out) - exact).abs() < 1e-5, "{what}: {out} for {exact}");
+    }
+}
+
+/// Holds a step in 8 bits to the exact one: each output is off by its bound at most, and by little.
+pub fn expect_within(what: &str, out: &[f32], exact: &[f32], bounds: &[f64]) {
+    assert!(out.len() == exact.len() && exact.len() == bounds.len(), "{what}");
+    for ((out, exact), bound) in out.iter().zip(exact).zip(bounds) {
+        let difference = f64::from((out - exact).abs());
+        assert!(difference <= *bound, "{what}: {difference}, bound {bound}");
+        assert!(difference < 0.02, "{what}: {difference}");
+    }
+}
+
+pub fn expect_an_empty_sequence_leaves_the_state<L>(layer: &L)
+where
+    L: Recurrent,
+    L::State: PartialEq + Debug,
+{
+    let mut state = layer.state().unwrap();
+    let x = Mat::zeros(0, layer.input_size()).unwrap();
+    assert!(forward(layer, &x, &mut state, &mut Scratch::new()).is_empty());
+    assert_eq!(state, layer.state().unwrap());
+}
+
+#[cfg(feature = "rayon")]
+pub fn expect_the_same_bits_on_pools<L: Recurrent>(layer: &L) {
+    use std::sync::Arc;
+
+    use skinny::kernels::Threads;
+
+    let x = Random(2).mat(6, layer.input_size(), 1.0);
+    let alone = whole(layer, &x);
+    for threads in [1, 2, 3] {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+        let mut scratch = Scratch::with_threads(Threads::Pool(pool));
+        assert_eq!(bits(&forward(layer, &x, &mut layer.state().unwrap(), &mut scratch)), bits(&alone));
+    }
+}
