@@ -5,6 +5,9 @@
 //! instruction multiplies. Panels follow one another, and so a product reads the weights in one forward stream.
 //! Rows beyond `n` and depth beyond `k` hold zeros.
 //!
+//! A byte of 4-bit weights is `16 * high + low`: `low` a weight of a row in the first half of the panel, `high` that of
+//! the row half a panel below at the same depth. The bytes are laid out like the weights of a panel of half the rows.
+//!
 //! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
 
 use alloc::vec::Vec;
@@ -33,11 +36,19 @@ impl WeightFormat {
     /// All formats.
     pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
 
-    /// Depth is padded to a multiple of this. 4-bit kernels unpack two steps at a time.
+    /// Depth is padded to a multiple of this.
     pub(crate) const fn depth_multiple(self) -> usize {
         match self {
-            WeightFormat::I8 => STEP,
-            WeightFormat::I4 | WeightFormat::I4Group32 => GROUP,
+            WeightFormat::I8 | WeightFormat::I4 => STEP,
+            WeightFormat::I4Group32 => GROUP,
+        }
+    }
+
+    /// How many rows of a panel share a byte.
+    pub(crate) const fn rows_a_byte(self) -> usize {
+        match self {
+            WeightFormat::I8 => 1,
+            WeightFormat::I4 | WeightFormat::I4Group32 => 2,
         }
     }
 
@@ -84,11 +95,10 @@ pub(crate) struct Layout {
 impl Layout {
     /// Bytes of a panel of `steps` steps of depth.
     pub(crate) const fn panel_bytes(&self, format: WeightFormat, steps: usize) -> usize {
-        let weights = self.panel_rows * steps * STEP;
+        let weights = self.panel_rows / format.rows_a_byte() * steps * STEP;
         match format {
-            WeightFormat::I8 => weights,
-            WeightFormat::I4 => weights / 2,
-            WeightFormat::I4Group32 => weights / 2 + self.multiplier_bytes(steps),
+            WeightFormat::I8 | WeightFormat::I4 => weights,
+            WeightFormat::I4Group32 => weights + self.multiplier_bytes(steps),
         }
     }
 
@@ -96,6 +106,13 @@ impl Layout {
     pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
         (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
     }
+}
+
+/// The part of a byte that a weight takes.
+enum BytePart {
+    Whole,
+    Low,
+    High,
 }
 
 /// Sixty-four bytes on a cache line of their own.
@@ -145,7 +162,7 @@ impl PackedMat {
         for row in 0..packed.n {
             let values = weights.row(row);
             packed.row_sums[row] = values.iter().map(|&w| i32::from(w)).sum();
-            packed.place_row(row, values, |_half, place, w| *place = w);
+            packed.place_row(row, values);
             if packed.family.extreme.is_some() && values.chunks(STEP).any(has_extreme_pair) {
                 packed.mark_extreme(row)?;
             }
@@ -196,14 +213,16 @@ impl PackedMat {
         let mut weights = Mat::zeros(self.n, self.k)?;
         for row in 0..self.n {
             let mut weights = weights.view_mut();
+            let part = self.byte_part(row);
             for (block, chunk) in weights.row_mut(row).chunks_mut(self.family.layout.weight_run).enumerate() {
-                let (at, half) = self.run_place(row, block);
+                let at = self.run_place(row, block);
                 let places = &self.lines[at / Line::BYTES].0[at % Line::BYTES..];
                 for (w, &place) in chunk.iter_mut().zip(places) {
-                    *w = match (self.family.format, half) {
-                        (WeightFormat::I8, _) => place,
-                        (WeightFormat::I4 | WeightFormat::I4Group32, 0) => place << 4 >> 4,
-                        (WeightFormat::I4 | WeightFormat::I4Group32, _) => place >> 4,
+                    let low = place << 4 >> 4;
+                    *w = match part {
+                        BytePart::Whole => place,
+                        BytePart::Low => low,
+                        BytePart::High => (place - low) >> 4,
                     };
                 }
             }
@@ -251,27 +270,41 @@ impl PackedMat {
         Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 
-    /// Calls `put` for each weight of a row with its place: which half of the byte (0 for whole bytes), and the byte.
-    fn place_row(&mut self, row: usize, values: &[i8], put: impl Fn(usize, &mut i8, i8)) {
+    /// Adds the weights of a row to the zeros of their places and to what the row that shares their bytes has put there.
+    fn place_row(&mut self, row: usize, values: &[i8]) {
+        let factor = match self.byte_part(row) {
+            BytePart::Whole | BytePart::Low => 1,
+            BytePart::High => 16,
+        };
         for (block, chunk) in values.chunks(self.family.layout.weight_run).enumerate() {
-            let (at, half) = self.run_place(row, block);
+            let at = self.run_place(row, block);
             // A run divides the line, so it never crosses one.
             let places = &mut self.lines[at / Line::BYTES].0[at % Line::BYTES..];
             for (place, &w) in places.iter_mut().zip(chunk) {
-                put(half, place, w);
+                *place += factor * w;
             }
         }
     }
 
-    /// Where run `block` of a row begins: the byte, and which half of it and its successors (0 for whole bytes).
-    ///
-    /// A panel is a sequence of blocks of one run for each row. Two consecutive blocks of 4-bit weights share their
-    /// bytes, the first in the low halves.
-    fn run_place(&self, row: usize, block: usize) -> (usize, usize) {
+    /// Rows of bytes in a panel, each of one or two rows of weights.
+    fn byte_rows(&self) -> usize {
+        self.family.layout.panel_rows / self.family.format.rows_a_byte()
+    }
+
+    /// Where run `block` of a row begins. A panel is a sequence of blocks of one run for each row of bytes.
+    fn run_place(&self, row: usize, block: usize) -> usize {
         let Layout { panel_rows, weight_run: run, .. } = self.family.layout;
-        let blocks_a_byte = if self.family.format == WeightFormat::I8 { 1 } else { 2 };
-        let start = row / panel_rows * self.panel_bytes + row % panel_rows * run;
-        (start + block / blocks_a_byte * panel_rows * run, block % blocks_a_byte)
+        let byte_rows = self.byte_rows();
+        row / panel_rows * self.panel_bytes + (block * byte_rows + row % byte_rows) * run
+    }
+
+    /// Which part of its bytes a row has.
+    fn byte_part(&self, row: usize) -> BytePart {
+        match (self.family.format.rows_a_byte(), row % self.family.layout.panel_rows / self.byte_rows()) {
+            (1, _) => BytePart::Whole,
+            (_, 0) => BytePart::Low,
+            (_, _) => BytePart::High,
+        }
     }
 
     /// Where the multiplier of a group lies: behind the weights of its panel.
@@ -289,7 +322,7 @@ impl PackedMat {
         for row in 0..self.n {
             let values = weights.row(row);
             self.row_sums[row] = row_sum(row, values);
-            self.place_row(row, values, |half, place, w| *place |= (w & 0x0f) << (4 * half));
+            self.place_row(row, values);
         }
         Ok(())
     }

@@ -3,12 +3,15 @@
 use core::slice;
 
 use super::micro::{Call, STEP};
-use super::pack::{Layout, WeightFormat};
+use super::pack::{GROUP, Layout, WeightFormat};
 
 /// The layout of all these kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
 
 const ROWS: usize = 4;
+/// Rows of bytes, of two rows of 4-bit weights each.
+const BYTE_ROWS: usize = ROWS / 2;
+const STEPS_A_GROUP: usize = GROUP / STEP;
 
 /// `COLUMNS` columns, panels of 4 rows in runs of 16.
 ///
@@ -43,7 +46,7 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
 /// As [`gemm_s8s8s32_4x16`], 4-bit weights.
 ///
 /// # Safety
-/// As [`MicroKernel`](super::micro::MicroKernel); no special instructions. `steps` is even.
+/// As [`MicroKernel`](super::micro::MicroKernel); no special instructions.
 pub(crate) unsafe fn gemm_s4s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe { gemm_i4::<COLUMNS>(call, WeightFormat::I4) }
@@ -52,7 +55,7 @@ pub(crate) unsafe fn gemm_s4s8s32_4x16<const COLUMNS: usize>(call: &Call) {
 /// As [`gemm_s4s8s32_4x16`], with a multiplier for each group.
 ///
 /// # Safety
-/// As [`gemm_s4s8s32_4x16`].
+/// As [`gemm_s4s8s32_4x16`]. `steps` is even.
 pub(crate) unsafe fn gemm_s4gs8s32_4x16<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe { gemm_i4::<COLUMNS>(call, WeightFormat::I4Group32) }
@@ -68,20 +71,21 @@ unsafe fn gemm_i4<const COLUMNS: usize>(call: &Call, format: WeightFormat) {
 
     for panel in 0..call.panels {
         let panel_weights = &weights[panel * panel_bytes..][..panel_bytes];
-        let (bytes, multipliers) = panel_weights.split_at(ROWS * call.steps * STEP / 2);
+        let (bytes, multipliers) = panel_weights.split_at(BYTE_ROWS * call.steps * STEP);
         let (bytes, _) = bytes.as_chunks::<STEP>();
         for column in 0..COLUMNS {
             let mut sums = [0i32; ROWS];
-            for (group, bytes) in bytes.chunks_exact(ROWS).enumerate() {
-                let x = |half: usize| &activations[(2 * group + half) * COLUMNS + column];
-                for (row, (sum, bytes)) in sums.iter_mut().zip(bytes).enumerate() {
+            let x = activations.iter().skip(column).step_by(COLUMNS);
+            for (step, (bytes, x)) in bytes.chunks_exact(BYTE_ROWS).zip(x).enumerate() {
+                let multiplier = |row| match format {
+                    WeightFormat::I4Group32 => i32::from(multipliers[step / STEPS_A_GROUP * ROWS + row]),
+                    _ => 1,
+                };
+                for (row, bytes) in bytes.iter().enumerate() {
                     let low = bytes.map(|byte| (byte << 4) as i8 >> 4);
-                    let high = bytes.map(|byte| byte as i8 >> 4);
-                    let multiplier = match format {
-                        WeightFormat::I4Group32 => i32::from(multipliers[group * ROWS + row]),
-                        _ => 1,
-                    };
-                    *sum += multiplier * (dot(&low, x(0)) + dot(&high, x(1)));
+                    let high: [i8; STEP] = core::array::from_fn(|i| (bytes[i] as i8 - low[i]) >> 4);
+                    sums[row] += multiplier(row) * dot(&low, x);
+                    sums[BYTE_ROWS + row] += multiplier(BYTE_ROWS + row) * dot(&high, x);
                 }
             }
             for (row, sum) in sums.into_iter().enumerate() {

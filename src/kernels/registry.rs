@@ -63,16 +63,16 @@ pub(crate) static FAMILIES: &[Family] = &[
     Family {
         tier: Tier::Neon,
         format: WeightFormat::I4,
-        layout: neon::LAYOUT,
-        kernels: for_each_batch!(neon_i4::gemm_s4s8s32_4x16),
+        layout: neon_i4::LAYOUT,
+        kernels: for_each_batch!(neon_i4::gemm_s4s8s32_8x16),
         extreme: None,
     },
     #[cfg(kernel_aarch64)]
     Family {
         tier: Tier::Neon,
         format: WeightFormat::I4Group32,
-        layout: neon::LAYOUT,
-        kernels: for_each_batch!(neon_i4::gemm_s4gs8s32_4x16),
+        layout: neon_i4::LAYOUT,
+        kernels: for_each_batch!(neon_i4::gemm_s4gs8s32_8x16),
         extreme: None,
     },
     #[cfg(kernel_aarch64)]
@@ -111,16 +111,16 @@ pub(crate) static FAMILIES: &[Family] = &[
     Family {
         tier: Tier::I8mm,
         format: WeightFormat::I4,
-        layout: i8mm::LAYOUT,
-        kernels: for_each_batch!(i8mm_i4::gemm_s4s8s32_8x8),
+        layout: i8mm_i4::LAYOUT,
+        kernels: for_each_batch!(i8mm_i4::gemm_s4s8s32_16x4),
         extreme: None,
     },
     #[cfg(kernel_aarch64)]
     Family {
         tier: Tier::I8mm,
         format: WeightFormat::I4Group32,
-        layout: i8mm::LAYOUT,
-        kernels: for_each_batch!(i8mm_i4::gemm_s4gs8s32_8x8),
+        layout: i8mm_i4::LAYOUT,
+        kernels: for_each_batch!(i8mm_i4::gemm_s4gs8s32_16x4),
         extreme: None,
     },
 ];

@@ -67,12 +67,17 @@ impl Weights {
             let row_in_panel = row % layout.panel_rows;
             for k in 0..depth {
                 let (block, in_run) = (k / layout.weight_run, k % layout.weight_run);
-                let value = self.values[row * depth + k] as u8;
-                let byte = |block: usize| (block * layout.panel_rows + row_in_panel) * layout.weight_run + in_run;
-                if is_4_bit(family.format) {
-                    panel[byte(block / 2)] |= (value & 15) << (4 * (block % 2));
+                let value = self.values[row * depth + k];
+                let byte = |rows: usize, row: usize| (block * rows + row) * layout.weight_run + in_run;
+                let half = layout.panel_rows / 2;
+                if !is_4_bit(family.format) {
+                    panel[byte(layout.panel_rows, row_in_panel)] = value as u8;
+                } else if row_in_panel < half {
+                    panel[byte(half, row_in_panel)] = value as u8;
                 } else {
-                    panel[byte(block)] = value;
+                    // After the row whose weights the low halves are; what these borrow is taken off here.
+                    let place = &mut panel[byte(half, row_in_panel - half)];
+                    *place = (i32::from(*place as i8) + 16 * i32::from(value)) as u8;
                 }
             }
             if family.format == WeightFormat::I4Group32 {
@@ -147,7 +152,7 @@ fn check_apart(
     }
 }
 
-/// The steps that a format's kernels take: 4-bit ones two at a time.
+/// The steps that a format's kernels take: those of groups two at a time.
 fn steps_of(format: WeightFormat) -> impl Iterator<Item = usize> {
     (0..=6usize).filter(move |steps| (steps * STEP).is_multiple_of(format.depth_multiple()))
 }

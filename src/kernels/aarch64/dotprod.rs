@@ -35,6 +35,8 @@ macro_rules! dots {
     (@single $load:literal) => { "" };
 }
 
+pub(super) use dots;
+
 /// The four vectors of lane `$lane` times one column.
 macro_rules! lane_16x1 {
     ($mode:ident, $lane:literal, [$a:literal, $b:literal, $c:literal, $d:literal],

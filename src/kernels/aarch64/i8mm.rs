@@ -13,44 +13,85 @@ const ROWS: usize = 8;
 const RUN: usize = 8;
 pub(super) const ROW_PAIRS: usize = ROWS / 2;
 
-/// The sums of one panel: for each pair of rows, those of `PAIRS` pairs of columns and, if `SINGLE` is 1, of one more.
+/// The sums of four pairs of rows: for each pair of rows, those of `PAIRS` pairs of columns and, if `SINGLE` is 1, of one
+/// more.
 pub(super) struct Sums<const PAIRS: usize, const SINGLE: usize> {
     /// (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1)
-    pub(super) pairs: [[int32x4_t; PAIRS]; ROW_PAIRS],
+    pub(super) pairs: [[int32x4_t; ROW_PAIRS]; PAIRS],
     /// Two partial sums of row 0, two of row 1.
-    pub(super) single: [[int32x4_t; SINGLE]; ROW_PAIRS],
+    pub(super) single: [[int32x4_t; ROW_PAIRS]; SINGLE],
 }
 
 impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn zero() -> Self {
-        let zero = vdupq_n_s32(0);
-        Self { pairs: [[zero; PAIRS]; ROW_PAIRS], single: [[zero; SINGLE]; ROW_PAIRS] }
+        let zero = [vdupq_n_s32(0); ROW_PAIRS];
+        Self { pairs: [zero; PAIRS], single: [zero; SINGLE] }
     }
 
-    /// Stores all sums of the panel.
+    /// The sums of each pair of columns and of the single one.
+    #[inline]
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [int32x4_t; ROW_PAIRS]> {
+        self.pairs.iter_mut().chain(&mut self.single)
+    }
+
+    /// Adds the products of the pair of rows `w` and a run of the columns.
+    #[inline]
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    pub(super) fn add(&mut self, row_pair: usize, w: int8x16_t, x: &Run<PAIRS, SINGLE>) {
+        for (sums, &x) in self.pairs.iter_mut().zip(&x.pairs) {
+            sums[row_pair] = smmla(sums[row_pair], w, x);
+        }
+        for (sums, &x) in self.single.iter_mut().zip(&x.single) {
+            sums[row_pair] = sdot(sums[row_pair], w, x);
+        }
+    }
+
+    /// Stores all sums, those of two pairs of rows from each of `rows` on.
     ///
     /// # Safety
-    /// The contract of `call` must hold, the panel being inside it and its columns `2 * PAIRS + SINGLE`.
+    /// The contract of `call` must hold, the rows being inside it and its columns `2 * PAIRS + SINGLE`.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn store(self, call: &Call, panel: usize) {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let out = call.sums.add(panel * ROWS);
-            for c in 0..PAIRS {
-                for r in 0..ROW_PAIRS / 2 {
-                    let (low, high) = (self.pairs[2 * r][c], self.pairs[2 * r + 1][c]);
-                    vst1q_s32(out.add(2 * c * call.sums_stride + 4 * r), vuzp1q_s32(low, high));
-                    vst1q_s32(out.add((2 * c + 1) * call.sums_stride + 4 * r), vuzp2q_s32(low, high));
+    pub(super) unsafe fn store(self, call: &Call, rows: [usize; 2]) {
+        for (half, row) in rows.into_iter().enumerate() {
+            // SAFETY: by this function's contract.
+            unsafe {
+                let out = |column| call.sums.add(column * call.sums_stride + row);
+                for (c, sums) in self.pairs.iter().enumerate() {
+                    let (low, high) = (sums[2 * half], sums[2 * half + 1]);
+                    vst1q_s32(out(2 * c), vuzp1q_s32(low, high));
+                    vst1q_s32(out(2 * c + 1), vuzp2q_s32(low, high));
+                }
+                for sums in &self.single {
+                    vst1q_s32(out(2 * PAIRS), vpaddq_s32(sums[2 * half], sums[2 * half + 1]));
                 }
             }
-            for c in 0..SINGLE {
-                for r in 0..ROW_PAIRS / 2 {
-                    let sums = vpaddq_s32(self.single[2 * r][c], self.single[2 * r + 1][c]);
-                    vst1q_s32(out.add(2 * PAIRS * call.sums_stride + 4 * r), sums);
-                }
+        }
+    }
+}
+
+/// A run of the activations of all columns.
+pub(super) struct Run<const PAIRS: usize, const SINGLE: usize> {
+    pairs: [int8x16_t; PAIRS],
+    /// Twice, for both rows of a pair.
+    single: [int8x16_t; SINGLE],
+}
+
+impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
+    pub(super) const BYTES: usize = (2 * PAIRS + SINGLE) * RUN;
+
+    /// # Safety
+    /// `x` must have a run of all columns to read.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn load(x: *const i8) -> Self {
+        // SAFETY: by this function's contract.
+        unsafe {
+            Self {
+                pairs: core::array::from_fn(|c| vld1q_s8(x.add(c * 2 * RUN))),
+                single: core::array::from_fn(|_| vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast()))),
             }
         }
     }
@@ -62,58 +103,47 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s8s8s32_8x8<const COLUMNS: usize>(call: &Call) {
-    let panel_bytes = ROWS * call.steps * STEP;
     for panel in 0..call.panels {
         // SAFETY: the panel is below `call.panels`, and the columns of the tile are those of the kernel.
         unsafe {
             match COLUMNS {
-                1 => tile::<0, 1>(call, panel, panel_bytes, COLUMNS),
-                2 => tile::<1, 0>(call, panel, panel_bytes, COLUMNS),
-                3 => tile::<1, 1>(call, panel, panel_bytes, COLUMNS),
-                4 => tile::<2, 0>(call, panel, panel_bytes, COLUMNS),
-                5 => tile::<2, 1>(call, panel, panel_bytes, COLUMNS),
-                6 => tile::<3, 0>(call, panel, panel_bytes, COLUMNS),
-                7 => tile::<3, 1>(call, panel, panel_bytes, COLUMNS),
-                8 => tile::<4, 0>(call, panel, panel_bytes, COLUMNS),
-                9 => tile::<4, 1>(call, panel, panel_bytes, COLUMNS),
-                _ => tile::<5, 0>(call, panel, panel_bytes, COLUMNS),
+                1 => tile::<0, 1>(call, panel),
+                2 => tile::<1, 0>(call, panel),
+                3 => tile::<1, 1>(call, panel),
+                4 => tile::<2, 0>(call, panel),
+                5 => tile::<2, 1>(call, panel),
+                6 => tile::<3, 0>(call, panel),
+                7 => tile::<3, 1>(call, panel),
+                8 => tile::<4, 0>(call, panel),
+                9 => tile::<4, 1>(call, panel),
+                _ => tile::<5, 0>(call, panel),
             }
         }
     }
 }
 
-/// The sums of one panel and all `columns = 2 * PAIRS + SINGLE` columns.
+/// The sums of one panel and all columns.
 ///
 /// # Safety
-/// The contract of `call` must hold, the panel being inside it.
+/// The contract of `call` must hold, the panel being inside it and its columns `2 * PAIRS + SINGLE`.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usize, panel_bytes: usize, columns: usize) {
+unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usize) {
     // SAFETY: by this function's contract.
     unsafe {
         let mut sums = Sums::<PAIRS, SINGLE>::zero();
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
+        let mut w = call.weights.add(panel * ROWS * STEP * call.steps).cast::<i8>();
         let mut x = call.activations;
         for _ in 0..call.steps {
             for half in 0..STEP / RUN {
-                let w = w.add(half * ROWS * RUN);
-                let x = x.add(half * columns * RUN);
-                let xs: [int8x16_t; PAIRS] = core::array::from_fn(|c| vld1q_s8(x.add(c * 2 * RUN)));
-                let x1: [int8x16_t; SINGLE] =
-                    core::array::from_fn(|_| vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast())));
+                let run = Run::load(x.add(half * Run::<PAIRS, SINGLE>::BYTES));
                 for r in 0..ROW_PAIRS {
-                    let weights = vld1q_s8(w.add(r * 16));
-                    for c in 0..PAIRS {
-                        sums.pairs[r][c] = smmla(sums.pairs[r][c], weights, xs[c]);
-                    }
-                    for c in 0..SINGLE {
-                        sums.single[r][c] = sdot(sums.single[r][c], weights, x1[c]);
-                    }
+                    sums.add(r, vld1q_s8(w.add((half * ROW_PAIRS + r) * 2 * RUN)), &run);
                 }
             }
             w = w.add(ROWS * STEP);
-            x = x.add(columns * STEP);
+            x = x.add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
         }
-        sums.store(call, panel);
+        sums.store(call, [panel * ROWS, panel * ROWS + ROWS / 2]);
     }
 }

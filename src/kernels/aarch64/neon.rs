@@ -37,6 +37,8 @@ macro_rules! products {
     (@load single $load:literal) => { "" };
 }
 
+pub(super) use products;
+
 /// Two steps of 4 rows x 1 column: eight sums, of even and of odd steps. `w` 24..31, `x` 16, 17.
 macro_rules! step_4x1 {
     ($mode:ident) => {

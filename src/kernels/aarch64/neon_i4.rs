@@ -1,216 +1,314 @@
 //! 4-bit kernels of the NEON tier.
 //!
-//! A byte holds a weight of a step in its low half and one of the next step in its high half.
+//! A vector holds a run of 16 bytes of a row of bytes, which is two rows of weights, four rows apart. [`split`] says how
+//! the two are told apart. Loops are scheduled as in [`neon`](super::neon).
 
 use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::super::micro::{Call, STEP};
-use super::neon::LAYOUT;
+use super::super::pack::Layout;
+use super::neon::products;
+use super::ops::{add_scaled, split};
+use super::tile::{tile, tile_loop};
 
-const ROWS: usize = LAYOUT.panel_rows;
+/// The layout of these kernels: a step of a panel is a cache line, as in the panels of 4 rows of the 8-bit kernels.
+pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
 
-/// Panels of 4 rows in runs of 16.
+const ROWS: usize = 8;
+const BYTE_ROWS: usize = ROWS / 2;
+
+/// A step of 8 rows x 1 column: sums of 16 times the low weights in 0..3, of bytes in 4..7. Bytes 24..27, 16 times the
+/// low weights 28..31, activations 8.
 ///
-/// A half byte in the high half of a byte is 16 times itself, so unpacking takes one instruction a half, and sums are
-/// 16 times what they should be, which `sshr` mends in the end. No intermediate overflows: pairs of products are at
-/// most `2 * 16 * 7 * 128 < 2^15`, and sums `16 * 7 * 128 * k < 2^31` up to the largest depth.
-///
-/// # Safety
-/// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
-#[target_feature(enable = "neon")]
-pub(crate) unsafe fn gemm_s4s8s32_4x16<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
-        unsafe {
-            match COLUMNS {
-                1 => tile::<1>(call, panel, COLUMNS, 0),
-                2 => tile::<2>(call, panel, COLUMNS, 0),
-                3 => tile::<3>(call, panel, COLUMNS, 0),
-                4 => tile::<4>(call, panel, COLUMNS, 0),
-                5 => (tile::<3>(call, panel, COLUMNS, 0), tile::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (tile::<4>(call, panel, COLUMNS, 0), tile::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| tile::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| tile::<3>(call, panel, COLUMNS, 3 * i)),
-                _ => {
-                    (0..2).for_each(|i| tile::<3>(call, panel, COLUMNS, 3 * i));
-                    tile::<4>(call, panel, COLUMNS, 6);
-                }
+/// No pair of products overflows an `i16`: they are at most `2 * 119 * 128 < 2^15`.
+macro_rules! step_8x1 {
+    ($mode:ident) => {
+        concat!(
+            "shl v28.16b, v24.16b, #4\n",
+            "shl v29.16b, v25.16b, #4\n",
+            "shl v30.16b, v26.16b, #4\n",
+            "shl v31.16b, v27.16b, #4\n",
+            products! { $mode:
+                4 += 24 * 8 => 16, "ldr q24, [{w}]";
+                5 += 25 * 8 => 17, "ldr q25, [{w}, #16]";
+                6 += 26 * 8 => 18, "ldr q26, [{w}, #32]";
+                7 += 27 * 8 => 19, "ldr q27, [{w}, #48]";
+                0 += 28 * 8 => 20, "ldr q8, [{x}]";
+                1 += 29 * 8 => 21;
+                2 += 30 * 8 => 22;
+                3 += 31 * 8 => 23;
             }
-        }
-    }
+        )
+    };
 }
 
-/// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
+    load: ["ldr q24, [{w}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]", "ldr q8, [{x}]"],
+    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
+    scratch: [
+        "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+        "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+    ]
+}
+
+/// The sums of four vectors, in a vector.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut sums = [[vdupq_n_s32(0); ROWS]; COLUMNS];
-        let mut w = call.weights.add(panel * ROWS * STEP / 2 * call.steps).cast::<i8>();
-        let mut x = call.activations.add(column * STEP);
-        for _ in 0..call.steps / 2 {
-            let x_low: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
-            let x_high: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add((columns + c) * STEP)));
-            for row in 0..ROWS {
-                let bytes = vld1q_s8(w.add(row * STEP));
-                let (low, high) = (vshlq_n_s8::<4>(bytes), vandq_s8(bytes, vdupq_n_s8(0xf0u8 as i8)));
-                for c in 0..COLUMNS {
-                    let sum = &mut sums[c][row];
-                    let pairs = vmull_s8(vget_low_s8(low), vget_low_s8(x_low[c]));
-                    *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, low, x_low[c]));
-                    let pairs = vmull_s8(vget_low_s8(high), vget_low_s8(x_high[c]));
-                    *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, high, x_high[c]));
-                }
-            }
-            w = w.add(ROWS * STEP);
-            x = x.add(2 * columns * STEP);
-        }
-        for (c, [s0, s1, s2, s3]) in sums.into_iter().enumerate() {
-            let sums = vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3));
-            vst1q_s32(call.sums.add((column + c) * call.sums_stride + panel * ROWS), vshrq_n_s32::<4>(sums));
-        }
-    }
+fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
+    vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3))
 }
 
-/// As [`gemm_s4s8s32_4x16`], with a multiplier for each group, which is what one load of a row holds.
+/// Panels of 8 rows in runs of 16.
 ///
 /// # Safety
-/// As [`gemm_s4s8s32_4x16`].
+/// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
-pub(crate) unsafe fn gemm_s4gs8s32_4x16<const COLUMNS: usize>(call: &Call) {
+pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
-                    let weight_bytes = ROWS * STEP / 2 * call.steps;
-                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
-                    let multipliers = w.add(weight_bytes).cast();
-                    let sums = grouped_tile_4x1(w, call.activations, multipliers, call.steps / 2);
-                    vst1q_s32(call.sums.add(panel * ROWS), sums);
+                    let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
+                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps);
+                    let [low, high] = split(across(sixteen_low), across(bytes));
+                    let out = call.sums.add(panel * ROWS);
+                    vst1q_s32(out, low);
+                    vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => grouped_tile::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_tile::<2>(call, panel, COLUMNS, 0),
-                3 => grouped_tile::<3>(call, panel, COLUMNS, 0),
-                4 => grouped_tile::<4>(call, panel, COLUMNS, 0),
-                5 => (grouped_tile::<3>(call, panel, COLUMNS, 0), grouped_tile::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (grouped_tile::<4>(call, panel, COLUMNS, 0), grouped_tile::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| grouped_tile::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
+                1 => tiles::<1>(call, panel, COLUMNS, 0),
+                2 => tiles::<2>(call, panel, COLUMNS, 0),
+                3 => tiles::<3>(call, panel, COLUMNS, 0),
+                4 => tiles::<4>(call, panel, COLUMNS, 0),
+                5 => (tiles::<3>(call, panel, COLUMNS, 0), tiles::<2>(call, panel, COLUMNS, 3)).0,
+                6 => (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                7 => (tiles::<4>(call, panel, COLUMNS, 0), tiles::<3>(call, panel, COLUMNS, 4)).0,
+                8 => (0..2).for_each(|i| tiles::<4>(call, panel, COLUMNS, 4 * i)),
+                9 => (0..3).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
                 _ => {
-                    (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i));
-                    grouped_tile::<4>(call, panel, COLUMNS, 6);
+                    (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i));
+                    tiles::<4>(call, panel, COLUMNS, 6);
                 }
             }
         }
     }
 }
 
-/// The sums of `groups >= 1` groups of 4 rows x 1 column, scheduled for the in-order Cortex-A53; `m` are the
-/// multipliers.
-///
-/// The arithmetic is [`grouped_tile`]'s. Weights are in 4..7, their high halves in 16..19, activations in 2 and 3,
-/// products in 20..23, multipliers in 25. A group's products are added up while the next group is unpacked, so that
-/// nothing waits for them.
-///
-/// # Safety
-/// The steps of the panel and of the column and the groups of multipliers must be readable.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn grouped_tile_4x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> int32x4_t {
-    let (low, high): (int32x4_t, int32x4_t);
-    // SAFETY: reads the groups that the contract lets it read, and writes the registers named.
-    unsafe {
-        asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0",
-            "movi v20.2d, #0", "movi v21.2d, #0", "movi v22.2d, #0", "movi v23.2d, #0", "movi v25.2d, #0",
-            "b 2f",
-            ".p2align 8",
-            "2:",
-            "ldr q4, [{w}]", "ldr q5, [{w}, #16]", "ldr q6, [{w}, #32]", "ldr q7, [{w}, #48]",
-            "ldr q3, [{x}, #16]", "ldr q2, [{x}]", "ldr s24, [{m}]",
-            "prfm pldl1keep, [{w}, #640]",
-            "add {w}, {w}, #64", "add {x}, {x}, #32", "add {m}, {m}, #4",
-            "addp v26.8h, v20.8h, v21.8h", "addp v27.8h, v22.8h, v23.8h",
-            "sshr v16.16b, v4.16b, #4", "sshr v17.16b, v5.16b, #4", "sshr v18.16b, v6.16b, #4", "sshr v19.16b, v7.16b, #4",
-            "shl v4.16b, v4.16b, #4", "shl v5.16b, v5.16b, #4", "shl v6.16b, v6.16b, #4", "shl v7.16b, v7.16b, #4",
-            "addp v26.8h, v26.8h, v27.8h",
-            "smull v20.8h, v16.8b, v3.8b", "smull v21.8h, v17.8b, v3.8b", "smull v22.8h, v18.8b, v3.8b",
-            "smull v23.8h, v19.8b, v3.8b",
-            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
-            "sshr v4.16b, v4.16b, #4", "sshr v5.16b, v5.16b, #4", "sshr v6.16b, v6.16b, #4", "sshr v7.16b, v7.16b, #4",
-            "smlal2 v20.8h, v16.16b, v3.16b", "smlal2 v21.8h, v17.16b, v3.16b", "smlal2 v22.8h, v18.16b, v3.16b",
-            "smlal2 v23.8h, v19.16b, v3.16b",
-            "zip1 v24.8b, v24.8b, v24.8b",
-            "smlal v20.8h, v4.8b, v2.8b", "smlal v21.8h, v5.8b, v2.8b", "smlal v22.8h, v6.8b, v2.8b",
-            "smlal v23.8h, v7.8b, v2.8b",
-            "sshll v25.8h, v24.8b, #0",
-            "smlal2 v20.8h, v4.16b, v2.16b", "smlal2 v21.8h, v5.16b, v2.16b", "smlal2 v22.8h, v6.16b, v2.16b",
-            "smlal2 v23.8h, v7.16b, v2.16b",
-            "subs {groups}, {groups}, #1",
-            "b.ne 2b",
-            "addp v26.8h, v20.8h, v21.8h", "addp v27.8h, v22.8h, v23.8h", "addp v26.8h, v26.8h, v27.8h",
-            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
-            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
-            out("v0") low, out("v1") high, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
-            out("v7") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
-            out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            options(readonly, nostack)
-        );
-    }
-    vpaddq_s32(low, high)
-}
-
-/// The products of a group stay in `i16`: 4 in a lane, and 16 when lanes of four rows were added up, are at most
-/// `16 * 7 * 128 < 2^15`. One `smlal` and one `smlal2` then apply the multipliers of four rows.
+/// Both halves of a panel, two rows of bytes each: with all four, the sums would not fit the registers.
 ///
 /// # Safety
 /// The contract of `call` must hold, panel and columns being inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let groups = call.steps / 2;
-        let weight_bytes = ROWS * STEP * groups;
-        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut multipliers = w.add(weight_bytes).cast::<u32>();
-        let mut x = call.activations.add(column * STEP);
-        // Rows 0 and 1 in the first vector, 2 and 3 in the second, two sums a row.
-        let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
-        for _ in 0..groups {
-            let x_low: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
-            let x_high: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add((columns + c) * STEP)));
-            let m = vcreate_s8(u64::from(multipliers.read_unaligned()));
-            let m = vmovl_s8(vzip1_s8(m, m));
-            let mut products = [[vdupq_n_s16(0); ROWS]; COLUMNS];
-            for row in 0..ROWS {
-                let bytes = vld1q_s8(w.add(row * STEP));
-                let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vshrq_n_s8::<4>(bytes));
-                for c in 0..COLUMNS {
-                    let p = vmull_s8(vget_low_s8(low), vget_low_s8(x_low[c]));
-                    let p = vmlal_high_s8(p, low, x_low[c]);
-                    let p = vmlal_s8(p, vget_low_s8(high), vget_low_s8(x_high[c]));
-                    products[c][row] = vmlal_high_s8(p, high, x_high[c]);
+unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+    for first in (0..BYTE_ROWS).step_by(2) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let mut sums = [[vdupq_n_s32(0); 4]; COLUMNS];
+            let mut w = call.weights.add((panel * call.steps * BYTE_ROWS + first) * STEP).cast::<i8>();
+            let mut x = call.activations.add(column * STEP);
+            for _ in 0..call.steps {
+                let columns_x: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
+                for row in 0..2 {
+                    let bytes = vld1q_s8(w.add(row * STEP));
+                    for (i, w) in [vshlq_n_s8::<4>(bytes), bytes].into_iter().enumerate() {
+                        for c in 0..COLUMNS {
+                            let pairs = vmull_s8(vget_low_s8(w), vget_low_s8(columns_x[c]));
+                            let sum = &mut sums[c][2 * i + row];
+                            *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, w, columns_x[c]));
+                        }
+                    }
+                }
+                w = w.add(BYTE_ROWS * STEP);
+                x = x.add(columns * STEP);
+            }
+            for (c, sums) in sums.into_iter().enumerate() {
+                // 16 times the low sums of two rows of bytes, and the sums of their bytes.
+                let sums = across(sums);
+                let [low, high] = split(sums, vextq_s32::<2>(sums, sums));
+                let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
+                vst1_s32(out, vget_low_s32(low));
+                vst1_s32(out.add(BYTE_ROWS), vget_low_s32(high));
+            }
+        }
+    }
+}
+
+/// As [`gemm_s4s8s32_8x16`], with a multiplier for each group of two steps.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_8x16`]. `steps` is even.
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
+    for panel in 0..call.panels {
+        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        unsafe {
+            match COLUMNS {
+                1 if call.steps > 0 => {
+                    let weight_bytes = BYTE_ROWS * STEP * call.steps;
+                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
+                    let multipliers = w.add(weight_bytes).cast();
+                    let [low, high] = grouped_tile_8x1(w, call.activations, multipliers, call.steps / 2);
+                    let out = call.sums.add(panel * ROWS);
+                    vst1q_s32(out, low);
+                    vst1q_s32(out.add(BYTE_ROWS), high);
+                }
+                1 => grouped_tiles::<1>(call, panel, COLUMNS, 0),
+                2 => grouped_tiles::<2>(call, panel, COLUMNS, 0),
+                3 => grouped_tiles::<3>(call, panel, COLUMNS, 0),
+                4 => grouped_tiles::<4>(call, panel, COLUMNS, 0),
+                5 => (grouped_tiles::<3>(call, panel, COLUMNS, 0), grouped_tiles::<2>(call, panel, COLUMNS, 3)).0,
+                6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                7 => (grouped_tiles::<4>(call, panel, COLUMNS, 0), grouped_tiles::<3>(call, panel, COLUMNS, 4)).0,
+                8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i)),
+                9 => (0..3).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                _ => {
+                    (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i));
+                    grouped_tiles::<4>(call, panel, COLUMNS, 6);
                 }
             }
-            for (sums, [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
-                let p = vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3));
-                sums[0] = vmlal_s16(sums[0], vget_low_s16(p), vget_low_s16(m));
-                sums[1] = vmlal_high_s16(sums[1], p, m);
-            }
-            w = w.add(ROWS * STEP);
-            x = x.add(2 * columns * STEP);
-            multipliers = multipliers.add(1);
         }
-        for (c, [low, high]) in sums.into_iter().enumerate() {
-            vst1q_s32(call.sums.add((column + c) * call.sums_stride + panel * ROWS), vpaddq_s32(low, high));
+    }
+}
+
+/// A step of a group of 8 rows x 1 column: bytes `$b..`, which become low weights, high weights in 8..11, activations `$x`,
+/// products in 16..19 of low rows and in 20..23 of high ones, which `$smull` sets or adds to. `$early` and `$late` are
+/// for what else there is to do meanwhile.
+macro_rules! grouped_step_8x1 {
+    ($smull:literal, $x:literal, [$b0:literal, $b1:literal, $b2:literal, $b3:literal], early: [$($early:literal),*],
+     late: [$($late:literal),*]) => {
+        concat!(
+            // Rounding takes off what low weights below zero have borrowed.
+            "srshr v8.16b, v", $b0, ".16b, #4\n", "srshr v9.16b, v", $b1, ".16b, #4\n",
+            "srshr v10.16b, v", $b2, ".16b, #4\n", "srshr v11.16b, v", $b3, ".16b, #4\n",
+            "shl v", $b0, ".16b, v", $b0, ".16b, #4\n", "shl v", $b1, ".16b, v", $b1, ".16b, #4\n",
+            "shl v", $b2, ".16b, v", $b2, ".16b, #4\n", "shl v", $b3, ".16b, v", $b3, ".16b, #4\n",
+            $($early, "\n",)*
+            $smull, " v20.8h, v8.8b, v", $x, ".8b\n", $smull, " v21.8h, v9.8b, v", $x, ".8b\n",
+            $smull, " v22.8h, v10.8b, v", $x, ".8b\n", $smull, " v23.8h, v11.8b, v", $x, ".8b\n",
+            "sshr v", $b0, ".16b, v", $b0, ".16b, #4\n", "sshr v", $b1, ".16b, v", $b1, ".16b, #4\n",
+            "sshr v", $b2, ".16b, v", $b2, ".16b, #4\n", "sshr v", $b3, ".16b, v", $b3, ".16b, #4\n",
+            $($late, "\n",)*
+            $smull, " v16.8h, v", $b0, ".8b, v", $x, ".8b\n", $smull, " v17.8h, v", $b1, ".8b, v", $x, ".8b\n",
+            $smull, " v18.8h, v", $b2, ".8b, v", $x, ".8b\n", $smull, " v19.8h, v", $b3, ".8b, v", $x, ".8b\n",
+            "smlal2 v20.8h, v8.16b, v", $x, ".16b\n", "smlal2 v21.8h, v9.16b, v", $x, ".16b\n",
+            "smlal2 v22.8h, v10.16b, v", $x, ".16b\n", "smlal2 v23.8h, v11.16b, v", $x, ".16b\n",
+            "smlal2 v16.8h, v", $b0, ".16b, v", $x, ".16b\n", "smlal2 v17.8h, v", $b1, ".16b, v", $x, ".16b\n",
+            "smlal2 v18.8h, v", $b2, ".16b, v", $x, ".16b\n", "smlal2 v19.8h, v", $b3, ".16b, v", $x, ".16b\n",
+        )
+    };
+}
+
+/// The sums of `groups >= 1` groups of 8 rows x 1 column, of low rows and of high ones; `m` are the multipliers.
+///
+/// The arithmetic is [`grouped_tiles`]'s. Multipliers are in 25. A group's products are added up while the next group is
+/// unpacked, so that nothing waits for them.
+///
+/// # Safety
+/// The steps of the panel and of the column and the groups of multipliers must be readable.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; 2] {
+    let (low, high): (int32x4_t, int32x4_t);
+    // SAFETY: reads the groups that the contract lets it read, and writes the registers named.
+    unsafe {
+        asm!(
+            "movi v0.2d, #0", "movi v1.2d, #0",
+            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v19.2d, #0",
+            "movi v20.2d, #0", "movi v21.2d, #0", "movi v22.2d, #0", "movi v23.2d, #0", "movi v25.2d, #0",
+            "b 2f",
+            ".p2align 9",
+            "2:",
+            "ldr q4, [{w}]", "ldr q5, [{w}, #16]", "ldr q6, [{w}, #32]", "ldr q7, [{w}, #48]",
+            "ldr q2, [{x}]", "ldr q3, [{x}, #16]",
+            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
+            "addp v26.8h, v16.8h, v17.8h", "addp v27.8h, v18.8h, v19.8h",
+            "addp v28.8h, v20.8h, v21.8h", "addp v29.8h, v22.8h, v23.8h",
+            grouped_step_8x1!("smull", 2, [4, 5, 6, 7],
+                early: ["addp v26.8h, v26.8h, v27.8h", "addp v27.8h, v28.8h, v29.8h"],
+                late: [
+                    "ldr q12, [{w}, #64]", "ldr q13, [{w}, #80]", "ldr q14, [{w}, #96]", "ldr q15, [{w}, #112]",
+                    "add {w}, {w}, #128", "add {x}, {x}, #32", "addp v26.8h, v26.8h, v27.8h", "ldr d24, [{m}]",
+                    "add {m}, {m}, #8"
+                ]),
+            grouped_step_8x1!("smlal", 3, [12, 13, 14, 15],
+                early: ["smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h"],
+                late: ["sshll v25.8h, v24.8b, #0"]),
+            "subs {groups}, {groups}, #1",
+            "b.ne 2b",
+            "addp v26.8h, v16.8h, v17.8h", "addp v27.8h, v18.8h, v19.8h",
+            "addp v28.8h, v20.8h, v21.8h", "addp v29.8h, v22.8h, v23.8h",
+            "addp v26.8h, v26.8h, v27.8h", "addp v27.8h, v28.8h, v29.8h", "addp v26.8h, v26.8h, v27.8h",
+            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
+            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
+            out("v0") low, out("v1") high, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
+            out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _,
+            out("v14") _, out("v15") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _,
+            out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _,
+            options(readonly, nostack)
+        );
+    }
+    [low, high]
+}
+
+/// Both halves of a panel, two rows of bytes each.
+///
+/// The products of a group stay in `i16`: 4 in a lane, and 16 when lanes of four rows were added up, are at most
+/// `16 * 7 * 128 < 2^15`, and all 32 are, too. [`add_scaled`] then applies the multipliers of four rows.
+///
+/// # Safety
+/// The contract of `call` must hold, panel and columns being inside it.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+    let groups = call.steps / 2;
+    let weight_bytes = BYTE_ROWS * STEP * call.steps;
+    let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
+    for first in (0..BYTE_ROWS).step_by(2) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
+            let mut w = panel_weights.add(first * STEP);
+            let mut multipliers = panel_weights.add(weight_bytes + first);
+            let mut x = call.activations.add(column * STEP);
+            // The two low rows in the first vector, the high ones in the second, two sums a row.
+            let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
+            for _ in 0..groups {
+                let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
+                for step in 0..2 {
+                    for row in 0..2 {
+                        let bytes = vld1q_s8(w.add((step * BYTE_ROWS + row) * STEP));
+                        // Rounding takes off what low weights below zero have borrowed.
+                        let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vrshrq_n_s8::<4>(bytes));
+                        for c in 0..COLUMNS {
+                            let x = vld1q_s8(x.add((step * columns + c) * STEP));
+                            for (i, w) in [low, high].into_iter().enumerate() {
+                                let sum = &mut products[c][2 * i + row];
+                                *sum = vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x));
+                                *sum = vmlal_high_s8(*sum, w, x);
+                            }
+                        }
+                    }
+                }
+                let pair = |at: usize| u64::from(multipliers.add(at).cast::<u16>().read_unaligned());
+                let m = vcreate_s8(pair(0) | pair(BYTE_ROWS) << 16);
+                let m = vmovl_s8(vzip1_s8(m, m));
+                for ([low, high], [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
+                    add_scaled([low, high], vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)), m);
+                }
+                w = w.add(2 * BYTE_ROWS * STEP);
+                x = x.add(2 * columns * STEP);
+                multipliers = multipliers.add(ROWS);
+            }
+            for (c, [low, high]) in sums.into_iter().enumerate() {
+                let sums = vpaddq_s32(low, high);
+                let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
+                vst1_s32(out, vget_low_s32(sums));
+                vst1_s32(out.add(BYTE_ROWS), vget_high_s32(sums));
+            }
         }
     }
 }
