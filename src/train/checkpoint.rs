@@ -75,7 +75,7 @@ impl Trainer {
     /// when the run began.
     ///
     /// # Errors
-    /// [`Error::File`](Error::File) for a file that cannot be read, is none of this kind, is of another schedule or of
+    /// [`Error::File`] for a file that cannot be read, is none of this kind, is of another schedule or of
     /// another model.
     pub fn resume(path: impl AsRef<Path>, model: Recognizer, schedule: Schedule) -> Result<Self> {
         let bytes = read(path.as_ref())?;
