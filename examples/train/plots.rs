@@ -21,9 +21,13 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
 
     let mut lines = Lines::new();
-    for row in rows.iter().filter(|row| row.study == "size" && row.cut.starts_with("rank-")) {
-        add(&mut lines, label(row), row.parameters as f64, row.cer);
+    for row in
+        rows.iter().filter(|row| ["size", "longer"].contains(&row.study.as_str()) && row.cut.starts_with("rank-"))
+    {
+        add(&mut lines, format!("{}, {} epochs", label(row), row.epochs), row.parameters as f64, row.cer);
     }
+    // Settings of one rank are no line.
+    lines.retain(|_, line| line.len() > 1);
     let title = "Validation CER against parameters: mean over seeds, least and greatest";
     let axes = ["parameters", "CER, percent"];
     std::fs::write(folder.join("parameters.svg"), linear(title, axes, &lines)?)?;
@@ -46,8 +50,17 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     std::fs::write(folder.join("nu.svg"), logarithmic(title, axes, &lines)?)?;
 
     let mut lines = Lines::new();
-    for row in rows.iter().filter(|row| row.study == "transition") {
-        add(&mut lines, label(row), row.transition as f64, row.cer);
+    // The same run with the transition where the study of sizes has it is one of those.
+    let is_of = |row: &Row, other: &Row| {
+        let settings = |row: &Row| (row.method.clone(), row.lambda_rec, row.cut.clone(), row.epochs);
+        settings(row) == settings(other)
+    };
+    let varied: Vec<_> = rows.iter().filter(|row| row.study == "transition").collect();
+    for row in rows {
+        let varies = row.study == "transition" || row.study == "size" && varied.iter().any(|other| is_of(row, other));
+        if varies {
+            add(&mut lines, label(row), row.transition as f64, row.cer);
+        }
     }
     let title = "Validation CER against the epoch of the transition, of equally many epochs";
     let axes = ["epochs of stage 1", "CER, percent"];
@@ -82,15 +95,23 @@ fn ends(lines: &Lines) -> (f64, f64) {
 fn linear(title: &str, axes: [&str; 2], lines: &Lines) -> Result<String, Failure> {
     let (least, most) = ends(lines);
     let margin = 0.05 * (most - least);
-    chart(title, axes, lines, (least - margin)..(most + margin))
+    let range = (least - margin)..(most + margin);
+    chart(title, axes, lines, range, SeriesLabelPosition::UpperRight)
 }
 
 fn logarithmic(title: &str, axes: [&str; 2], lines: &Lines) -> Result<String, Failure> {
     let (least, most) = ends(lines);
-    chart(title, axes, lines, (least / 1.2..most * 1.2).log_scale())
+    let range = (least / 1.2..most * 1.2).log_scale();
+    chart(title, axes, lines, range, SeriesLabelPosition::LowerRight)
 }
 
-fn chart<X>(title: &str, [x, y]: [&str; 2], lines: &Lines, range: X) -> Result<String, Failure>
+fn chart<X>(
+    title: &str,
+    [x, y]: [&str; 2],
+    lines: &Lines,
+    range: X,
+    legend: SeriesLabelPosition,
+) -> Result<String, Failure>
 where
     X: AsRangedCoord<Value = f64>,
     X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -106,7 +127,8 @@ where
             .x_label_area_size(40)
             .y_label_area_size(60)
             .build_cartesian_2d(range, 0.0..1.1 * top)?;
-        chart.configure_mesh().x_desc(x).y_desc(y).label_style(FONT).light_line_style(WHITE).draw()?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc(x).y_desc(y).label_style(FONT).light_line_style(WHITE).x_label_formatter(&f64::to_string).draw()?;
         for (i, (name, line)) in lines.iter().enumerate() {
             let color = Palette99::pick(i).to_rgba();
             let points =
@@ -123,7 +145,8 @@ where
                 PathElement::new([(f64::from_bits(x), low), (f64::from_bits(x), high)], color.stroke_width(1))
             }))?;
         }
-        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).label_font(FONT).draw()?;
+        let mut labels = chart.configure_series_labels();
+        labels.position(legend).background_style(WHITE.mix(0.8)).border_style(BLACK).label_font(FONT).draw()?;
         root.present()?;
     }
     Ok(text)
