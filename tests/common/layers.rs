@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use skinny::factored::{Recurrent, Scratch};
 use skinny::kernels::WeightFormat;
-use skinny::{Mat, MatMut, Tier};
+use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
 /// Numbers in -1..1 that repeat from run to run.
 pub struct Random(pub u64);
@@ -49,6 +49,24 @@ pub fn hash(hash: u64, values: &[f32]) -> u64 {
 }
 
 pub const HASH_OF_NOTHING: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// An input and outputs of another shape are refused, and leave a state that has begun and the outputs as they were.
+pub fn misfits_change_nothing<L: Recurrent>(layer: &L)
+where
+    L::State: PartialEq + Debug,
+{
+    let (x, mut out) = (vec![1.0; layer.input_size() + 1], vec![7.0; 2 * layer.output_size()]);
+    let fitting = &x[1..];
+    let (mut state, mut scratch) = (layer.state().unwrap(), Scratch::new());
+    layer.step(fitting, &mut state, &mut scratch).unwrap();
+    let before = state.clone();
+    let refused = layer.step(&x, &mut state, &mut scratch).map(<[f32]>::to_vec);
+    assert!(matches!(refused, Err(Error::Length { what: "input", .. })));
+    let one = MatRef::new(fitting, 1, fitting.len()).unwrap();
+    let two = MatMut::new(&mut out, 2, layer.output_size()).unwrap();
+    assert!(layer.forward(one, &mut state, two, &mut scratch).is_err());
+    assert_eq!((state, &out), (before, &vec![7.0; 2 * layer.output_size()]));
+}
 
 /// The outputs of a sequence.
 pub fn forward<L: Recurrent>(layer: &L, x: &Mat<f32>, state: &mut L::State, scratch: &mut Scratch) -> Vec<f32> {
