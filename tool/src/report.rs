@@ -36,15 +36,16 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let length = |cell: &String| cell.chars().count();
         let width = |(i, (heading, _)): (usize, &(String, Side))| {
-            cells(i).chain([heading]).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let cells = self.rows.iter().filter_map(|row| row.get(i));
+            cells.map(length).fold(length(heading), usize::max)
         };
         let widths: Vec<usize> = self.columns.iter().enumerate().map(width).collect();
-        let line = |cells: &dyn Fn(usize) -> String| {
+        let line = |cell: &dyn Fn(usize) -> String| {
             let padded = widths.iter().zip(&self.columns).enumerate().map(|(i, (&width, &(_, side)))| match side {
-                Side::Left => format!("{:<width$}", cells(i)),
-                Side::Right => format!("{:>width$}", cells(i)),
+                Side::Left => format!("{:<width$}", cell(i)),
+                Side::Right => format!("{:>width$}", cell(i)),
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
@@ -110,7 +111,10 @@ mod tests {
     #[test]
     fn numbers_are_easy_to_read() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.0, 0.01234, 0.5, 1.5, 15.25, 1234.5].map(digits), ["0", "1.23e-2", "0.500", "1.50", "15.2", "1234"]);
+        assert_eq!(
+            [0.0, 0.01234, 0.5, 1.5, 15.25, 1234.5].map(digits),
+            ["0", "1.23e-2", "0.500", "1.50", "15.2", "1234"]
+        );
         assert_eq!((percent(1.0, 3.0), percent(1.0, 0.0)), ("33.3%".into(), "-".into()));
         assert_eq!((dimensions(&[25, 13]), dimensions(&[])), ("25 x 13".into(), "scalar".into()));
     }

@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_to_the_bit() {
-        let array = Array { shape: vec![2, 3], values: vec![0.1, -1.0e-20, 3.0e38, f32::MIN_POSITIVE, 1.0 / 3.0, -0.0] };
+        let array =
+            Array { shape: vec![2, 3], values: vec![0.1, -1.0e-20, 3.0e38, f32::MIN_POSITIVE, 1.0 / 3.0, -0.0] };
         let again = decode(encode(&array).as_bytes()).unwrap();
         assert_eq!(again.values.map_bits(), array.values.map_bits());
         assert_eq!(again.shape, array.shape);
@@ -71,7 +72,11 @@ mod tests {
     #[test]
     fn what_others_write_is_read() {
         for text in ["1,2\n3,4\n", "# of numpy\n1 2\n3 4", "\u{feff}a;b\r\n1;2\r\n\r\n3; 4\r\n", "1.0e0\t2\n3\t+4\n"] {
-            assert_eq!(decode(text.as_bytes()).unwrap(), Array { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 4.0] }, "{text}");
+            assert_eq!(
+                decode(text.as_bytes()).unwrap(),
+                Array { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 4.0] },
+                "{text}"
+            );
         }
         for (text, message) in [
             ("1,2\n3\n", "line 2: expected 2 numbers, found 1"),

@@ -168,10 +168,16 @@ mod tests {
 
     #[test]
     fn frames_are_time_by_features() {
-        for (shape, width, time) in
-            [(&[4, 3][..], 3, 4), (&[1, 4, 3], 3, 4), (&[1, 1, 3], 3, 1), (&[3], 3, 1), (&[7], 1, 7), (&[1, 3], 3, 1), (&[0, 3], 3, 0)]
-        {
-            assert_eq!(array(shape).frames(width).unwrap().shape(), (time, width), "{shape:?}");
+        for (shape, width, time) in [
+            (&[4, 3][..], 3, 4),
+            (&[1, 4, 3], 3, 4),
+            (&[1, 1, 3], 3, 1),
+            (&[3], 3, 1),
+            (&[7], 1, 7),
+            (&[1, 3], 3, 1),
+            (&[0, 3], 3, 0),
+        ] {
+            assert_eq!(array(shape).frames(width).unwrap().view().shape(), (time, width), "{shape:?}");
         }
         for (shape, width, message) in [
             (&[3, 4][..], 3, "expected time x 3, found 3 x 4; transpose it"),

@@ -14,7 +14,9 @@ pub fn decode(bytes: &[u8]) -> Result<Array, String> {
     let (length, rest) = match rest {
         [1, _, low, high, rest @ ..] => (u32::from(u16::from_le_bytes([*low, *high])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
-        [major, ..] if !(1..=3).contains(major) => return Err(format!("is of version {major} of .npy, 1 to 3 are read")),
+        [major, ..] if !(1..=3).contains(major) => {
+            return Err(format!("is of version {major} of .npy, 1 to 3 are read"));
+        }
         _ => return Err(truncated.into()),
     };
     let (header, data) = rest.split_at_checked(length as usize).ok_or(truncated)?;
@@ -45,14 +47,16 @@ impl Header {
                 }
                 "fortran_order" => {
                     let found = [("True", true), ("False", false)];
-                    let (rest, value) = found.iter().find_map(|&(word, truth)| Some((value.strip_prefix(word)?, truth)))?;
+                    let (rest, value) =
+                        found.iter().find_map(|&(word, truth)| Some((value.strip_prefix(word)?, truth)))?;
                     fortran_order = Some(value);
                     rest
                 }
                 "shape" => {
                     let (value, rest) = value.strip_prefix('(')?.split_once(')')?;
                     let numbers = value.split(',').map(str::trim).filter(|number| !number.is_empty());
-                    shape = Some(numbers.map(|number| number.trim_end_matches('L').parse().ok()).collect::<Option<_>>()?);
+                    shape =
+                        Some(numbers.map(|number| number.trim_end_matches('L').parse().ok()).collect::<Option<_>>()?);
                     rest
                 }
                 _ => return None,
@@ -151,9 +155,18 @@ mod tests {
         let numbers = [1i8, 2, 3, 4, 5, -6];
         let expected = numbers.map(f32::from);
         assert_eq!(decoded("|i1", "False", numbers.map(|n| n as u8).to_vec()), expected);
-        assert_eq!(decoded("<i2", "False", numbers.iter().flat_map(|&n| i16::from(n).to_le_bytes()).collect()), expected);
-        assert_eq!(decoded("<i4", "False", numbers.iter().flat_map(|&n| i32::from(n).to_le_bytes()).collect()), expected);
-        assert_eq!(decoded("<f8", "False", numbers.iter().flat_map(|&n| f64::from(n).to_le_bytes()).collect()), expected);
+        assert_eq!(
+            decoded("<i2", "False", numbers.iter().flat_map(|&n| i16::from(n).to_le_bytes()).collect()),
+            expected
+        );
+        assert_eq!(
+            decoded("<i4", "False", numbers.iter().flat_map(|&n| i32::from(n).to_le_bytes()).collect()),
+            expected
+        );
+        assert_eq!(
+            decoded("<f8", "False", numbers.iter().flat_map(|&n| f64::from(n).to_le_bytes()).collect()),
+            expected
+        );
         let half = numbers.iter().flat_map(|&n| f16::from_f32(n.into()).to_le_bytes()).collect();
         assert_eq!(decoded("<f2", "False", half), expected);
         // Column by column.
@@ -163,12 +176,21 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let message = |header: &str, data: &[u8]| decode(&file(header, data)).unwrap_err();
-        let of = |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        let of =
+            |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         assert!(message(&of(">f4", "(1,)"), &[0; 4]).contains("`>f4`"));
         assert!(message(&of("|O", "(1,)"), &[0; 4]).contains("`|O`"));
         assert!(message(&of("<f4", "(3, 2)"), &[0; 4]).contains("3 x 2 numbers of 4 bytes, and has 4"));
         assert!(message(&of("<f4", "(4611686018427387904, 4)"), &[0; 4]).contains("has 4 bytes"));
-        for header in ["", "{}", "{'descr': '<f4'}", "{'shape': (1, }", "{'x': 1}", &of("<f4", "(-1,)"), &(of("<f4", "(1,)") + "x")] {
+        for header in [
+            "",
+            "{}",
+            "{'descr': '<f4'}",
+            "{'shape': (1, }",
+            "{'x': 1}",
+            &of("<f4", "(-1,)"),
+            &(of("<f4", "(1,)") + "x"),
+        ] {
             assert!(message(header, &[0; 4]).contains("header"), "{header}");
         }
         assert!(decode(b"PK\x03\x04").unwrap_err().contains("no .npy file"));

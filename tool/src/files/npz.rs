@@ -117,7 +117,11 @@ impl Entry {
         };
         let mut crc = Crc::new();
         crc.update(&data);
-        if data.len() == size && crc.sum() == self.crc { Ok(data) } else { Err("is damaged: its checksum is wrong".into()) }
+        if data.len() == size && crc.sum() == self.crc {
+            Ok(data)
+        } else {
+            Err("is damaged: its checksum is wrong".into())
+        }
     }
 
     fn packed<'a>(&self, archive: &'a [u8]) -> Option<&'a [u8]> {
@@ -136,7 +140,8 @@ pub fn encode(arrays: &[(String, Array)]) -> Result<Vec<u8>, String> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for (name, array) in arrays {
         let (name, data) = (format!("{name}.npy"), npy::encode(array));
-        let (offset, size) = (u32::try_from(bytes.len()).map_err(too_large)?, u32::try_from(data.len()).map_err(too_large)?);
+        let (offset, size) =
+            (u32::try_from(bytes.len()).map_err(too_large)?, u32::try_from(data.len()).map_err(too_large)?);
         let mut crc = Crc::new();
         crc.update(&data);
         // Version 2.0, no flags, stored, 1980-01-01.
@@ -146,7 +151,8 @@ pub fn encode(arrays: &[(String, Array)]) -> Result<Vec<u8>, String> {
         }
         // The last four bytes are the lengths of the name and of no extra fields.
         bytes.extend([b"PK\x03\x04", &common[..], name.as_bytes(), &data].concat());
-        directory.extend([b"PK\x01\x02\x14\x00", &common[..], &[0; 10], &offset.to_le_bytes(), name.as_bytes()].concat());
+        directory
+            .extend([b"PK\x01\x02\x14\x00", &common[..], &[0; 10], &offset.to_le_bytes(), name.as_bytes()].concat());
     }
     let offset = u32::try_from(bytes.len()).map_err(too_large)?;
     let count = (arrays.len() as u16).to_le_bytes();

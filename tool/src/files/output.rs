@@ -15,7 +15,9 @@ pub fn prepare(path: &Path) -> Result<()> {
         return Err("names no file").about(path);
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|cause| format!("its folder cannot be made: {}", told(&cause))).about(path)?;
+        fs::create_dir_all(folder)
+            .map_err(|cause| format!("its folder cannot be made: {}", told(&cause)))
+            .about(path)?;
     }
     let beside = beside(path);
     let tried = fs::write(&beside, []).and_then(|()| fs::remove_file(&beside));
@@ -26,12 +28,13 @@ pub fn prepare(path: &Path) -> Result<()> {
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path);
     let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|cause| {
-        // Half a file helps nobody.
-        let _ = fs::remove_file(&beside);
-        format!("cannot be written: {}", told(&cause))
-    })
-    .about(path)
+    written
+        .map_err(|cause| {
+            // Half a file helps nobody.
+            let _ = fs::remove_file(&beside);
+            format!("cannot be written: {}", told(&cause))
+        })
+        .about(path)
 }
 
 fn beside(path: &Path) -> PathBuf {

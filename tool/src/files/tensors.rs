@@ -13,10 +13,13 @@ pub fn decode(bytes: &[u8]) -> Result<Named, String> {
     let is_float = |dtype: &str| ["F32", "F16", "BF16"].contains(&dtype);
     let floats = tensors.iter().filter(|tensor| is_float(&tensor.dtype));
     let read = |name: &str| file.floats(name).map(|(shape, values)| (name.to_owned(), Array { shape, values }));
-    let arrays = floats.map(|tensor| read(&tensor.name)).collect::<Result<Named, _>>().map_err(|cause| cause.to_string())?;
+    let arrays =
+        floats.map(|tensor| read(&tensor.name)).collect::<Result<Named, _>>().map_err(|cause| cause.to_string())?;
     match (arrays.is_empty(), tensors.first()) {
         (false, _) => Ok(arrays),
-        (true, Some(tensor)) => Err(format!("tensor {} is of {}; F32, F16 or BF16 are read", tensor.name, tensor.dtype)),
+        (true, Some(tensor)) => {
+            Err(format!("tensor {} is of {}; F32, F16 or BF16 are read", tensor.name, tensor.dtype))
+        }
         (true, None) => Err("holds no tensors".into()),
     }
 }
