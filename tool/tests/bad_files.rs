@@ -22,12 +22,12 @@ fn bad() -> Vec<(&'static str, Vec<u8>)> {
         ("tensor beyond the end", header(r#"{"w":{"dtype":"F32","shape":[9,9],"data_offsets":[0,324]}}"#, &[0; 8])),
         (
             "dimensions that overflow",
-            header(
-                r#"{"w":{"dtype":"I8","shape":[4611686018427387904,4,1],"data_offsets":[0,0]}}"#,
-                &[],
-            ),
+            header(r#"{"w":{"dtype":"I8","shape":[4611686018427387904,4,1],"data_offsets":[0,0]}}"#, &[]),
         ),
-        ("numbers that overflow", header(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,0]}}"#, &[])),
+        (
+            "numbers that overflow",
+            header(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,0]}}"#, &[]),
+        ),
     ]
 }
 
@@ -80,7 +80,16 @@ fn inputs_references_and_states_that_are_none() {
             check(&folder.file(&format!("{what}.{kind}"), &bytes));
         }
     }
-    for name in ["missing.npy", "missing.npz", "missing.csv", "missing.safetensors", "missing.wav", ".", "missing.xyz", "missing"] {
+    for name in [
+        "missing.npy",
+        "missing.npz",
+        "missing.csv",
+        "missing.safetensors",
+        "missing.wav",
+        ".",
+        "missing.xyz",
+        "missing",
+    ] {
         check(&folder.path(name));
     }
     for (name, bytes) in [

@@ -20,7 +20,8 @@ fn inspect_tells_layers_and_tensors() {
 
     let model = json(&["inspect", &digits(), "--json"]);
     assert_eq!((&model["problem"], &model["kind"]), (&Value::Null, &"PyTorch".into()));
-    let sum = |of: &str| model["layers"].as_array().unwrap().iter().map(|layer| layer[of].as_u64().unwrap()).sum::<u64>();
+    let sum =
+        |of: &str| model["layers"].as_array().unwrap().iter().map(|layer| layer[of].as_u64().unwrap()).sum::<u64>();
     for of in ["parameters", "bytes", "macs_per_step"] {
         assert_eq!(model["total"][of], sum(of), "{of}");
     }
@@ -61,16 +62,24 @@ fn compress_makes_a_model_that_runs_and_a_plot() {
 
     let inspected = json(&["inspect", &small, "--json"]);
     assert_eq!(inspected["kind"], "skinny");
-    let stored: Vec<&Value> = inspected["layers"].as_array().unwrap().iter().map(|layer| &layer["weights"][0]["stored_as"]).collect();
+    let stored: Vec<&Value> =
+        inspected["layers"].as_array().unwrap().iter().map(|layer| &layer["weights"][0]["stored_as"]).collect();
     assert!(stored.iter().all(|stored| **stored == "int8"), "{stored:?}");
-    assert!(inspected["total"]["parameters"].as_u64() < json(&["inspect", &digits(), "--json"])["total"]["parameters"].as_u64());
+    assert!(
+        inspected["total"]["parameters"].as_u64()
+            < json(&["inspect", &digits(), "--json"])["total"]["parameters"].as_u64()
+    );
 
     let input = folder.file("x.npy", frames(50, 80));
     let output = folder.path("y.npy");
     stdout(&["run", &digits(), "--input", &input, "--output", &output]);
     let compared = json(&["run", &small, "--input", &input, "--compare", &output, "--json"]);
     assert!(compared["comparison"]["signal_to_noise_db"].as_f64().unwrap() > 5.0, "{compared}");
-    expect_refused(&["run", &small, "--input", &input, "--compare", &output, "--min-db", "90", "--json"], 1, "--min-db asks for 90");
+    expect_refused(
+        &["run", &small, "--input", &input, "--compare", &output, "--min-db", "90", "--json"],
+        1,
+        "--min-db asks for 90",
+    );
 }
 
 #[test]
@@ -80,16 +89,43 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
     folder.file("calibration/a.npy", frames(60, 13));
     folder.file("calibration/notes.md", "not a recording");
     let small = folder.path("small.safetensors");
-    let arguments = ["compress", &pytorch("lstm"), "--out", &small, "--rank", "6", "--json", "--calibration", &folder.path("calibration")];
+    let arguments = [
+        "compress",
+        &pytorch("lstm"),
+        "--out",
+        &small,
+        "--rank",
+        "6",
+        "--json",
+        "--calibration",
+        &folder.path("calibration"),
+    ];
     let report = json(&[&arguments[..], &KEPT].concat());
     assert_eq!(report["calibration_frames"], 60);
     assert!(report["output_signal_to_noise_db"].as_f64().unwrap() > 0.0);
     for matrix in report["matrices"].as_array().unwrap() {
-        assert_eq!(matrix["singular_values"].as_array().unwrap().len() as u64, matrix["n"].as_u64().min(matrix["k"].as_u64()).unwrap());
+        assert_eq!(
+            matrix["singular_values"].as_array().unwrap().len() as u64,
+            matrix["n"].as_u64().min(matrix["k"].as_u64()).unwrap()
+        );
     }
     // The same bytes again, and nothing said if it is to be quiet.
     let again = folder.path("again.safetensors");
-    let quiet = [&["--quiet", "compress", &pytorch("lstm"), "--out", &again, "--rank", "6", "--calibration", &folder.path("calibration")][..], &KEPT].concat();
+    let quiet = [
+        &[
+            "--quiet",
+            "compress",
+            &pytorch("lstm"),
+            "--out",
+            &again,
+            "--rank",
+            "6",
+            "--calibration",
+            &folder.path("calibration"),
+        ][..],
+        &KEPT,
+    ]
+    .concat();
     let quiet = output(&quiet);
     assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
     assert_eq!(std::fs::read(small).unwrap(), std::fs::read(again).unwrap());
@@ -104,7 +140,22 @@ fn run_has_pytorchs_outputs_from_every_kind_of_file() {
         let mut last = None;
         for kind in ["npy", "npz", "csv", "safetensors"] {
             let out = folder.path(&format!("{name}.{kind}"));
-            run(&["--input", &model, "--input-name", "x", "--output", &out, "--chunk", "7", "--compare", &model, "--compare-name", "y", "--min-db", "100"]);
+            run(&[
+                "--input",
+                &model,
+                "--input-name",
+                "x",
+                "--output",
+                &out,
+                "--chunk",
+                "7",
+                "--compare",
+                &model,
+                "--compare-name",
+                "y",
+                "--min-db",
+                "100",
+            ]);
             if let Some(last) = &last {
                 let same = run(&["--input", &model, "--input-name", "x", "--compare", &out]);
                 assert!(same.starts_with("inf dB, largest difference 0.000e0"), "{kind}, {last}: {same}");
@@ -120,7 +171,8 @@ fn run_goes_on_from_states() {
     let values: Vec<f32> = (0..20 * 13).map(|i| (i % 17) as f32 / 10.0 - 0.8).collect();
     let model = pytorch("lstm");
     let file = |name: &str, values: &[f32]| folder.file(name, common::npy(values.len() / 13, 13, values));
-    let (whole, first, second) = (file("x.npy", &values), file("x1.npy", &values[..9 * 13]), file("x2.npy", &values[9 * 13..]));
+    let (whole, first, second) =
+        (file("x.npy", &values), file("x1.npy", &values[..9 * 13]), file("x2.npy", &values[9 * 13..]));
     let out = |name: &str| folder.path(name);
     let run = |input: &str, output: &str, more: &[&str]| {
         stdout(&[&["run", &model, "--input", input, "--output", output][..], &KEPT, more].concat())
@@ -136,14 +188,32 @@ fn run_goes_on_from_states() {
     let tensors = json(&["inspect", &pytorch("lstm"), "--keep", "x", "--keep", "y", "--json"]);
     assert_eq!(tensors["problem"], Value::Null);
     let other = pytorch("gru");
-    expect_refused(&[&["run", &other, "--input", &first, "--output", &out("y.csv"), "--h0", &out("h.npz")][..], &KEPT].concat(), 2, "gru.l0.h, gru.l1.h");
+    expect_refused(
+        &[&["run", &other, "--input", &first, "--output", &out("y.csv"), "--h0", &out("h.npz")][..], &KEPT].concat(),
+        2,
+        "gru.l0.h, gru.l1.h",
+    );
 }
 
 #[test]
 fn run_in_other_precisions_is_close() {
     let model = pytorch("gru");
     let decibels = |precision: &str| {
-        let arguments = ["run", &model, "--input", &model, "--input-name", "x", "--compare", &model, "--compare-name", "y", "--precision", precision, "--json"];
+        let arguments = [
+            "run",
+            &model,
+            "--input",
+            &model,
+            "--input-name",
+            "x",
+            "--compare",
+            &model,
+            "--compare-name",
+            "y",
+            "--precision",
+            precision,
+            "--json",
+        ];
         let compared = json(&[&arguments[..], &KEPT].concat());
         compared["comparison"]["signal_to_noise_db"].as_f64().unwrap()
     };
@@ -161,7 +231,8 @@ fn bench_tells_layers_precisions_and_time_batches() {
     assert!((us("products_us_per_step") + us("rest_us_per_step") - us("us_per_step")).abs() < 1e-6);
     // Factors of rank 8 in int8: the recurrent ones at every step, those of the input once in 4.
     assert!(us("bytes_per_step") >= f64::from(8 * (96 + 32)) * 1.25);
-    let firsts: Vec<u64> = told["streams"].as_array().unwrap().iter().map(|s| s["first_output_after_frames"].as_u64().unwrap()).collect();
+    let firsts: Vec<u64> =
+        told["streams"].as_array().unwrap().iter().map(|s| s["first_output_after_frames"].as_u64().unwrap()).collect();
     assert_eq!(firsts, [1, 2, 4, 8]);
 
     let told = stdout(&[&["bench", &pytorch("lstm_bidirectional"), "--core", "cortex-a76"][..], &KEPT].concat());
@@ -206,7 +277,9 @@ fn a_pipe_that_breaks_is_no_panic() {
         let line = line.replace("SKINNY", &program).replace("MODEL", &digits());
         assert_cmd::Command::new("bash").args(["-o", "pipefail", "-c", &line]).output().unwrap()
     };
-    for line in ["SKINNY completions zsh | true", "SKINNY inspect MODEL --json | head -c 1 > /dev/null", "SKINNY --help | true"] {
+    for line in
+        ["SKINNY completions zsh | true", "SKINNY inspect MODEL --json | head -c 1 > /dev/null", "SKINNY --help | true"]
+    {
         let output = shell(line);
         assert!(output.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(0), "{line}");
@@ -222,7 +295,10 @@ fn tiers_give_the_same_bits() {
         if let Some(tier) = tier {
             command.env("SKINNY_TIER", tier);
         }
-        command.args(["run", &digits(), "--input", &input, "--output", &folder.path(name), "--precision", "int8"]).assert().success();
+        command
+            .args(["run", &digits(), "--input", &input, "--output", &folder.path(name), "--precision", "int8"])
+            .assert()
+            .success();
         std::fs::read(folder.path(name)).unwrap()
     };
     assert_eq!(run(None, "a.npy"), run(Some("portable"), "b.npy"));

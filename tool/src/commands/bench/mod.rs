@@ -14,13 +14,13 @@ use skinny::model::Model;
 
 use self::measure::{LayerTime, Settings, Stream, counted, predicted_us};
 use self::shape::Shape;
-use super::compress::core;
 use crate::console::Console;
 use crate::error::{Failure, Result};
 use crate::files::model::{ImportArgs, ModelArgs};
 use crate::files::wav;
 use crate::precision::Precision;
 use crate::report::{Side, Table, count, digits, percent};
+use crate::values::core;
 use crate::{threads, weights};
 
 pub const EXAMPLES: &str = "\

@@ -12,7 +12,7 @@ use skinny::kernels::Activation;
 use skinny::model::{Calibration, Cutting, Decomposed, Layer, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
 
-pub use args::{CompressArgs, core};
+pub use args::{CompressArgs, SchemeArg};
 
 use crate::comparison::Comparison;
 use crate::console::Console;
