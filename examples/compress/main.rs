@@ -108,7 +108,7 @@ fn run(args: &Args) -> Result<(), Failure> {
 fn import_options(args: &Args) -> ImportOptions {
     // What the examples call the tensors of features; without such there is nothing to keep.
     let keep = args.keep.iter().cloned().chain(["features.*".into()]).collect();
-    ImportOptions { layers: args.layers.clone(), keep }
+    ImportOptions { layers: args.layers.clone(), keep, ..ImportOptions::default() }
 }
 
 /// Two linear layers with nothing between them are one, which nobody trains: a sign that an activation was not told.
