@@ -88,19 +88,14 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
     std::fs::create_dir(folder.path("calibration")).unwrap();
     folder.file("calibration/a.npy", frames(60, 13));
     folder.file("calibration/notes.md", "not a recording");
+    let (model, calibration) = (pytorch("lstm"), folder.path("calibration"));
+    let compress = |out: &str, more: &[&str]| -> Vec<String> {
+        let arguments = ["compress", &model, "--out", out, "--rank", "6", "--calibration", &calibration];
+        [&arguments[..], &KEPT, more].concat().into_iter().map(str::to_owned).collect()
+    };
     let small = folder.path("small.safetensors");
-    let arguments = [
-        "compress",
-        &pytorch("lstm"),
-        "--out",
-        &small,
-        "--rank",
-        "6",
-        "--json",
-        "--calibration",
-        &folder.path("calibration"),
-    ];
-    let report = json(&[&arguments[..], &KEPT].concat());
+    let arguments = compress(&small, &["--json"]);
+    let report = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(report["calibration_frames"], 60);
     assert!(report["output_signal_to_noise_db"].as_f64().unwrap() > 0.0);
     for matrix in report["matrices"].as_array().unwrap() {
@@ -111,22 +106,8 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
     }
     // The same bytes again, and nothing said if it is to be quiet.
     let again = folder.path("again.safetensors");
-    let quiet = [
-        &[
-            "--quiet",
-            "compress",
-            &pytorch("lstm"),
-            "--out",
-            &again,
-            "--rank",
-            "6",
-            "--calibration",
-            &folder.path("calibration"),
-        ][..],
-        &KEPT,
-    ]
-    .concat();
-    let quiet = output(&quiet);
+    let quiet = compress(&again, &["--quiet"]);
+    let quiet = output(&quiet.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
     assert_eq!(std::fs::read(small).unwrap(), std::fs::read(again).unwrap());
 }

@@ -96,7 +96,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
             output::prepare(file)?;
         }
     }
-    let loaded = args.model.load(tier)?;
+    let loaded = args.model.load(tier, console)?;
     let model = match args.precision {
         None => loaded.model,
         Some(precision) => precision.of(&loaded.model, tier)?,
