@@ -7,8 +7,7 @@ use skinny::model::{Import, ImportOptions, Model};
 use skinny::{Error, FileError, Tier};
 
 use super::read;
-use crate::console::Console;
-use crate::error::{About, Result, printable};
+use crate::error::{About, Result};
 
 /// The model that a command is about.
 #[derive(Clone, Debug, Args)]
@@ -61,14 +60,11 @@ pub struct Loaded {
 }
 
 impl ModelArgs {
-    /// Reads the model, packs it for the kernels of `tier`, and tells what was taken for granted.
-    pub fn load(&self, tier: Tier, console: Console) -> Result<Loaded> {
+    /// Reads the model and packs it for the kernels of `tier`.
+    pub fn load(&self, tier: Tier) -> Result<Loaded> {
         let bytes = read(&self.model)?;
         let import = Import::read(&bytes, &self.import.options(), tier).map_err(|cause| remedy(&cause));
         let Import { model, assumptions, .. } = import.about(&self.model)?;
-        for assumption in &assumptions {
-            console.remark(format_args!("{}: assumed: {}", self.model.display(), printable(assumption)));
-        }
         Ok(Loaded { model, assumptions, size: bytes.len() })
     }
 
