@@ -20,6 +20,9 @@ pub struct ModelArgs {
     pub import: ImportArgs,
 }
 
+/// The heading of the options that skinny's own files make unnecessary.
+const FOREIGN: &str = "Options for state dicts of PyTorch";
+
 /// What the tensors of a foreign model do not tell.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ImportArgs {
@@ -29,15 +32,15 @@ pub struct ImportArgs {
     /// colons: `relu` or `clip=MAX` for the activation of a linear layer or a convolution; `stride=FRAMES`,
     /// `padding=FRAMES` and `stack=FRAMES` for those over several frames; and the kind, `linear`, `conv`, `gru` or
     /// `lstm`, where a weight could be of something else.
-    #[arg(long, value_name = "LAYERS")]
+    #[arg(long, value_name = "LAYERS", help_heading = FOREIGN)]
     pub layers: Option<String>,
 
     /// Keep a tensor that belongs to no layer, as an attachment of the model; `*` stands for any text
-    #[arg(long, value_name = "TENSOR")]
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub keep: Vec<String>,
 
     /// Leave out a tensor, whatever it is, e.g. "*.num_batches_tracked"
-    #[arg(long, value_name = "TENSOR")]
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub drop: Vec<String>,
 }
 
