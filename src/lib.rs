@@ -66,6 +66,9 @@ compile_error!("skinny was never run on a big-endian machine; its files and 4-bi
 
 extern crate alloc;
 
+#[cfg(feature = "audio")]
+#[forbid(unsafe_code)]
+pub mod audio;
 #[cfg(feature = "svd")]
 #[forbid(unsafe_code)]
 pub mod compress;

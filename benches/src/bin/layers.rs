@@ -1,6 +1,6 @@
 //! Times layers on this machine, dense and factored, in `f32` and in 8 bits:
 //!
-//!     cargo run --release --example layers
+//!     cargo run --release --bin layers
 //!
 //! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits, after packing, and prints nothing else
 //! of cost, for tools that count instructions. NAME is `products` (the two bare products of the low-rank layer),

@@ -10,7 +10,7 @@
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
-mod support;
+mod settings;
 
 use std::hint::black_box;
 
@@ -20,7 +20,7 @@ use skinny::kernels::{
     Activations, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, WeightFormat, Workspace, gemm, reference,
 };
 use skinny::{Mat, MatMut, MatRef, Tier};
-use support::random_bytes;
+use skinny_benches::random_bytes;
 
 /// The largest batch: what fills one pass over the weights.
 const BATCH: usize = 10;
@@ -137,5 +137,5 @@ fn tier() -> Tier {
     Tier::select().expect("SKINNY_TIER names a tier of this machine")
 }
 
-criterion_group! { name = benches; config = support::settings(); targets = paper, four_bits, low_rank }
+criterion_group! { name = benches; config = settings::settings(); targets = paper, four_bits, low_rank }
 criterion_main!(benches);

@@ -10,7 +10,7 @@
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
-mod support;
+mod settings;
 
 use std::hint::black_box;
 
@@ -19,7 +19,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_gr
 use skinny::factored::{Gru, Linear, LowRank, Lstm, Recurrent, Scratch, Weight};
 use skinny::kernels::{Activation, Activations, Dequantize, PackedMat, WeightFormat, Workspace, gemm};
 use skinny::{Mat, MatMut, Tier};
-use support::{random_bytes, random_floats};
+use skinny_benches::{random_bytes, random_floats};
 
 /// A weight's matrix in `f32`, or its two factors.
 #[derive(Clone)]
@@ -292,5 +292,5 @@ fn lstm_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64
     out
 }
 
-criterion_group! { name = benches; config = support::settings(); targets = paper, linear, gru, lstm }
+criterion_group! { name = benches; config = settings::settings(); targets = paper, linear, gru, lstm }
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Times small-batch products on this machine, after checking them against the oracle:
 //!
-//!     cargo run --release --example gemm -- --n 6144 --k 320 --batch 1..10
+//!     cargo run --release --bin gemm -- --n 6144 --k 320 --batch 1..10
 //!
 //! prints a row a batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
 //! `--reps R` it makes exactly R calls after packing and prints nothing else of cost, for tools that count

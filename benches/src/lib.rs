@@ -1,19 +1,6 @@
-//! What the benches share: operands that look random, and criterion's settings.
+//! Operands that look random, for the benches and the programs that count.
 
-use std::time::Duration;
-
-use criterion::Criterion;
 use skinny::Mat;
-
-/// Settings under which `cargo bench` takes a few minutes on a small board: its timings repeat to a percent or so well
-/// before criterion's default five seconds, and its default of 100 000 resamples costs more there than the measurement.
-pub fn settings() -> Criterion {
-    Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
-        .sample_size(20)
-        .nresamples(5000)
-}
 
 /// A matrix of bytes in -127..=127 that look random (SplitMix64).
 pub fn random_bytes(seed: u64, rows: usize, cols: usize) -> Mat<i8> {
@@ -23,7 +10,6 @@ pub fn random_bytes(seed: u64, rows: usize, cols: usize) -> Mat<i8> {
 }
 
 /// A matrix of floats in -1..1 that look random (SplitMix64).
-#[allow(dead_code, reason = "not every bench has floats")]
 pub fn random_floats(seed: u64, rows: usize, cols: usize) -> Mat<f32> {
     let mut state = seed;
     let values = (0..rows * cols).map(|_| ((next(&mut state) as i64) >> 40) as f32 / (1u32 << 23) as f32).collect();

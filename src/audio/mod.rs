@@ -1,0 +1,1 @@
+//! From sound to features, as a stream.
