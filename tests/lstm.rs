@@ -217,6 +217,17 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
     let mut other = Lstm::with_projection(dense(8, 3), dense(8, 1), dense(1, 2), None, None).unwrap().state().unwrap();
     let refused = lstm.step(&[1.0; 3], &mut other, &mut Scratch::new()).unwrap_err();
     assert_eq!(refused, Error::Length { what: "hidden state", expected: 2, found: 1 });
+    // As many outputs, but other cells.
+    for cells in [1, 3] {
+        let other =
+            Lstm::with_projection(dense(4 * cells, 3), dense(4 * cells, 2), dense(2, cells), None, None).unwrap();
+        let mut state = other.state().unwrap();
+        state.cell_mut().fill(0.5);
+        let before = state.clone();
+        let refused = lstm.step(&[1.0; 3], &mut state, &mut Scratch::new()).unwrap_err();
+        assert_eq!(refused, Error::Length { what: "cell state", expected: 2, found: cells });
+        assert_eq!(state, before);
+    }
 }
 
 #[test]
