@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use skinny::compress::Choice;
 use skinny::model::MatrixReport;
 
-use crate::Failure;
+type Failure = Box<dyn std::error::Error>;
 
 const SIZE: (u32, u32) = (900, 1000);
 const FONT: (&str, u32) = ("sans-serif", 14);
