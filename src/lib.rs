@@ -66,11 +66,17 @@ compile_error!("skinny was never run on a big-endian machine; its files and 4-bi
 
 extern crate alloc;
 
+#[cfg(feature = "audio")]
+#[forbid(unsafe_code)]
+pub mod audio;
 #[cfg(feature = "svd")]
 #[forbid(unsafe_code)]
 pub mod compress;
 #[forbid(unsafe_code)]
 mod error;
+#[cfg(any(feature = "audio", feature = "train"))]
+#[forbid(unsafe_code)]
+mod error_rate;
 #[forbid(unsafe_code)]
 pub mod factored;
 #[forbid(unsafe_code)]

@@ -207,6 +207,14 @@ impl DenseWeight {
         }
     }
 
+    /// The bits that it is stored in; none for `f32`.
+    pub fn stored_as(&self) -> Option<WeightFormat> {
+        match &self.0 {
+            Storage::F32(_) => None,
+            Storage::Quantized { weights, .. } => Some(weights.format()),
+        }
+    }
+
     /// The name of the storage format.
     pub fn format(&self) -> &'static str {
         match &self.0 {

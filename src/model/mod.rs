@@ -11,6 +11,7 @@
 
 #[cfg(feature = "svd")]
 mod compress;
+mod dequantize;
 #[cfg(feature = "safetensors")]
 mod file;
 #[cfg(feature = "safetensors")]
@@ -23,6 +24,8 @@ mod matrices;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
+#[cfg(feature = "safetensors")]
+mod tensor_file;
 #[cfg(feature = "safetensors")]
 mod tensors;
 
@@ -38,6 +41,8 @@ pub(crate) use file::{read, write};
 pub use import::{Import, ImportOptions};
 pub use layer::Layer;
 pub use session::Session;
+#[cfg(feature = "safetensors")]
+pub use tensor_file::{TensorFile, TensorInfo};
 #[cfg(feature = "train")]
 pub(crate) use tensors::Tensors;
 

@@ -14,6 +14,7 @@ use crate::error::{Error, FileError, Quoted, Result, TensorProblem};
 use crate::matrix::Mat;
 
 /// A file on its way to a model. What is left when the model is made is what the model has no use for.
+#[derive(Clone)]
 pub(crate) struct Tensors<'a> {
     views: BTreeMap<String, TensorView<'a>>,
     metadata: BTreeMap<String, String>,
@@ -44,6 +45,11 @@ impl<'a> Tensors<'a> {
     /// The names of the tensors that were not taken yet, in order, and their dimensions.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.views.iter().map(|(name, view)| (name.as_str(), view.shape()))
+    }
+
+    /// The tensors that were not taken yet, in the order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &TensorView<'a>)> {
+        self.views.iter().map(|(name, view)| (name.as_str(), view))
     }
 
     /// Whether a tensor is there and was not taken yet.
