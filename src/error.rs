@@ -5,6 +5,8 @@ mod file;
 use core::fmt;
 
 pub use file::{FileError, TensorProblem};
+#[cfg(feature = "safetensors")]
+pub(crate) use file::{Names, Quoted};
 
 use crate::kernels::Tier;
 

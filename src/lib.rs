@@ -74,6 +74,9 @@ pub mod audio;
 pub mod compress;
 #[forbid(unsafe_code)]
 mod error;
+#[cfg(any(feature = "audio", feature = "train"))]
+#[forbid(unsafe_code)]
+mod error_rate;
 #[forbid(unsafe_code)]
 pub mod factored;
 #[forbid(unsafe_code)]

@@ -55,7 +55,9 @@ pub use lstm::{Lstm, LstmState};
 pub use recurrent::Recurrent;
 pub use scheme::Scheme;
 #[cfg(feature = "svd")]
-pub(crate) use scheme::{beside, columns};
+pub(crate) use scheme::beside;
+#[cfg(any(feature = "svd", feature = "safetensors"))]
+pub(crate) use scheme::columns;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
 pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]

@@ -48,7 +48,7 @@ mod trainer;
 mod weight;
 
 pub use burn::tensor::{Device, Tensor};
-pub use ctc::{ErrorCount, ctc_loss, edit_distance, greedy};
+pub use ctc::{ctc_loss, greedy};
 pub use data::{Batch, Data};
 pub use gates::GateWeights;
 pub use gru::Gru;
@@ -61,3 +61,5 @@ pub use schedule::{Rates, Schedule};
 pub use spectrum::Spectrum;
 pub use trainer::{Report, Trainer};
 pub use weight::{Weight, WeightKind};
+
+pub use crate::error_rate::{ErrorCount, edit_distance};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::ctc::{ErrorCount, edit_distance, greedy};
+use super::ctc::greedy;
 use super::data::Batch;
 use super::gru::Gru;
 use super::linear::Linear;
@@ -12,6 +12,7 @@ use super::random::Random;
 use super::tensors::{Parameters, values};
 use super::weight::{Weight, WeightKind};
 use crate::error::{Error, FileError, Result};
+use crate::error_rate::ErrorCount;
 use crate::factored::{LowRank, RankPolicy, Scheme};
 use crate::matrix::Mat;
 
@@ -142,8 +143,7 @@ impl Recognizer {
         let mut errors = ErrorCount::default();
         for batch in batches {
             for (found, wanted) in self.transcribe(batch)?.iter().zip(&batch.targets) {
-                errors.edits += edit_distance(found, wanted);
-                errors.symbols += wanted.len();
+                errors.add(found, wanted);
             }
         }
         Ok(errors)

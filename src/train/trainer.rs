@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
 
-use super::ctc::{ErrorCount, ctc_loss};
+use super::ctc::ctc_loss;
 use super::data::Data;
 use super::penalty::Penalty;
 use super::random::Random;
@@ -15,6 +15,7 @@ use super::schedule::Schedule;
 use super::spectrum::Spectrum;
 use super::tensors::{leaf, scalar};
 use crate::error::{Error, Result};
+use crate::error_rate::ErrorCount;
 
 /// A training run between two epochs.
 ///
