@@ -13,7 +13,7 @@ usage: digits                      the recordings that come with the example
        digits FILE.wav ...         any recordings: 8 kHz, one channel, 16 bits
        digits --data DIR [...]     error rates over the recordings {digit}_{speaker}_{index}.wav of a folder
 
-  --model FILE            another model: PyTorch's safetensors or what the examples `compress` and `train` write
+  --model FILE            another model: PyTorch's safetensors or what `skinny compress` and `skinny train` write
   --indices FIRST..LAST   which recordings of the folder, 45..49: the networks were trained on 5..44
   --string-length N       digits of a string, 5
   --strings N             strings to draw, 200 of a folder and 10 of what comes with the example

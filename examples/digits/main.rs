@@ -1,7 +1,7 @@
 //! Transcribes spoken digits with a recurrent network that runs on this crate's kernels: log-mel features, GRU layers,
 //! a linear layer, greedy CTC decoding.
 //!
-//!     cargo run --release --example digits
+//!     cargo run --release --features audio --example digits
 //!
 //! `--help` lists what else it does; README.md beside it tells about the network.
 
@@ -30,7 +30,7 @@ use model::{Failure, Transcriber};
 /// A dense model in f32, part of the program: copied to a Pi, it needs nothing else.
 pub const MODEL: &[u8] = include_bytes!("model.safetensors");
 
-/// A low-rank model in int8, as the example `train` wrote it.
+/// A low-rank model in int8, as `skinny train` wrote it.
 pub const LOW_RANK: &[u8] = include_bytes!("low_rank.safetensors");
 
 /// The recordings that come with the example, all of the validation split.

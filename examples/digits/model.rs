@@ -14,7 +14,7 @@ pub type Failure = Box<dyn std::error::Error>;
 /// Tensors of the model file that belong to its features.
 const FEATURES: [&str; 2] = ["features.mean", "features.std"];
 
-/// Reads a model file: PyTorch's, in `f32`, or one that the example `compress` or `train` made.
+/// Reads a model file: PyTorch's, in `f32`, or one that `skinny compress` or `skinny train` made.
 pub fn read(bytes: &[u8], tier: Tier) -> Result<Model, Failure> {
     let options = ImportOptions { keep: FEATURES.map(String::from).into(), ..ImportOptions::default() };
     Ok(Model::read(bytes, &options, tier)?)
