@@ -638,6 +638,10 @@ fn weights_are_read_side_by_side() {
         }
         assert!(import(&dict, &listed("gru:gru fc")).assumptions.is_empty());
     }
+    assert_eq!(
+        refused_plain(&dense.floats("gru.weight_hr_l0", &[2, 4])),
+        "tensor gru.weight_hr_l0: a projection of weights that are side by side in one matrix is not supported"
+    );
     // 12 rows are 3 gates of 4, or 4 of 3, unless the other layers, the list or the number of columns say it.
     let unnamed = StateDict::new().floats("r.weight_l0", &[12, 9]);
     assert_eq!(
