@@ -134,7 +134,9 @@ fn what_was_assumed_is_reported() {
     let expected = ["conv is a Conv1d with stride=1, padding=0, dilation=1, groups=1, not transposed"];
     assert_eq!(assumed(&dict, &listed("conv")), expected);
     let expected = ["conv is a Conv1d with padding=0, dilation=1, groups=1, not transposed"];
-    assert_eq!(assumed(&dict.metadata("skinny.layers", "conv:stride=2"), &plain), expected);
+    assert_eq!(assumed(&dict.clone().metadata("skinny.layers", "conv:stride=2"), &plain), expected);
+    let expected = ["conv is a Conv1d with stride=1, padding_mode=zeros, dilation=1, groups=1, not transposed"];
+    assert_eq!(assumed(&dict, &listed("conv:padding=2")), expected);
     assert_eq!(assumed(&gru_and_fc(), &listed("rnn:gru,fc:linear")), [""; 0]);
 }
 
