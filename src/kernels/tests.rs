@@ -150,7 +150,8 @@ fn check_apart(
     let (steps, rows) = (depth / STEP, panels * family.layout.panel_rows);
     let packed = weights.packed(family, panels, steps);
     let activations = packed_activations(x, columns, depth, family.layout.activation_run);
-    for (edge, gap) in [(EDGES[1], 5), (EDGES[0], 0), (EDGES[1], 0), (EDGES[0], 5)] {
+    for (edge, gap) in [(EDGES[0], 5), (EDGES[1], 0), (EDGES[0], 0), (EDGES[1], 5)] {
+        // Where an operand ends, its allocation does: both edges at once.
         if cfg!(miri) && gap == 0 {
             break;
         }
@@ -223,7 +224,7 @@ fn every_kernel_takes_operands_of_any_alignment() {
                 // Miri sees at any odd place what the processor lets pass: a load that needs more alignment.
                 for at in (0..64).filter(|&at| !cfg!(miri) || at == 1) {
                     // Of the three, each at each alignment once, and together in ever other ways.
-                    let apart = [at, (at * 5 + 1) % 64, at * 4 % 64];
+                    let apart = [at, (at * 5 + 2) % 64, at * 4 % 64];
                     check_apart(family, kernel, columns, panels, &weights, &x, apart);
                 }
             }
