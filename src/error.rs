@@ -6,7 +6,7 @@ use core::fmt;
 
 pub use file::{FileError, TensorProblem};
 
-use crate::kernels::Tier;
+use crate::tier::Tier;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -167,3 +167,8 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// Fails unless a vector or buffer has the length that it must have.
+pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
