@@ -9,8 +9,8 @@ use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scr
 #[cfg(feature = "rayon")]
 use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
