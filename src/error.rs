@@ -99,13 +99,6 @@ pub enum Error {
         /// The form of the weight.
         found: &'static str,
     },
-    /// The singular value decomposition did not converge.
-    Svd {
-        /// Rows of the matrix.
-        rows: usize,
-        /// Columns of the matrix.
-        cols: usize,
-    },
     /// A budget is below the least that can be reached.
     Budget {
         /// What was asked for, in the units of the budget.
@@ -160,9 +153,6 @@ impl fmt::Display for Error {
             }
             Error::Budget { asked, least } => {
                 write!(f, "a budget of {asked} is out of reach, the least possible is {least}")
-            }
-            Error::Svd { rows, cols } => {
-                write!(f, "the SVD of a {rows} x {cols} matrix did not converge")
             }
         }
     }

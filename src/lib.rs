@@ -82,6 +82,9 @@ pub mod factored;
 #[forbid(unsafe_code)]
 mod float;
 pub mod kernels;
+#[cfg(feature = "svd")]
+#[forbid(unsafe_code)]
+mod linalg;
 #[forbid(unsafe_code)]
 mod matrix;
 #[forbid(unsafe_code)]

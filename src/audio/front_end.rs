@@ -209,6 +209,8 @@ impl Pipeline {
             }
             let values = &mut step[start..];
             if let Some(log) = features.log {
+                // The floor would hide what is not a number.
+                check_results("feature", values)?;
                 logarithms(log, features.stft.spectrum, values);
             }
             for (value, (mean, inverse)) in values.iter_mut().zip(&*normalization) {

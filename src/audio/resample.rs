@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
-use super::stft::check_results;
 use super::{check_samples, reserve};
 use crate::error::{Error, Result};
 
@@ -17,6 +16,9 @@ const MAX_TERM: u32 = 1 << 16;
 
 /// The length of the filter, at least, in samples of the lower rate.
 const TAPS: usize = 512;
+
+/// The loudest sample: sums in the longest transform stay below the largest `f32`.
+const LOUDEST: f32 = 1e28;
 
 /// Samples of one rate in, samples of another rate out.
 ///
@@ -129,10 +131,13 @@ impl Resampler {
     /// Takes the next samples, any number of them, and returns the output that is ready.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] naming a sample, when nothing has happened; [`Error::NotFinite`] of samples too large for `f32`,
-    /// and [`Error::Allocation`], after which the stream is as new.
+    /// [`Error::NotFinite`] and, beyond 1e28, [`Error::Parameter`] of a sample, when nothing has happened;
+    /// [`Error::Allocation`], after which the stream is as new.
     pub fn push(&mut self, samples: &[f32]) -> Result<&[f32]> {
         check_samples(samples)?;
+        if let Some(&sample) = samples.iter().find(|sample| sample.abs() > LOUDEST) {
+            return Err(Error::Parameter { what: "sample", value: f64::from(sample), expected: "in -1e28..=1e28" });
+        }
         self.outputs.clear();
         let done = self.take(samples);
         self.ready(done)
@@ -160,7 +165,7 @@ impl Resampler {
     }
 
     fn ready(&mut self, done: Result<()>) -> Result<&[f32]> {
-        match done.and_then(|()| check_results("resampled sample", &self.outputs)) {
+        match done {
             Ok(()) => Ok(&self.outputs),
             Err(error) => {
                 self.reset();

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::epilogue::Epilogue;
-use super::micro::{Call, MAX_COLUMNS, MicroKernel, STEP};
+use super::micro::{Call, Kernels, MAX_COLUMNS, STEP};
 #[cfg(doc)]
 use super::pack::WeightFormat;
 use super::pack::{PackedMat, column_groups, pack_activations};
@@ -61,7 +61,8 @@ impl<'a> Activations<'a> {
     }
 }
 
-/// Memory and threads that products use, kept from call to call so that a steady state allocates nothing.
+/// Memory and threads that products use, kept from call to call: once it has grown, a product on the caller's thread
+/// allocates nothing. What one on a pool allocates is said at [`Threads`].
 #[derive(Debug, Default)]
 pub struct Workspace {
     packed: Vec<i8>,
@@ -211,10 +212,9 @@ impl<E: Epilogue> Product<'_, E> {
         group: Range<usize>,
         sums: &mut [MaybeUninit<i32>; BLOCK_SUMS],
     ) {
-        let family = self.w.family();
-        let panel_rows = family.layout.panel_rows;
+        let panel_rows = self.w.family().layout.panel_rows;
         let panel_bytes = self.w.panel_bytes();
-        let mut run = |kernels: &[MicroKernel; MAX_COLUMNS], panels: Range<usize>| {
+        let mut run = |kernels: &Kernels, panels: Range<usize>| {
             debug_assert!(panels.end <= self.w.panels());
             debug_assert!((panels.end * panel_rows) - rows.start <= height);
             let call = Call {
@@ -235,14 +235,13 @@ impl<E: Epilogue> Product<'_, E> {
         };
 
         let panels = rows.start / panel_rows..rows.end.div_ceil(panel_rows);
-        match &family.extreme {
-            Some(extreme) if self.w.has_extreme() => {
+        match self.w.kernels() {
+            Some(kernels) => run(kernels, panels),
+            None => {
                 for panel in panels {
-                    let kernels = if self.w.is_extreme(panel) { extreme } else { &family.kernels };
-                    run(kernels, panel..panel + 1);
+                    run(self.w.kernels_of_panel(panel), panel..panel + 1);
                 }
             }
-            _ => run(&family.kernels, panels),
         }
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct Call {
 /// the element types.
 pub(crate) type MicroKernel = unsafe fn(&Call);
 
+/// The kernel for each batch size 1..=10.
+pub(crate) type Kernels = [MicroKernel; MAX_COLUMNS];
+
 /// All kernels of one tier and weight format. They share one packed layout, so that weights packed once serve every
 /// batch size.
 #[derive(Debug)]
@@ -47,9 +50,8 @@ pub(crate) struct Family {
     pub tier: Tier,
     pub format: WeightFormat,
     pub layout: Layout,
-    /// The kernel for each batch size 1..=10.
-    pub kernels: [MicroKernel; MAX_COLUMNS],
-    /// Kernels for panels that [`has_extreme_pair`](super::pack::PackedMat) marks, where the usual ones would
-    /// overflow an `i16`; `None` where they cannot.
-    pub extreme: Option<[MicroKernel; MAX_COLUMNS]>,
+    pub kernels: Kernels,
+    /// Kernels for panels with an extreme pair of weights (see [`PackedMat`](super::pack::PackedMat)), which the usual
+    /// ones would add up beyond an `i16`; `None` where they would not.
+    pub extreme: Option<Kernels>,
 }

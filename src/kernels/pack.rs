@@ -13,7 +13,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::micro::{Family, MAX_COLUMNS, STEP};
+use super::micro::{Family, Kernels, MAX_COLUMNS, STEP};
 use super::registry;
 use super::tier::Tier;
 use crate::error::{Error, Result};
@@ -385,14 +385,17 @@ impl PackedMat {
         self.n.div_ceil(self.family.layout.panel_rows)
     }
 
-    /// Whether any panel needs the kernels of [`Family::extreme`].
-    pub(crate) fn has_extreme(&self) -> bool {
-        !self.extreme.is_empty()
+    /// The kernels for all panels, or none if some panels need others.
+    pub(crate) fn kernels(&self) -> Option<&'static Kernels> {
+        self.extreme.is_empty().then_some(&self.family.kernels)
     }
 
-    /// Whether `panel` needs the kernels of [`Family::extreme`].
-    pub(crate) fn is_extreme(&self, panel: usize) -> bool {
-        self.extreme.get(panel).copied().unwrap_or(false)
+    /// The kernels for `panel`.
+    pub(crate) fn kernels_of_panel(&self, panel: usize) -> &'static Kernels {
+        match &self.family.extreme {
+            Some(extreme) if self.extreme.get(panel).is_some_and(|&extreme| extreme) => extreme,
+            _ => &self.family.kernels,
+        }
     }
 }
 
@@ -526,7 +529,36 @@ mod tests {
                 stored.sort_unstable();
                 expected.sort_unstable();
                 assert_eq!(stored, expected, "{tier} {n} x {k}");
-                assert!(packed.bytes() < packed.panels() * packed.panel_bytes() + 64);
+                let panels = packed.panels() * packed.panel_bytes();
+                assert!(panels >= n * k && packed.bytes() == panels.next_multiple_of(Line::BYTES));
+            }
+        }
+    }
+
+    /// Each panel has the fast kernels unless a pair of its own weights would overflow them.
+    #[test]
+    fn kernels_for_extreme_pairs_run_on_the_panels_that_have_one() {
+        for &tier in Tier::available() {
+            let rows = registry::select(tier.supported().unwrap(), WeightFormat::I8).layout.panel_rows;
+            let (n, k) = (3 * rows, 2 * STEP);
+            let is = |kernels: &'static Kernels, others: &'static Kernels| core::ptr::eq(kernels, others);
+            let mut weights = vec![-128i8; n * k];
+            // -128 everywhere but in the second half of each step, where only one row has one.
+            weights.chunks_mut(STEP).for_each(|step| step[STEP / 2..].fill(-127));
+            let ordinary = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
+            let family = ordinary.family();
+            assert!(is(ordinary.kernels().unwrap(), &family.kernels), "{tier}");
+            weights[(rows + 1) * k + STEP + STEP / 2 + 3] = -128;
+            let packed = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
+            match &family.extreme {
+                Some(extreme) => {
+                    assert!(packed.kernels().is_none(), "{tier}");
+                    assert!(is(packed.kernels_of_panel(1), extreme), "{tier}");
+                    for panel in [0, 2] {
+                        assert!(is(packed.kernels_of_panel(panel), &family.kernels), "{tier}");
+                    }
+                }
+                None => assert!(is(packed.kernels().unwrap(), &family.kernels), "{tier}"),
             }
         }
     }

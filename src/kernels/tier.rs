@@ -6,6 +6,13 @@ use crate::error::{Error, Result};
 
 /// A family of kernels, by the instructions it needs. Every variant exists on every target; only availability
 /// differs. Each tier implies those before it.
+///
+/// With the feature `std` the operating system is asked which there are. On Windows the standard library of Rust 1.95
+/// does not detect `FEAT_I8MM`, so the best tier there is [`Dotprod`](Tier::Dotprod). Without `std` the tier is the one
+/// that the program was compiled for (`-C target-feature=+dotprod,+i8mm`).
+///
+/// Targets with pointers of 32 bits (`arm64_32`, ILP32) and big-endian ones have the portable tier alone, and so does
+/// Miri.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Tier {
@@ -45,7 +52,8 @@ impl Tier {
     }
 
     /// The tier to pack weights for: the one that the environment variable `SKINNY_TIER` names, else the best.
-    /// The variable is read once, at the first call. Without the feature `std` there is no environment.
+    /// The variable is read once, at the first call; empty counts as not set. Without the feature `std` there is no
+    /// environment.
     ///
     /// # Errors
     /// [`Error::TierUnknown`] or [`Error::TierUnavailable`] if the variable names a tier that does not exist or that
@@ -56,7 +64,7 @@ impl Tier {
             use std::{env, sync::OnceLock};
             static SELECTED: OnceLock<Result<Tier>> = OnceLock::new();
             SELECTED
-                .get_or_init(|| match env::var_os("SKINNY_TIER") {
+                .get_or_init(|| match env::var_os("SKINNY_TIER").filter(|name| !name.is_empty()) {
                     None => Ok(best()),
                     Some(name) => {
                         name.to_str().ok_or(Error::TierUnknown)?.parse::<Tier>()?.supported().map(|s| s.tier())
@@ -90,8 +98,10 @@ impl Supported {
 }
 
 /// The best tier of this machine. `std` caches what it asked the operating system.
+///
+/// Miri runs the portable tier alone: others have kernels in assembly, which it does not interpret.
 fn best() -> Tier {
-    #[cfg(kernel_aarch64)]
+    #[cfg(all(kernel_aarch64, not(miri)))]
     {
         #[cfg(feature = "std")]
         let (dotprod, i8mm) =
@@ -104,7 +114,7 @@ fn best() -> Tier {
             (false, _) => Tier::Neon,
         }
     }
-    #[cfg(not(kernel_aarch64))]
+    #[cfg(not(all(kernel_aarch64, not(miri))))]
     Tier::Portable
 }
 

@@ -39,7 +39,8 @@ const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
 #[derive(Clone, Debug)]
 pub struct UnsignedMat(PackedMat);
 
-/// Memory of unsigned products, kept from call to call so that a steady state allocates nothing.
+/// Memory of unsigned products, kept from call to call: once it has grown, a product allocates nothing but
+/// what [`Threads`](crate::kernels::Threads) says of pools.
 #[derive(Debug, Default)]
 pub struct UnsignedWorkspace {
     workspace: Workspace,

@@ -3,6 +3,8 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{bench, completions, compress, gemm, inspect, run};
+#[cfg(feature = "train")]
+use crate::commands::{study, train};
 use crate::console::Console;
 use crate::error::Result;
 
@@ -38,6 +40,10 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     Bench(Box<bench::BenchArgs>),
     Gemm(gemm::GemmArgs),
+    #[cfg(feature = "train")]
+    Train(Box<train::TrainArgs>),
+    #[cfg(feature = "train")]
+    Study(study::StudyArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -52,6 +58,10 @@ impl Cli {
             Command::Run(args) => run::run(args, console),
             Command::Bench(args) => bench::run(args, console),
             Command::Gemm(args) => gemm::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Train(args) => train::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Study(args) => study::run(args, console),
             Command::Completions(args) => completions::completions(args, Self::command(), console),
             Command::Man(args) => completions::man(args, Self::command(), console),
         }

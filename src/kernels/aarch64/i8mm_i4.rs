@@ -43,8 +43,8 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
             for (half, sums) in self.0.iter_mut().enumerate() {
                 // SAFETY: by this function's contract. A run of 8 is two of the layout's runs of all rows of bytes.
                 let (first, second) = unsafe {
-                    let w = w.add(run * BYTE_ROWS * RUN + half * 16).cast::<i32>();
-                    (vld1q_s32(w), vld1q_s32(w.add(BYTE_ROWS)))
+                    let w = w.add(run * BYTE_ROWS * RUN + half * 16);
+                    (vreinterpretq_s32_s8(vld1q_s8(w)), vreinterpretq_s32_s8(vld1q_s8(w.add(BYTE_ROWS * RUN / 2))))
                 };
                 for (r, bytes) in [vzip1q_s32(first, second), vzip2q_s32(first, second)].into_iter().enumerate() {
                     let bytes = vreinterpretq_s8_s32(bytes);
@@ -116,8 +116,8 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(cal
         let mut halves = Halves::<PAIRS, SINGLE, HALVES>::zero();
         for _ in 0..call.steps {
             halves.step(w, x);
-            w = w.add(BYTE_ROWS * STEP);
-            x = x.add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
+            w = w.wrapping_add(BYTE_ROWS * STEP);
+            x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
         }
         for [s0, s1, s2, s3] in halves.0.iter_mut().flat_map(Sums::iter_mut) {
             ([*s0, *s2], [*s1, *s3]) = (split(*s0, *s2), split(*s1, *s3));
@@ -164,8 +164,8 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
             let mut group = Halves::<PAIRS, SINGLE, HALVES>::zero();
             for _ in 0..2 {
                 group.step(w, x);
-                w = w.add(BYTE_ROWS * STEP);
-                x = x.add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
+                w = w.wrapping_add(BYTE_ROWS * STEP);
+                x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
             }
             for (i, (sums, group)) in halves.0.iter_mut().zip(&mut group.0).enumerate() {
                 // The multipliers of four rows, each twice, as the sums of pairs of rows lie: row, row, next row, next row.
@@ -180,7 +180,7 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
                     add_scaled([s2, s3], high, m_high);
                 }
             }
-            multipliers = multipliers.add(ROWS);
+            multipliers = multipliers.wrapping_add(ROWS);
         }
         halves.store(call, panel, half);
     }

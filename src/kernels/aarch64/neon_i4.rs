@@ -121,8 +121,8 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
                         }
                     }
                 }
-                w = w.add(BYTE_ROWS * STEP);
-                x = x.add(columns * STEP);
+                w = w.wrapping_add(BYTE_ROWS * STEP);
+                x = x.wrapping_add(columns * STEP);
             }
             for (c, sums) in sums.into_iter().enumerate() {
                 // 16 times the low sums of two rows of bytes, and the sums of their bytes.
@@ -299,9 +299,9 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
                 for ([low, high], [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
                     add_scaled([low, high], vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)), m);
                 }
-                w = w.add(2 * BYTE_ROWS * STEP);
-                x = x.add(2 * columns * STEP);
-                multipliers = multipliers.add(ROWS);
+                w = w.wrapping_add(2 * BYTE_ROWS * STEP);
+                x = x.wrapping_add(2 * columns * STEP);
+                multipliers = multipliers.wrapping_add(ROWS);
             }
             for (c, [low, high]) in sums.into_iter().enumerate() {
                 let sums = vpaddq_s32(low, high);

@@ -96,11 +96,12 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
             output::prepare(file)?;
         }
     }
-    let loaded = args.model.load(tier)?;
+    let loaded = args.model.load(tier, console)?;
     let model = match args.precision {
         None => loaded.model,
         Some(precision) => precision.of(&loaded.model, tier)?,
     };
+    let labels = if args.transcribe { Some(wav::labels(&model, args.model.path())?) } else { None };
     let frames = input(args, &model)?;
     let reference = args.compare.as_ref().map(|file| {
         let array = files::array(file, args.compare_name.as_deref()).map_err(|cause| hint(cause, "--compare-name"))?;
@@ -121,8 +122,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
         files::write(file, &outputs)?;
         console.remark(format_args!("wrote {}: {} x {}", file.display(), count(outputs.rows()), outputs.cols()));
     }
-    let text =
-        if args.transcribe { Some(wav::transcript(&outputs, session.model(), args.model.path())?) } else { None };
+    let text = labels.map(|labels| wav::transcript(&outputs, labels)).transpose()?;
     let comparison = reference.map(|(file, reference)| Comparison::of(&outputs, &reference).about(file)).transpose()?;
     answer(args, text.as_deref(), comparison.as_ref(), console)
 }

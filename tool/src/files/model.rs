@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use skinny::model::{ImportOptions, Model};
+use skinny::model::{Import, ImportOptions, Model};
 use skinny::{Error, FileError, Tier};
 
 use super::read;
-use crate::error::{About, Result};
+use crate::console::Console;
+use crate::error::{About, Result, printable};
 
 /// The model that a command is about.
 #[derive(Clone, Debug, Args)]
@@ -26,16 +27,17 @@ pub struct ImportArgs {
     /// The layers in order, e.g. "conv:stride=2:relu gru fc", where the tensors do not tell
     ///
     /// Separated by blanks or commas, each the prefix of its tensors (`rnn` of `rnn.weight_ih_l0`), with options behind
-    /// colons: `relu` or `clip=MAX` for the activation, `stride=FRAMES`, `padding=FRAMES` and `stack=FRAMES` for layers
-    /// over several frames.
+    /// colons: `relu` or `clip=MAX` for the activation of a linear layer or a convolution; `stride=FRAMES`,
+    /// `padding=FRAMES` and `stack=FRAMES` for those over several frames; and the kind, `linear`, `conv`, `gru` or
+    /// `lstm`, where a weight could be of something else.
     #[arg(long, value_name = "LAYERS")]
     pub layers: Option<String>,
 
-    /// Keep a tensor that belongs to no layer, as an attachment of the model; `NAME*` for all that begin so
+    /// Keep a tensor that belongs to no layer, as an attachment of the model; `*` stands for any text
     #[arg(long, value_name = "TENSOR")]
     pub keep: Vec<String>,
 
-    /// Leave out a tensor that belongs to no layer; `NAME*` for all that begin so
+    /// Leave out a tensor, whatever it is, e.g. "*.num_batches_tracked"
     #[arg(long, value_name = "TENSOR")]
     pub drop: Vec<String>,
 }
@@ -44,7 +46,7 @@ impl ImportArgs {
     /// The same for the library. What belongs to the features of a model is always kept.
     pub fn options(&self) -> ImportOptions {
         let keep = self.keep.iter().cloned().chain(["features.*".into()]).collect();
-        ImportOptions { layers: self.layers.clone(), keep }
+        ImportOptions { layers: self.layers.clone(), keep, drop: self.drop.clone() }
     }
 }
 
@@ -52,16 +54,22 @@ impl ImportArgs {
 #[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
+    /// What was taken for granted to read it, a sentence each.
+    pub assumptions: Vec<String>,
     /// Bytes of the file.
     pub size: usize,
 }
 
 impl ModelArgs {
-    /// Reads the model and packs it for the kernels of `tier`.
-    pub fn load(&self, tier: Tier) -> Result<Loaded> {
+    /// Reads the model, packs it for the kernels of `tier`, and tells what was taken for granted.
+    pub fn load(&self, tier: Tier, console: Console) -> Result<Loaded> {
         let bytes = read(&self.model)?;
-        let model = Model::read(&bytes, &self.import.options(), tier);
-        Ok(Loaded { model: model.map_err(|cause| remedy(&cause)).about(&self.model)?, size: bytes.len() })
+        let import = Import::read(&bytes, &self.import.options(), tier).map_err(|cause| remedy(&cause));
+        let Import { model, assumptions, .. } = import.about(&self.model)?;
+        for assumption in &assumptions {
+            console.remark(format_args!("{}: assumed: {}", self.model.display(), printable(assumption)));
+        }
+        Ok(Loaded { model, assumptions, size: bytes.len() })
     }
 
     /// The file's path.

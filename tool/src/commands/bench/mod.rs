@@ -14,13 +14,13 @@ use skinny::model::Model;
 
 use self::measure::{LayerTime, Settings, Stream, counted, predicted_us};
 use self::shape::Shape;
-use super::compress::core;
 use crate::console::Console;
 use crate::error::{Failure, Result};
 use crate::files::model::{ImportArgs, ModelArgs};
 use crate::files::wav;
 use crate::precision::Precision;
 use crate::report::{Side, Table, count, digits, percent};
+use crate::values::core;
 use crate::{threads, weights};
 
 pub const EXAMPLES: &str = "\
@@ -93,7 +93,7 @@ struct Report<'a> {
 
 pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     let tier = Tier::select()?;
-    let (name, model) = model(args, tier)?;
+    let (name, model) = model(args, tier, console)?;
     let model = Arc::new(model);
     let settings = Settings { threads: threads::of(args.threads)?, time_batch: args.time_batch, core: args.core };
     // Told before the work.
@@ -128,10 +128,10 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     if args.json { console.json(&report.json()) } else { console.answer(report.text()) }
 }
 
-fn model(args: &BenchArgs, tier: Tier) -> Result<(String, Model)> {
+fn model(args: &BenchArgs, tier: Tier, console: Console) -> Result<(String, Model)> {
     match &args.model {
         Some(file) => {
-            let model = ModelArgs { model: file.clone(), import: args.import.clone() }.load(tier)?.model;
+            let model = ModelArgs { model: file.clone(), import: args.import.clone() }.load(tier, console)?.model;
             let model = match args.precision {
                 None => model,
                 Some(precision) => precision.of(&model, tier)?,

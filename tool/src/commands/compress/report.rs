@@ -14,6 +14,8 @@ use crate::report::{Side, Table, count, decibels, digits, percent};
 pub struct Summary<'a> {
     pub before: &'a Model,
     pub after: &'a Model,
+    /// What was taken for granted to read the model.
+    pub assumptions: &'a [String],
     pub file_before: usize,
     pub file_after: usize,
     pub calibration_frames: usize,
@@ -115,6 +117,7 @@ pub fn json(matrices: &[MatrixReport], summary: &Summary<'_>) -> Value {
         "parameters_after": summary.after.parameters(),
         "file_bytes_before": summary.file_before,
         "file_bytes_after": summary.file_after,
+        "assumptions": summary.assumptions,
         "calibration_frames": summary.calibration_frames,
         "output_signal_to_noise_db": summary.comparison.as_ref().map(Comparison::decibels).and_then(finite),
         "top1_agreement": summary.comparison.as_ref().map(Comparison::agreement),
