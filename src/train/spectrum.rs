@@ -32,7 +32,7 @@ impl Spectrum {
             nu: nu(&sigma),
             rank_90: RankPolicy::Variance(0.9).rank(&sigma)?,
             rank: weight.rank().unwrap_or(sigma.len()),
-            trace_norm: sigma.iter().map(|&sigma| f64::from(sigma)).sum(),
+            trace_norm: sigma.iter().sum(),
         })
     }
 }
