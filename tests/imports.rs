@@ -56,6 +56,8 @@ fn dimensions_of_zero_are_refused() {
         let expected = format!("tensor fc.weight: expected no dimension of 0, found {shape:?}");
         assert_eq!(refused(&dict, &listed("fc")), expected);
     }
+    let empty = StateDict::new().tensor("rnn.weight_hh_l0", "F32", &[0, 0], &[]).floats("rnn.weight_ih_l0", &[12, 5]);
+    assert_eq!(refused_plain(&empty), "tensor rnn.weight_hh_l0: expected no dimension of 0, found [0, 0]");
     let dict = gru_and_fc().tensor("empty", "F32", &[7, 0], &[]);
     assert_eq!(refused(&dict, &keeping(&["empty"])), "tensor empty: expected no dimension of 0, found [7, 0]");
     import(&dict, &dropping(&["empty"]));
@@ -269,11 +271,11 @@ fn parameters_that_pytorch_computes_are_named() {
         refused_plain(&old),
         tensor(
             "n.weight_g",
-            "weight_norm computes `weight` from it; before saving, call torch.nn.utils.remove_weight_norm(n, \"weight\")"
+            "weight_norm computes `weight` from it; before saving, call torch.nn.utils.remove_weight_norm(model.get_submodule(\"n\"), \"weight\")"
         )
     );
     let recurrent = StateDict::new().floats("weight_hh_l0_g", &[12, 1]).floats("weight_hh_l0_v", &[12, 4]);
-    assert!(refused_plain(&recurrent).contains("remove_weight_norm(module, \"weight_hh_l0\")"));
+    assert!(refused_plain(&recurrent).contains("remove_weight_norm(model.get_submodule(\"\"), \"weight_hh_l0\")"));
     let of = |ends: &[&str]| {
         let dict = StateDict::new().floats("n.bias", &[2]);
         ends.iter().fold(dict, |dict, end| dict.floats(&format!("n.{end}"), &[2, 2]))
@@ -283,7 +285,7 @@ fn parameters_that_pytorch_computes_are_named() {
         tensor(
             "n.parametrizations.weight.original0",
             "weight_norm computes `weight` from it; before saving, call \
-             torch.nn.utils.parametrize.remove_parametrizations(n, \"weight\")"
+             torch.nn.utils.parametrize.remove_parametrizations(model.get_submodule(\"n\"), \"weight\")"
         )
     );
     let spectral = ["0._u", "0._v", "original"].map(|end| format!("parametrizations.weight.{end}"));
@@ -292,21 +294,21 @@ fn parameters_that_pytorch_computes_are_named() {
         tensor(
             "n.parametrizations.weight.original",
             "a parametrization (spectral_norm, orthogonal, ...) computes `weight` from it; before saving, call \
-             torch.nn.utils.parametrize.remove_parametrizations(n, \"weight\")"
+             torch.nn.utils.parametrize.remove_parametrizations(model.get_submodule(\"n\"), \"weight\")"
         )
     );
     assert_eq!(
         refused_plain(&of(&["weight_orig", "weight_u", "weight_v"])),
         tensor(
             "n.weight_orig",
-            "spectral_norm computes `weight` from it; before saving, call torch.nn.utils.remove_spectral_norm(n, \"weight\")"
+            "spectral_norm computes `weight` from it; before saving, call torch.nn.utils.remove_spectral_norm(model.get_submodule(\"n\"), \"weight\")"
         )
     );
     assert_eq!(
         refused_plain(&of(&["weight_mask", "weight_orig"])),
         tensor(
             "n.weight_orig",
-            "pruning computes `weight` from it; before saving, call torch.nn.utils.prune.remove(n, \"weight\")"
+            "pruning computes `weight` from it; before saving, call torch.nn.utils.prune.remove(model.get_submodule(\"n\"), \"weight\")"
         )
     );
 }
@@ -626,7 +628,7 @@ fn weights_are_read_side_by_side() {
         .linear("fc", 2, 4);
     let product = product(&pattern("gru.weight_l0.u", 12 * rank), &pattern("gru.weight_l0.v", rank * 9), rank);
     for (dict, w) in [(dense.clone(), pattern("gru.weight_l0", 12 * 9)), (factors, product)] {
-        let Import { model, assumptions } = import(&dict, &ImportOptions::default());
+        let Import { model, assumptions, .. } = import(&dict, &ImportOptions::default());
         let Some((_, Layer::Gru(gru))) = model.layers().next() else { panic!() };
         assert_near(&matrix(gru.weight_ih()), &columns(&w, 0..input));
         assert_near(&matrix(gru.weight_hh()), &columns(&w, input..input + hidden));

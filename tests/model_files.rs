@@ -181,6 +181,11 @@ fn what_is_wrong_is_said() {
     assert!(matches!(refused(&with("skinny", "skinni")), FileError::Header { .. }));
     let version = refused(&with(r#"\"version\":\"1\""#, r#"\"version\":\"2\""#));
     assert_eq!(version, FileError::Version { found: "2".into(), supported: "1" });
+    let long = "x".repeat(100_000);
+    for (field, most) in [(r#"\"version\":\"1"#, 200), (r#"\"name\":\"fc\",\""#, 1200)] {
+        let message = refused(&with(field, &format!("{field}{long}"))).to_string();
+        assert!(message.len() < most && message.contains("bytes)"), "{message}");
+    }
     let tensor = |name: &str, problem| FileError::Tensor { tensor: name.into(), problem };
     assert_eq!(refused(&with(r#""fc.bias""#, r#""fc.bios""#)), tensor("fc.bias", TensorProblem::Missing));
     let shape = TensorProblem::Shape { expected: "[7, 12]".into(), found: vec![12, 7] };

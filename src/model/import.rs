@@ -54,6 +54,7 @@ const KEY: &str = "skinny.layers";
 
 /// A model that was read, and what was taken for granted to read it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Import {
     /// The model.
     pub model: Model,

@@ -14,7 +14,7 @@ use crate::MatRef;
 use crate::error::{Error, FileError};
 use crate::factored::{self, LowRank, RankPolicy, Scheme, Scratch, singular_values};
 use crate::matrix::{Mat, MatMut};
-use crate::model::Session;
+use crate::model::{Attachment, ImportOptions, Model, Session};
 
 const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
 
@@ -387,6 +387,26 @@ impl Data for Patterns {
 fn small(initialization: Initialization) -> Recognizer {
     let shape = Shape { input: 4, hidden: vec![8], classes: 3 };
     Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap()
+}
+
+/// Dense, factored in whole, gate by gate and together: a file with PyTorch's names is read to the model that
+/// `to_model` makes.
+#[test]
+fn an_exported_recognizer_is_imported_as_it_is() {
+    let factored = SCHEMES.map(Initialization::Factored);
+    let low_rank = SCHEMES.map(|scheme| Initialization::Spectral(scheme, RankPolicy::Fixed(2)));
+    for initialization in [Initialization::Dense].into_iter().chain(factored).chain(low_rank) {
+        let shape = Shape { input: 4, hidden: vec![8, 6], classes: 3 };
+        let recognizer = Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap();
+        let attachment = Attachment::new(vec![2], vec![0.5, 1.5]).unwrap();
+        let attachments = BTreeMap::from([("features.mean".to_string(), attachment)]);
+        let metadata = BTreeMap::from([("classes".to_string(), "abc".to_string())]);
+        let file = recognizer.to_safetensors(&metadata, &attachments).unwrap();
+        let options = ImportOptions { keep: vec!["features.*".into()], ..ImportOptions::default() };
+        let imported = Model::from_pytorch(&file, &options).unwrap();
+        let expected = recognizer.to_model(metadata, attachments).unwrap();
+        assert!(imported.to_bytes().unwrap() == expected.to_bytes().unwrap(), "{initialization:?}");
+    }
 }
 
 fn short() -> Schedule {

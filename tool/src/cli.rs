@@ -23,10 +23,10 @@ SKINNY_TIER=portable|neon|dotprod|i8mm runs other kernels than the best of this 
 /// Takes models that PyTorch trained (linear layers, convolutions over time, GRU, LSTM), makes their weights low-rank
 /// and low-precision, and runs them by kernels for small batches on ARM.
 #[derive(Debug, Parser)]
-#[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110, propagate_version = true)]
+#[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110)]
 pub struct Cli {
     /// Say nothing but answers and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 100)]
     pub quiet: bool,
 
     #[command(subcommand)]

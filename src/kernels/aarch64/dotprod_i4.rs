@@ -6,11 +6,32 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
+use super::super::layout::STEP;
+use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
 use super::instructions::sdot_lane;
 use super::ops::{add_scaled, split, split_group};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 2] = [
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_16x4),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
+        extreme: None,
+    },
+];
 
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;

@@ -10,7 +10,7 @@ use skinny::{Mat, MatRef, Tier};
 
 use crate::comparison::Comparison;
 use crate::console::Console;
-use crate::error::{About, Failure, Result};
+use crate::error::{About, Failure, Result, printable};
 use crate::files::model::ModelArgs;
 use crate::files::{self, Array, Kind, output, wav};
 use crate::precision::Precision;
@@ -96,7 +96,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
             output::prepare(file)?;
         }
     }
-    let loaded = args.model.load(tier, console)?;
+    let loaded = args.model.load(tier)?;
     let model = match args.precision {
         None => loaded.model,
         Some(precision) => precision.of(&loaded.model, tier)?,
@@ -123,6 +123,9 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
         console.remark(format_args!("wrote {}: {} x {}", file.display(), count(outputs.rows()), outputs.cols()));
     }
     let text = labels.map(|labels| wav::transcript(&outputs, labels)).transpose()?;
+    for assumption in &loaded.assumptions {
+        console.remark(format_args!("assumed: {}", printable(assumption)));
+    }
     let comparison = reference.map(|(file, reference)| Comparison::of(&outputs, &reference).about(file)).transpose()?;
     answer(args, text.as_deref(), comparison.as_ref(), console)
 }

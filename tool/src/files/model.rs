@@ -7,8 +7,7 @@ use skinny::model::{Import, ImportOptions, Model};
 use skinny::{Error, FileError, Tier};
 
 use super::read;
-use crate::console::Console;
-use crate::error::{About, Result, printable};
+use crate::error::{About, Result};
 
 /// The model that a command is about.
 #[derive(Clone, Debug, Args)]
@@ -21,6 +20,9 @@ pub struct ModelArgs {
     pub import: ImportArgs,
 }
 
+/// The heading of the options that skinny's own files make unnecessary.
+const FOREIGN: &str = "Options for state dicts of PyTorch";
+
 /// What the tensors of a foreign model do not tell.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ImportArgs {
@@ -30,15 +32,15 @@ pub struct ImportArgs {
     /// colons: `relu` or `clip=MAX` for the activation of a linear layer or a convolution; `stride=FRAMES`,
     /// `padding=FRAMES` and `stack=FRAMES` for those over several frames; and the kind, `linear`, `conv`, `gru` or
     /// `lstm`, where a weight could be of something else.
-    #[arg(long, value_name = "LAYERS")]
+    #[arg(long, value_name = "LAYERS", help_heading = FOREIGN)]
     pub layers: Option<String>,
 
     /// Keep a tensor that belongs to no layer, as an attachment of the model; `*` stands for any text
-    #[arg(long, value_name = "TENSOR")]
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub keep: Vec<String>,
 
     /// Leave out a tensor, whatever it is, e.g. "*.num_batches_tracked"
-    #[arg(long, value_name = "TENSOR")]
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub drop: Vec<String>,
 }
 
@@ -61,14 +63,11 @@ pub struct Loaded {
 }
 
 impl ModelArgs {
-    /// Reads the model, packs it for the kernels of `tier`, and tells what was taken for granted.
-    pub fn load(&self, tier: Tier, console: Console) -> Result<Loaded> {
+    /// Reads the model and packs it for the kernels of `tier`.
+    pub fn load(&self, tier: Tier) -> Result<Loaded> {
         let bytes = read(&self.model)?;
         let import = Import::read(&bytes, &self.import.options(), tier).map_err(|cause| remedy(&cause));
         let Import { model, assumptions, .. } = import.about(&self.model)?;
-        for assumption in &assumptions {
-            console.remark(format_args!("{}: assumed: {}", self.model.display(), printable(assumption)));
-        }
         Ok(Loaded { model, assumptions, size: bytes.len() })
     }
 

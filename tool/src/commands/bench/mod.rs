@@ -93,7 +93,7 @@ struct Report<'a> {
 
 pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     let tier = Tier::select()?;
-    let (name, model) = model(args, tier, console)?;
+    let (name, model) = model(args, tier)?;
     let model = Arc::new(model);
     let settings = Settings { threads: threads::of(args.threads)?, time_batch: args.time_batch, core: args.core };
     // Told before the work.
@@ -128,10 +128,10 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     if args.json { console.json(&report.json()) } else { console.answer(report.text()) }
 }
 
-fn model(args: &BenchArgs, tier: Tier, console: Console) -> Result<(String, Model)> {
+fn model(args: &BenchArgs, tier: Tier) -> Result<(String, Model)> {
     match &args.model {
         Some(file) => {
-            let model = ModelArgs { model: file.clone(), import: args.import.clone() }.load(tier, console)?.model;
+            let model = ModelArgs { model: file.clone(), import: args.import.clone() }.load(tier)?.model;
             let model = match args.precision {
                 None => model,
                 Some(precision) => precision.of(&model, tier)?,
@@ -236,7 +236,7 @@ impl Report<'_> {
         for stream in &self.streams {
             table.row([
                 stream.time_batch.to_string(),
-                stream.first_output.map_or("the end".into(), |frames| format!("{frames} frames")),
+                stream.first_output.map_or("the end".into(), counted_frames),
                 digits(stream.us_per_frame),
                 count((1e6 / stream.us_per_frame) as usize),
             ]);
@@ -283,4 +283,8 @@ impl Report<'_> {
             "streams": self.streams.iter().map(stream).collect::<Vec<_>>(),
         })
     }
+}
+
+fn counted_frames(frames: usize) -> String {
+    if frames == 1 { "1 frame".into() } else { format!("{frames} frames") }
 }

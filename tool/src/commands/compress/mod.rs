@@ -28,7 +28,7 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
     for file in [Some(&args.out), args.plot.as_ref()].into_iter().flatten() {
         output::prepare(file)?;
     }
-    let loaded = args.model.load(tier, console)?;
+    let loaded = args.model.load(tier)?;
     let model = &loaded.model;
     check_layers(args, model)?;
 
@@ -140,7 +140,7 @@ impl Limits {
         let option = match args {
             CompressArgs { budget: Some(share), .. } => {
                 format!(
-                    "--budget {share}: the least possible with ranks of {multiple} is {:.4}",
+                    "--budget {share}: the least possible with ranks of {multiple} is {}",
                     round_up(least / self.dense)
                 )
             }

@@ -7,6 +7,7 @@ use skinny::compress::Choice;
 use skinny::model::{MatrixReport, Model};
 
 use crate::comparison::Comparison;
+use crate::error::printable;
 use crate::precision;
 use crate::report::{Side, Table, count, decibels, digits, percent};
 
@@ -76,6 +77,9 @@ pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     line(format!("{parameters}, {} bytes", change("file", summary.file_before, summary.file_after)));
     if let Some(Latency { core, dense, planned }) = &summary.latency {
         line(format!("predicted on {core}: {} us per step, {} dense", digits(*planned), digits(*dense)));
+    }
+    for assumption in summary.assumptions {
+        line(format!("assumed: {}", printable(assumption)));
     }
     line(match &summary.comparison {
         Some(comparison) => format!(

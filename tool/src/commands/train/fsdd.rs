@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::error::{About, Result};
+use crate::files;
 
 /// What the digits are called, and what the network writes.
 pub const WORDS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
@@ -54,10 +55,7 @@ impl Recording {
 /// The recordings of a folder with an index in `indices`, sorted. Files with other names are no recordings: such a folder may
 /// well hold a README.
 pub fn list(folder: &Path, indices: &RangeInclusive<u32>) -> Result<Vec<Recording>> {
-    let entries = std::fs::read_dir(folder).map_err(|cause| format!("the folder cannot be read: {cause}"));
-    let entries = entries.about(folder)?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>();
-    let recordings = sort(&paths.about(folder)?, indices);
+    let recordings = sort(&files::list(folder)?, indices);
     if recordings.is_empty() {
         let (first, last) = (indices.start(), indices.end());
         return Err(format!("holds no files {{digit}}_{{speaker}}_{{index}}.wav with an index in {first}..{last}"))
@@ -219,7 +217,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_missing_or_without_recordings_is_named() {
         let message = |folder: &Path| list(folder, &(45..=49)).unwrap_err().to_string();
-        assert!(message(Path::new("no/such")).starts_with("no/such: the folder cannot be read"));
+        assert!(message(Path::new("no/such")).starts_with("no/such: there is no such"));
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("1_theo_5.wav"), "").unwrap();
         assert!(message(folder.path()).ends_with("with an index in 45..49"));
