@@ -20,7 +20,7 @@
 //! |---|---|---|
 //! | factors | `U Q`, `Q^T V` | `W` is what it was |
 //! | first moments | `m_U Q`, `Q^T m_V` | means of gradients, which turn like the factors |
-//! | second moments | `v_U (Q * Q)`, `(Q * Q)^T v_V` | `Q * Q` is elementwise: the means of squares of sums of uncorrelated numbers |
+//! | second moments | `v_U (Q * Q)`, `(Q * Q)^T v_V` | elementwise `Q * Q`: mean squares of sums of uncorrelated numbers |
 //!
 //! # What it is equivalent to
 //!

@@ -28,8 +28,10 @@ struct Header {
     epoch: usize,
     cut: bool,
     /// Epochs before the transition, if ranks have settled.
+    #[serde(default)]
     settled: Option<usize>,
     /// Stable ranks at the start and after each epoch of stage 1.
+    #[serde(default)]
     ranks: Vec<Vec<f32>>,
     random: u64,
     /// Adam's steps for each parameter that had a gradient.

@@ -15,7 +15,8 @@ pub fn distillation_loss(scores: Tensor<2>, teacher: Tensor<2>, batch: &Batch) -
     let teacher = teacher.without_autodiff();
     let [rows, classes] = teacher.dims();
     let within = (0..rows).map(|row| f32::from(u8::from(row / batch.len() < batch.lengths[row % batch.len()])));
-    let within = Tensor::from_data(TensorData::new(within.collect::<Vec<_>>(), [rows, 1]), &teacher.device());
+    let within = TensorData::new(within.collect::<Vec<_>>(), [rows, 1]);
+    let within: Tensor<2> = Tensor::from_data(within, &teacher.device());
     let p = softmax(teacher.clone(), 1) * within.expand([rows, classes]);
     (p * (log_softmax(teacher, 1) - log_softmax(scores, 1))).sum()
 }

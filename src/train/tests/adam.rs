@@ -264,7 +264,7 @@ fn with_a_period_of_one_the_basis_of_the_factors_does_not_matter() {
     let (turned_u, turned_v) = (product(&u, &q), product(&transposed(&q), &v));
     let aligned = difference(&trained(&turned_u, &turned_v, true), &trained(&u, &v, true));
     let plain = difference(&trained(&turned_u, &turned_v, false), &trained(&u, &v, false));
-    assert!(aligned < 1e-3 && plain > 0.05, "{aligned}, {plain}");
+    assert!(aligned < 1e-4 && plain > 0.05, "{aligned}, {plain}");
 }
 
 /// A map whose singular values fall by 0.7 from 4 on, learnt from balanced factors of a random weight: without alignment
@@ -284,12 +284,12 @@ fn a_run_that_is_stuck_is_not_with_alignment() {
         let [plain, aligned] = [None, Some(5)].map(|period: Option<usize>| {
             let mut run = Regression::new(map.clone(), &u, &v);
             let mut sum = 0.0;
-            for batch in 0..300usize {
-                run.step(0.02, period.is_some_and(|period| batch.is_multiple_of(period)));
-                sum += if batch < 200 { 0.0 } else { run.error() / 100.0 };
+            for batch in 0..450usize {
+                run.step(0.03, period.is_some_and(|period| batch.is_multiple_of(period)));
+                sum += if batch < 350 { 0.0 } else { run.error() / 100.0 };
             }
             sum
         });
-        assert!(aligned < 0.05 && plain > 3.0 * aligned, "seed {seed}: {plain} without, {aligned} with alignment");
+        assert!(aligned < 0.06 && plain > 3.0 * aligned, "seed {seed}: {plain} without, {aligned} with alignment");
     }
 }
