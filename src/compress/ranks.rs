@@ -261,7 +261,8 @@ pub fn allocate(candidates: &[Candidate<'_>], budget: &Budget, multiple: usize) 
         candidates.iter().map(|candidate| levels(candidate, &budget.cost, multiple)).collect();
     let mut stepwise = Allocation::new(&levels, budget.limit);
     if stepwise.spent.partial_cmp(&budget.limit).is_none_or(|order| order.is_gt()) {
-        return Err(Error::Budget { asked: budget.limit, least: stepwise.spent });
+        let (asked, least, unit) = (budget.limit, stepwise.spent, budget.cost.unit());
+        return Err(Error::Budget { asked, least, unit });
     }
     let dense = Allocation::dense(&levels, budget.limit);
     let best = if dense.spent <= budget.limit {
@@ -355,7 +356,7 @@ mod tests {
         let sigma = spectrum(20, 1.0);
         let candidate = candidate(20, 40, &sigma);
         let with = |limit| allocate(&[candidate], &Budget { limit, cost: Cost::Parameters }, 2);
-        assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0 }));
+        assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0, unit: "parameters" }));
         assert!(matches!(with(f64::NAN), Err(Error::Budget { .. })));
         assert_eq!(with(120.0), Ok(vec![Choice::LowRank(2)]));
         assert_eq!(with(1e9), Ok(vec![Choice::Dense]));
@@ -432,7 +433,7 @@ mod tests {
         let free = candidate(20, 40, &sigma);
         let candidates = [free, Candidate { pinned: true, ..free }];
         let with = |limit| allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 2);
-        assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0 }));
+        assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0, unit: "parameters" }));
         assert_eq!(with(920.0), Ok(vec![Choice::LowRank(2), Choice::Dense]));
     }
 

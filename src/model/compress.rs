@@ -15,7 +15,7 @@ use crate::compress::{
 };
 use crate::error::{Error, FileError, Result};
 use crate::factored::{
-    DenseWeight, LowRank, LowRankLinear, RankPolicy, Scheme, Scratch, Unpacked, Weight, beside, columns,
+    DenseWeight, LowRank, LowRankLinear, RankPolicy, Scheme, Scratch, Unpacked, Weight, beside, columns, expect_finite,
     singular_values,
 };
 use crate::kernels::{Tier, WeightFormat};
@@ -30,9 +30,11 @@ use crate::matrix::{Mat, MatRef};
 pub struct Calibration {
     scheme: Scheme,
     frames: usize,
-    /// For each layer: the moments of its distinct inputs, and which of them each of its matrices has.
-    layers: Vec<(Vec<Moment>, Vec<Option<usize>>)>,
+    layers: Vec<LayerMoments>,
 }
+
+/// The moments of a layer's distinct inputs, and which of them each of its matrices has.
+type LayerMoments = (Vec<Moment>, Vec<Option<usize>>);
 
 impl Calibration {
     /// Nothing seen yet, of a model that is to be factored by `scheme`.
@@ -44,26 +46,72 @@ impl Calibration {
     /// layers get.
     ///
     /// # Errors
-    /// [`Error::Shape`] for frames that do not fit the model or for another model than before,
-    /// [`Error::NotFinite`], [`Error::Allocation`].
+    /// [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] or [`Error::Shape`] for a model of other
+    /// layers than before, [`Error::NotFinite`] for frames that are infinite or NaN or whose outputs in the model are,
+    /// [`Error::Allocation`]; nothing is added then.
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
         frames.expect_shape("frames", frames.rows(), model.input_size())?;
         let mut scratch = Scratch::new();
         let mut x = Mat::from_vec(frames.as_slice().to_vec(), frames.rows(), frames.cols())?;
-        for (i, (_, layer)) in model.layers().enumerate() {
+        let mut layers = Vec::new();
+        for (_, layer) in model.layers() {
             let out = layer.run(x.view(), &mut scratch)?;
             let inputs = layer.inputs(self.scheme, x.view(), out.view())?;
-            if self.layers.len() == i {
-                let moments = inputs.distinct.iter().map(|input| Moment::new(input.cols()));
-                self.layers.push((moments.collect::<Result<_>>()?, inputs.of));
-            }
-            for (moment, input) in self.layers[i].0.iter_mut().zip(&inputs.distinct) {
+            let mut moments = Vec::new();
+            for input in &inputs.distinct {
+                let mut moment = Moment::new(input.cols())?;
                 moment.add(input.view())?;
+                moments.push(moment);
             }
+            layers.push((moments, inputs.of));
             x = out;
+        }
+        if self.layers.is_empty() {
+            self.layers = layers;
+        } else {
+            self.expect_same_layers(&layers)?;
+            for ((moments, _), (more, _)) in self.layers.iter_mut().zip(&layers) {
+                for (moment, more) in moments.iter_mut().zip(more) {
+                    moment.merge(more)?;
+                }
+            }
         }
         self.frames += frames.rows();
         Ok(())
+    }
+
+    /// Fails unless these are moments of as many inputs as large as those that were seen.
+    fn expect_same_layers(&self, layers: &[LayerMoments]) -> Result<()> {
+        let length = |what, expected, found| {
+            if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+        };
+        length("calibrated layers", self.layers.len(), layers.len())?;
+        for ((moments, of), (more, more_of)) in self.layers.iter().zip(layers) {
+            length("calibrated matrices of a layer", of.len(), more_of.len())?;
+            length("calibrated inputs of a layer", moments.len(), more.len())?;
+            for (moment, more) in moments.iter().zip(more) {
+                let (k, found) = (moment.k(), more.k());
+                if k != found {
+                    return Err(Error::Shape { what: "second moment", expected: (k, k), found: (found, found) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if it has seen another model than the one of these numbers of matrices, layer by layer.
+    fn expect_matrices(&self, counts: &[usize]) -> Result<()> {
+        if self.layers.is_empty() {
+            return Ok(());
+        }
+        let counted: Vec<usize> = self.layers.iter().map(|(_, of)| of.len()).collect();
+        if counted.len() != counts.len() {
+            return Err(Error::Length { what: "calibrated layers", expected: counts.len(), found: counted.len() });
+        }
+        match counts.iter().zip(&counted).find(|(expected, found)| expected != found) {
+            None => Ok(()),
+            Some((&expected, &found)) => Err(Error::Length { what: "calibrated matrices of a layer", expected, found }),
+        }
     }
 
     /// Frames seen.
@@ -93,6 +141,8 @@ struct Part {
     name: String,
     matrix: Matrix,
     decomposition: Decomposition,
+    /// The matrix's own: the decomposition's may be weighted.
+    singular_values: Vec<f64>,
     /// To measure errors by, and to weigh them by if that is asked for.
     moment: Option<Moment>,
     weighted: bool,
@@ -176,11 +226,14 @@ pub struct MatrixReport {
 impl Model {
     /// Decomposes the matrices that `scheme` factors. What `calibration` saw of their inputs serves to weigh errors, if
     /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored
-    /// as. `progress` is told the name of each matrix before its turn, and how many were done of how many.
+    /// as. `progress` is told the name of each matrix before its turn, and how many were begun before it of how many.
+    ///
+    /// With feature `rayon` as many matrices are decomposed at once as the pool that calls it has threads; the result is
+    /// the same bits for any number.
     ///
     /// # Errors
-    /// [`Error::Stored`] for a calibration of another scheme, [`Error::Shape`] for one of another model, with the name of the
-    /// matrix; [`Error::Allocation`].
+    /// [`Error::Stored`] for a calibration of another scheme, [`Error::Length`] for one of a model of other layers, and
+    /// with the matrix's name, as [`FileError::Layer`], [`Error::Shape`] for one of other inputs; [`Error::Allocation`].
     ///
     /// # Example
     /// ```
@@ -215,26 +268,48 @@ impl Model {
                 found: "calibrated for another",
             });
         }
-        let mut matrices = Vec::new();
+        let (mut matrices, mut counts) = (Vec::new(), Vec::new());
         for (i, (layer_name, layer)) in self.layers().enumerate() {
-            for (j, matrix) in layer.matrices(scheme)?.into_iter().enumerate() {
-                matrices.push((i, j, layer_name, matrix));
+            let of_layer = layer.matrices(scheme)?;
+            counts.push(of_layer.len());
+            for (j, matrix) in of_layer.into_iter().enumerate() {
+                let moment = calibration.and_then(|calibration| calibration.moment(i, j)).cloned();
+                matrices.push((layer_name, matrix, moment));
             }
         }
+        calibration.map_or(Ok(()), |calibration| calibration.expect_matrices(&counts))?;
         let count = matrices.len();
+        let mut waiting = matrices.into_iter();
         let mut parts = Vec::new();
-        for (done, (i, j, layer, matrix)) in matrices.into_iter().enumerate() {
-            let name = format!("{layer}.{}", matrix.name);
-            progress(&name, done, count);
-            let moment = calibration.and_then(|calibration| calibration.moment(i, j)).cloned();
-            let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
-            let weighted = weigh.is_some();
-            let decomposition = Decomposition::new(matrix.weight.view(), weigh)
-                .map_err(|cause| FileError::layer(name.clone(), cause))?;
-            parts.push(Part { layer: layer.into(), name, matrix, decomposition, moment, weighted });
+        while parts.len() < count {
+            let turn: Vec<_> = waiting.by_ref().take(threads()).collect();
+            for (done, (layer, matrix, _)) in turn.iter().enumerate() {
+                progress(&format!("{layer}.{}", matrix.name), parts.len() + done, count);
+            }
+            parts.extend(map(turn, |(layer, matrix, moment)| Part::new(layer, matrix, moment, weighting))?);
         }
         Ok(Decomposed { model: self, scheme, parts })
     }
+}
+
+/// Threads to decompose matrices on.
+fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads().max(1);
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
+/// `f` of each, in their order, or the first error in that order; on all threads of the pool that calls.
+fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
+    #[cfg(feature = "rayon")]
+    let results: Vec<Result<R>> = {
+        use rayon::iter::{IntoParallelIterator, ParallelIterator};
+        items.into_par_iter().map(f).collect()
+    };
+    #[cfg(not(feature = "rayon"))]
+    let results = items.into_iter().map(f);
+    results.into_iter().collect()
 }
 
 impl Decomposed<'_> {
@@ -249,7 +324,7 @@ impl Decomposed<'_> {
             let energy: f64 = singular_values.iter().map(|sigma| sigma * sigma).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
-            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: false }
+            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: matrix.dense }
         };
         self.parts.iter().map(candidate).collect()
     }
@@ -257,33 +332,23 @@ impl Decomposed<'_> {
     /// What is to become of each matrix. One whose factors would cost as much as itself stays dense, and so do projections.
     ///
     /// # Errors
-    /// [`Error::Budget`] for a budget out of reach; those of [`RankPolicy::rank`].
+    /// [`Error::Budget`] for a budget out of reach, [`Error::Parameter`] for a rank multiple of 0; those of
+    /// [`RankPolicy::rank`].
     pub fn plan(&self, cutting: &Cutting) -> Result<Vec<Choice>> {
         let candidates = self.candidates();
-        let mut plan = self.dense();
-        let free: Vec<usize> = (0..plan.len()).filter(|&i| !self.parts[i].matrix.dense).collect();
-        match cutting {
-            Cutting::Together { budget: Budget { limit, cost }, rank_multiple } => {
-                let dense = self.parts.iter().zip(&candidates).filter(|(part, _)| part.matrix.dense);
-                let spent: f64 = dense.map(|(_, candidate)| candidate.cost(cost, Choice::Dense)).sum();
-                let chosen: Vec<Candidate<'_>> = free.iter().map(|&i| candidates[i]).collect();
-                let budget = Budget { limit: limit - spent, cost: *cost };
-                for (&i, choice) in free.iter().zip(allocate(&chosen, &budget, *rank_multiple)?) {
-                    plan[i] = choice;
-                }
-            }
-            Cutting::Each(policy) => {
-                for i in free {
-                    let full = candidates[i].singular_values.len();
-                    let rank = match *policy {
-                        RankPolicy::Fixed(rank) if rank > full => full,
-                        policy => policy.rank(candidates[i].singular_values)?,
-                    };
-                    plan[i] = candidates[i].choose(&Cost::Parameters, rank);
-                }
-            }
-        }
-        Ok(plan)
+        let policy = match cutting {
+            Cutting::Together { budget, rank_multiple } => return allocate(&candidates, budget, *rank_multiple),
+            Cutting::Each(policy) => *policy,
+        };
+        let choose = |candidate: &Candidate<'_>| {
+            let full = candidate.singular_values.len();
+            let rank = match policy {
+                RankPolicy::Fixed(rank) if rank > full => full,
+                policy => policy.rank(candidate.singular_values)?,
+            };
+            Ok(candidate.choose(&Cost::Parameters, rank))
+        };
+        candidates.iter().map(choose).collect()
     }
 
     /// The plan that leaves all matrices as they are.
@@ -309,7 +374,8 @@ impl Decomposed<'_> {
     ///
     /// # Errors
     /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot
-    /// have, [`Error::TierUnavailable`], [`Error::Allocation`].
+    /// have, [`Error::NotFinite`] where the mean of what is cut, which goes to a bias, is beyond `f32`,
+    /// [`Error::TierUnavailable`], [`Error::Allocation`].
     pub fn build(&self, plan: &[Choice], storage: impl Fn(&str) -> Storage, tier: Tier) -> Result<Compressed> {
         if plan.len() != self.parts.len() {
             return Err(Error::Length { what: "plan", expected: self.parts.len(), found: plan.len() });
@@ -328,6 +394,17 @@ impl Decomposed<'_> {
 }
 
 impl Part {
+    fn new(layer: &str, matrix: Matrix, moment: Option<Moment>, weighting: Weighting) -> Result<Self> {
+        let name = format!("{layer}.{}", matrix.name);
+        let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
+        let weighted = weigh.is_some();
+        let w = matrix.weight.view();
+        let named = |cause| FileError::layer(name.clone(), cause);
+        let decomposition = Decomposition::new(w, weigh).map_err(named)?;
+        let own = if weighted { singular_values(w).map_err(named)? } else { decomposition.singular_values().to_vec() };
+        Ok(Self { layer: layer.into(), name, matrix, decomposition, singular_values: own, moment, weighted })
+    }
+
     /// The widths of the parts of its columns that are weights of their own.
     fn widths(&self) -> Vec<usize> {
         let k = self.matrix.weight.cols();
@@ -393,7 +470,9 @@ impl Part {
             let terms = w.iter().zip(became.view().row(row)).zip(&mean[range.clone()]);
             terms.map(|((&w, &a), mean)| (f64::from(w) - f64::from(a)) * mean).sum::<f64>() as f32
         };
-        Ok(Some((0..weight.n()).map(of_row).collect()))
+        let shift: Vec<f32> = (0..weight.n()).map(of_row).collect();
+        expect_finite("bias correction", &shift)?;
+        Ok(Some(shift))
     }
 
     fn report(&self, choice: Choice, format: Option<WeightFormat>, cut: &Cut) -> Result<MatrixReport> {
@@ -405,11 +484,7 @@ impl Part {
                 beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
             }
         };
-        let sigma = match self.moment {
-            // The decomposition's may be weighted.
-            None => self.decomposition.singular_values().to_vec(),
-            Some(_) => singular_values(w.view())?,
-        };
+        let sigma = self.singular_values.clone();
         let bytes = Cost::Bytes(format);
         Ok(MatrixReport {
             name: self.name.clone(),

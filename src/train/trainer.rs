@@ -80,9 +80,13 @@ impl Trainer {
     /// A run that has not begun.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense.
+    /// [`Error::Parameter`] for a schedule that makes no sense; those of [`RankPolicy::rank`](crate::factored::RankPolicy)
+    /// for ranks at the transition that a weight of the model cannot have.
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if schedule.has_stage_2() {
+            model.expect_rank(schedule.rank)?;
+        }
         let random = Random::new(schedule.seed);
         // PyTorch's epsilon, not burn's.
         let adam = AdamConfig::new().with_epsilon(1e-8).build();
@@ -107,9 +111,13 @@ impl Trainer {
     /// The same run with another schedule from here on, to try several ranks after one stage 1.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past.
+    /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past; as
+    /// [`new`](Self::new) for ranks.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if !self.cut && schedule.has_stage_2() {
+            self.model.expect_rank(schedule.rank)?;
+        }
         if !self.cut && self.epoch > 0 && schedule.is_stage_2(self.epoch - 1) {
             let value = schedule.transition.unwrap_or(0) as f64;
             return Err(Error::Parameter { what: "transition", value, expected: "not before the epochs done" });
@@ -135,6 +143,7 @@ impl Trainer {
 
     fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
         let start = Instant::now();
+        data.validation().iter().try_for_each(|batch| self.model.expect_fitting(batch))?;
         let stage_2 = self.schedule.is_stage_2(self.epoch);
         let mut at_cut = None;
         if stage_2 && !self.cut {
