@@ -3,127 +3,16 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Range;
 
 use super::Model;
-use super::matrices::{Cut, Cuts, Factorable, Matrix, Replaced};
-use crate::compress::{
-    Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
-    relative_error, round_corrected, signal_to_noise,
-};
-use crate::error::{Error, FileError, Result};
-use crate::factored::{
-    DenseWeight, LowRank, LowRankLinear, RankPolicy, Scheme, Scratch, Unpacked, Weight, beside, columns, expect_finite,
-    singular_values,
-};
+use super::calibration::Calibration;
+use super::matrices::{Cuts, Factorable};
+use super::part::Part;
+use crate::compress::{Budget, Candidate, Choice, Cost, allocate};
+use crate::error::{Error, Result};
+use crate::factored::{RankPolicy, Scheme};
 use crate::kernels::{Tier, WeightFormat};
-use crate::matrix::{Mat, MatRef};
-
-/// Second moments of what the matrices of a model are multiplied with, from sequences that are like those it is for.
-///
-/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer
-/// computes on the way is not seen: of a projection's input nothing is known, and for the candidate of a GRU whose reset
-/// comes before the product the outputs stand for what the reset leaves of them.
-#[derive(Clone, Debug)]
-pub struct Calibration {
-    scheme: Scheme,
-    frames: usize,
-    layers: Vec<LayerMoments>,
-}
-
-/// The moments of a layer's distinct inputs, and which of them each of its matrices has.
-type LayerMoments = (Vec<Moment>, Vec<Option<usize>>);
-
-impl Calibration {
-    /// Nothing seen yet, of a model that is to be factored by `scheme`.
-    pub fn new(scheme: Scheme) -> Self {
-        Self { scheme, frames: 0, layers: Vec::new() }
-    }
-
-    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its
-    /// layers get.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] or [`Error::Shape`] for a model of other
-    /// layers than before, [`Error::NotFinite`] for frames that are infinite or NaN or whose outputs in the model are,
-    /// [`Error::Allocation`]; nothing is added then.
-    pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
-        frames.expect_shape("frames", frames.rows(), model.input_size())?;
-        let mut scratch = Scratch::new();
-        let mut x = Mat::from_vec(frames.as_slice().to_vec(), frames.rows(), frames.cols())?;
-        let mut layers = Vec::new();
-        for (_, layer) in model.layers() {
-            let out = layer.run(x.view(), &mut scratch)?;
-            let inputs = layer.inputs(self.scheme, x.view(), out.view())?;
-            let mut moments = Vec::new();
-            for input in &inputs.distinct {
-                let mut moment = Moment::new(input.cols())?;
-                moment.add(input.view())?;
-                moments.push(moment);
-            }
-            layers.push((moments, inputs.of));
-            x = out;
-        }
-        if self.layers.is_empty() {
-            self.layers = layers;
-        } else {
-            self.expect_same_layers(&layers)?;
-            for ((moments, _), (more, _)) in self.layers.iter_mut().zip(&layers) {
-                for (moment, more) in moments.iter_mut().zip(more) {
-                    moment.merge(more)?;
-                }
-            }
-        }
-        self.frames += frames.rows();
-        Ok(())
-    }
-
-    /// Fails unless these are moments of as many inputs as large as those that were seen.
-    fn expect_same_layers(&self, layers: &[LayerMoments]) -> Result<()> {
-        let length = |what, expected, found| {
-            if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
-        };
-        length("calibrated layers", self.layers.len(), layers.len())?;
-        for ((moments, of), (more, more_of)) in self.layers.iter().zip(layers) {
-            length("calibrated matrices of a layer", of.len(), more_of.len())?;
-            length("calibrated inputs of a layer", moments.len(), more.len())?;
-            for (moment, more) in moments.iter().zip(more) {
-                let (k, found) = (moment.k(), more.k());
-                if k != found {
-                    return Err(Error::Shape { what: "second moment", expected: (k, k), found: (found, found) });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails if it has seen another model than the one of these numbers of matrices, layer by layer.
-    fn expect_matrices(&self, counts: &[usize]) -> Result<()> {
-        if self.layers.is_empty() {
-            return Ok(());
-        }
-        let counted: Vec<usize> = self.layers.iter().map(|(_, of)| of.len()).collect();
-        if counted.len() != counts.len() {
-            return Err(Error::Length { what: "calibrated layers", expected: counts.len(), found: counted.len() });
-        }
-        match counts.iter().zip(&counted).find(|(expected, found)| expected != found) {
-            None => Ok(()),
-            Some((&expected, &found)) => Err(Error::Length { what: "calibrated matrices of a layer", expected, found }),
-        }
-    }
-
-    /// Frames seen.
-    pub fn frames(&self) -> usize {
-        self.frames
-    }
-
-    fn moment(&self, layer: usize, matrix: usize) -> Option<&Moment> {
-        let (moments, of) = self.layers.get(layer)?;
-        moments.get((*of.get(matrix)?)?)
-    }
-}
 
 /// The matrices of a model, decomposed: [`plan`](Self::plan) what becomes of them and [`build`](Self::build) it.
 #[derive(Debug)]
@@ -131,21 +20,6 @@ pub struct Decomposed<'m> {
     model: &'m Model,
     scheme: Scheme,
     parts: Vec<Part>,
-}
-
-/// A matrix of a model.
-#[derive(Debug)]
-struct Part {
-    /// The layer's name and the matrix's within it.
-    layer: String,
-    name: String,
-    matrix: Matrix,
-    decomposition: Decomposition,
-    /// The matrix's own: the decomposition's may be weighted.
-    singular_values: Vec<f64>,
-    /// To measure errors by, and to weigh them by if that is asked for.
-    moment: Option<Moment>,
-    weighted: bool,
 }
 
 /// By which error matrices are cut.
@@ -390,124 +264,5 @@ impl Decomposed<'_> {
         let mut cuts = Cuts(cuts.into_iter());
         let model = self.model.map_layers(|_, layer| layer.rebuild(self.scheme, &mut cuts))?;
         Ok(Compressed { model, matrices })
-    }
-}
-
-impl Part {
-    fn new(layer: &str, matrix: Matrix, moment: Option<Moment>, weighting: Weighting) -> Result<Self> {
-        let name = format!("{layer}.{}", matrix.name);
-        let weigh = moment.as_ref().filter(|_| weighting == Weighting::Data);
-        let weighted = weigh.is_some();
-        let w = matrix.weight.view();
-        let named = |cause| FileError::layer(name.clone(), cause);
-        let decomposition = Decomposition::new(w, weigh).map_err(named)?;
-        let own = if weighted { singular_values(w).map_err(named)? } else { decomposition.singular_values().to_vec() };
-        Ok(Self { layer: layer.into(), name, matrix, decomposition, singular_values: own, moment, weighted })
-    }
-
-    /// The widths of the parts of its columns that are weights of their own.
-    fn widths(&self) -> Vec<usize> {
-        let k = self.matrix.weight.cols();
-        self.matrix.halves.map_or(Vec::from([k]), |half| Vec::from([half, k - half]))
-    }
-
-    fn cut(&self, choice: Choice, storage: Storage, tier: Tier) -> Result<Cut> {
-        let w = self.matrix.weight.view();
-        let store = |w: Mat<f32>| match storage.format {
-            None => Ok(Unpacked::F32(w)),
-            Some(format) => Unpacked::quantize(w.view(), format),
-        };
-        let split = |w: MatRef<'_, f32>| {
-            let mut start = 0;
-            let part = |width: usize| {
-                start += width;
-                store(columns(w, start - width..start)?)
-            };
-            self.widths().into_iter().map(part).collect::<Result<Vec<Unpacked>>>()
-        };
-        let pack = |part: Unpacked| part.pack(tier);
-        let weights: Vec<Weight> = match choice {
-            Choice::Dense => split(w)?.into_iter().map(|part| Ok(Weight::Dense(pack(part)?))).collect::<Result<_>>()?,
-            Choice::LowRank(rank) => {
-                let low_rank = self.decomposition.truncate(rank)?;
-                let RoundedFactors { u, v } = match storage {
-                    Storage { format: Some(format), correct: true } => round_corrected(
-                        w,
-                        &low_rank,
-                        format,
-                        self.moment.as_ref().filter(|_| self.weighted),
-                        &self.widths(),
-                    )?,
-                    _ => {
-                        let (u, v): (Mat<f32>, Mat<f32>) = LowRank::into_factors(low_rank);
-                        RoundedFactors { u: store(u)?, v: split(v.view())? }
-                    }
-                };
-                let u: Arc<DenseWeight> = Arc::new(pack(u)?);
-                let weight = |v| Ok(LowRankLinear::from_parts(Arc::clone(&u), pack(v)?)?.into());
-                v.into_iter().map(weight).collect::<Result<_>>()?
-            }
-        };
-        let replaced = |(i, weight): (usize, Weight)| {
-            let columns = if i == 0 { 0..weight.k() } else { w.cols() - weight.k()..w.cols() };
-            Ok(Replaced { shift: self.shift(columns, &weight)?, weight })
-        };
-        let mut weights = weights.into_iter().enumerate().map(replaced).collect::<Result<Vec<Replaced>>>()?.into_iter();
-        match (weights.next(), weights.next()) {
-            (Some(first), Some(second)) => Ok(Cut::Halves([first, second])),
-            (Some(whole), None) => Ok(Cut::Whole(whole)),
-            (None, _) => Err(Error::Length { what: "weights", expected: 1, found: 0 }),
-        }
-    }
-
-    /// The mean of what products with some columns of the matrix had more than those of the weight in their place have:
-    /// `(W - A) E[x]`.
-    fn shift(&self, range: Range<usize>, weight: &Weight) -> Result<Option<Vec<f32>>> {
-        let Some(moment) = self.moment.as_ref().filter(|_| self.weighted) else { return Ok(None) };
-        let (mean, became) = (moment.mean(), weight.dequantize()?);
-        let of_row = |row: usize| {
-            let w = &self.matrix.weight.view().row(row)[range.clone()];
-            let terms = w.iter().zip(became.view().row(row)).zip(&mean[range.clone()]);
-            terms.map(|((&w, &a), mean)| (f64::from(w) - f64::from(a)) * mean).sum::<f64>() as f32
-        };
-        let shift: Vec<f32> = (0..weight.n()).map(of_row).collect();
-        expect_finite("bias correction", &shift)?;
-        Ok(Some(shift))
-    }
-
-    fn report(&self, choice: Choice, format: Option<WeightFormat>, cut: &Cut) -> Result<MatrixReport> {
-        let w = &self.matrix.weight;
-        let (n, k) = (w.rows(), w.cols());
-        let became = match cut {
-            Cut::Whole(replaced) => replaced.weight.dequantize()?,
-            Cut::Halves([first, second]) => {
-                beside(first.weight.dequantize()?.view(), second.weight.dequantize()?.view())?
-            }
-        };
-        let sigma = self.singular_values.clone();
-        let bytes = Cost::Bytes(format);
-        Ok(MatrixReport {
-            name: self.name.clone(),
-            n,
-            k,
-            choice,
-            format,
-            kept_variance: match choice {
-                Choice::Dense => 1.0,
-                Choice::LowRank(rank) => explained_variance(&sigma, rank),
-            },
-            nu: nu(&sigma),
-            bytes_before: Cost::Bytes(None).matrix(n, k, false),
-            bytes_after: match choice {
-                Choice::Dense => bytes.matrix(n, k, false),
-                Choice::LowRank(rank) => bytes.factors(n, k, rank, false),
-            },
-            relative_error: relative_error(w.view(), became.view())?,
-            signal_to_noise: match &self.moment {
-                None => None,
-                Some(moment) => Some(signal_to_noise(w.view(), became.view(), moment)?),
-            },
-            singular_values: sigma,
-        })
     }
 }

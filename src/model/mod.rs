@@ -10,6 +10,8 @@
 //! rank, 8 or 4 bits, runs and can be saved.
 
 #[cfg(feature = "svd")]
+mod calibration;
+#[cfg(feature = "svd")]
 mod compress;
 #[cfg(feature = "safetensors")]
 mod file;
@@ -20,6 +22,8 @@ mod layer;
 mod matrices;
 #[cfg(feature = "safetensors")]
 mod order;
+#[cfg(feature = "svd")]
+mod part;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
@@ -31,7 +35,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
-pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+pub use calibration::Calibration;
+#[cfg(feature = "svd")]
+pub use compress::{Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
 #[cfg(feature = "train")]
 pub(crate) use file::{io_error, read};
 #[cfg(feature = "safetensors")]
