@@ -101,10 +101,12 @@ pub enum Error {
     },
     /// A budget is below the least that can be reached.
     Budget {
-        /// What was asked for, in the units of the budget.
+        /// What was asked for.
         asked: f64,
         /// The least possible.
         least: f64,
+        /// What both are counted in: "parameters", "bytes", "us per step".
+        unit: &'static str,
     },
     /// A model file was refused.
     File(FileError),
@@ -151,8 +153,8 @@ impl fmt::Display for Error {
             Error::Stored { operation, expected, found } => {
                 write!(f, "cannot {operation} a weight stored as {found}, only as {expected}")
             }
-            Error::Budget { asked, least } => {
-                write!(f, "a budget of {asked} is out of reach, the least possible is {least}")
+            Error::Budget { asked, least, unit } => {
+                write!(f, "a budget of {asked} {unit} is out of reach, the least possible is {least} {unit}")
             }
         }
     }

@@ -27,10 +27,6 @@ fn random_matrix(rows: usize, cols: usize, seed: u64) -> Mat<f32> {
     uniform(rows, cols, 1.0, &mut Random::new(seed)).unwrap()
 }
 
-fn trace_norm(sigma: &[f32]) -> f64 {
-    sigma.iter().map(|&sigma| f64::from(sigma)).sum()
-}
-
 /// Both strengths the same.
 fn trace_penalty(lambda: f32) -> Penalty {
     Penalty::TraceNorm { recurrent: lambda, non_recurrent: lambda }
@@ -43,7 +39,7 @@ fn penalty_of(penalty: Penalty, weight: &Weight) -> Tensor<1> {
 #[test]
 fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
     let w = random_matrix(6, 9, 1);
-    let least = trace_norm(&singular_values(w.view()).unwrap());
+    let least: f64 = singular_values(w.view()).unwrap().iter().sum();
     let device = Device::flex();
     let balanced = Weight::dense(w.view(), &device).truncate(RankPolicy::Variance(1.0), &device).unwrap();
     let found = f64::from(scalar(penalty_of(trace_penalty(1.0), &balanced)));
@@ -78,7 +74,7 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let mut weight = Weight::random_factors([n, k], rank, 1.0, &mut random, &device).unwrap();
         let loss = |weight: &Weight| {
             let error = (weight.matrix() - target.clone()).square().sum().mul_scalar(0.5);
-            error + penalty_of(trace_penalty(lambda), weight)
+            error + penalty_of(trace_penalty(lambda as f32), weight)
         };
         for _ in 0..3000 {
             let gradients = loss(&weight).backward();
@@ -91,8 +87,8 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let (mut least, mut norm) = (0.0, 0.0);
         for &sigma in &sigma {
             let kept = (sigma - lambda).max(0.0);
-            least += f64::from(0.5 * (sigma - kept).powi(2) + lambda * kept);
-            norm += f64::from(kept);
+            least += 0.5 * (sigma - kept).powi(2) + lambda * kept;
+            norm += kept;
         }
         let found = f64::from(scalar(loss(&weight)));
         assert!((found - least).abs() < 1e-3 * least, "{n} x {k}: {found} for {least}");
@@ -153,7 +149,7 @@ fn the_cut_loses_what_the_dropped_singular_values_say() {
         assert_eq!((cut.rank(), cut.shape()), (Some(rank), [10, 7]));
         let cut = cut.to_mat().unwrap();
         let error: f64 = cut.as_slice().iter().zip(w.as_slice()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        let dropped: f64 = sigma[rank..].iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+        let dropped: f64 = sigma[rank..].iter().map(|sigma| sigma * sigma).sum();
         assert!((error - dropped).abs() < 1e-4, "rank {rank}: {error} for {dropped}");
     }
 }
@@ -584,6 +580,57 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
     assert!(matches!(Batch::new(&[(vec![0.0; 8], vec![0])], 4), Err(Error::Parameter { .. })));
     let other = Batch::new(&[(vec![0.0; 8], vec![1])], 8).unwrap();
     assert!(matches!(small(Initialization::Dense).transcribe(&other), Err(Error::Length { .. })));
+}
+
+#[test]
+fn ranks_that_no_weight_can_have_are_refused_before_stage_1() {
+    let with = |rank, transition| Schedule { rank, transition, ..short() };
+    let start = |schedule| Trainer::new(small(Initialization::Factored(Scheme::PartiallyJoint)), schedule).err();
+    // The input weights are 24 x 4, the recurrent ones 24 x 8.
+    for (rank, max) in [(0, 4), (5, 4), (usize::MAX, 4)] {
+        let refused = FileError::layer("gru.weight_ih_l0", Error::Rank { rank, max });
+        assert_eq!(start(with(RankPolicy::Fixed(rank), Some(2))), Some(refused));
+    }
+    for share in [2.0, 0.0, -0.5, f32::NAN] {
+        let refused = start(with(RankPolicy::Variance(share), Some(2)));
+        let Some(Error::File(FileError::Layer { problem, .. })) = &refused else { panic!("{share}: {refused:?}") };
+        assert!(matches!(**problem, Error::Parameter { what: "share of variance", .. }), "{share}: {problem}");
+    }
+    for fits in [RankPolicy::Fixed(4), RankPolicy::Variance(1.0)] {
+        assert_eq!(start(with(fits, Some(2))), None);
+    }
+    // A run without a stage 2 has no use for a rank.
+    for transition in [None, Some(4)] {
+        assert_eq!(start(with(RankPolicy::Fixed(0), transition)), None);
+    }
+    let begun = Trainer::new(small(Initialization::Dense), short()).unwrap();
+    assert!(begun.with_schedule(with(RankPolicy::Fixed(9), Some(2))).is_err());
+}
+
+#[test]
+fn classes_that_the_model_does_not_have_are_refused() {
+    /// Batches to train on, and to validate with.
+    struct Classes([Batch; 2]);
+    impl Data for Classes {
+        fn batch(&mut self, _: &mut Random) -> crate::Result<Batch> {
+            Ok(self.0[0].clone())
+        }
+        fn validation(&self) -> &[Batch] {
+            &self.0[1..]
+        }
+    }
+    let of = |class| Batch::new(&[(vec![0.5; 16], vec![1]), (vec![0.5; 16], vec![2, class])], 4).unwrap();
+    // The model has three: the blank, 1 and 2.
+    for (train, validation, wrong) in [(1, 3, 3), (3, 1, 3), (1, 1000, 1000), (1000, 1, 1000)] {
+        let mut trainer = Trainer::new(small(Initialization::Dense), short()).unwrap();
+        let before = numbers(&trainer);
+        let refused = trainer.train_epoch(&mut Classes([of(train), of(validation)]));
+        let expected = "below the number of classes of the model";
+        assert_eq!(refused, Err(Error::Parameter { what: "class", value: f64::from(wrong), expected }));
+        assert_eq!((trainer.epoch(), numbers(&trainer)), (0, before));
+    }
+    let mut trainer = Trainer::new(small(Initialization::Dense), short()).unwrap();
+    assert!(trainer.train_epoch(&mut Classes([of(1), of(1)])).is_ok());
 }
 
 #[test]

@@ -84,9 +84,13 @@ impl Trainer {
     /// A run that has not begun.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense.
+    /// [`Error::Parameter`] for a schedule that makes no sense; those of [`RankPolicy::rank`](crate::factored::RankPolicy)
+    /// for ranks at the transition that a weight of the model cannot have.
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if schedule.has_stage_2() {
+            model.expect_rank(schedule.rank)?;
+        }
         let random = Random::new(schedule.seed);
         let (adam, ranks) = (AlignedAdam::new(), RankHistory::default());
         Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, teacher: None, random, adam })
@@ -121,9 +125,12 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Parameter`] for a schedule that makes no sense, that puts the transition into the past, or that learns from a
-    /// stage 1 whose model was not kept.
+    /// stage 1 whose model was not kept; as [`new`](Self::new) for ranks.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if !self.cut && schedule.has_stage_2() {
+            self.model.expect_rank(schedule.rank)?;
+        }
         if !self.cut && schedule.settling != self.schedule.settling {
             self.settled = None;
         }
@@ -159,6 +166,7 @@ impl Trainer {
 
     fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
         let start = Instant::now();
+        data.validation().iter().try_for_each(|batch| self.model.expect_fitting(batch))?;
         let plan = self.plan();
         let stage_2 = plan.is_stage_2(self.epoch);
         let mut at_cut = None;
