@@ -45,10 +45,10 @@ const BYTE_ROWS: usize = ROWS / 2;
 macro_rules! step_8x1 {
     ($mode:ident) => {
         concat!(
-            "shl v28.16b, v24.16b, #4\n",
-            "shl v29.16b, v25.16b, #4\n",
-            "shl v30.16b, v26.16b, #4\n",
-            "shl v31.16b, v27.16b, #4\n",
+            products!(@work $mode "shl v28.16b, v24.16b, #4\n"),
+            products!(@work $mode "shl v29.16b, v25.16b, #4\n"),
+            products!(@work $mode "shl v30.16b, v26.16b, #4\n"),
+            products!(@work $mode "shl v31.16b, v27.16b, #4\n"),
             products! { $mode:
                 4 += 24 * 8 => 16, "ldr q24, [{w}]";
                 5 += 25 * 8 => 17, "ldr q25, [{w}, #16]";
@@ -64,7 +64,6 @@ macro_rules! step_8x1 {
 }
 
 tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
-    load: ["ldr q24, [{w}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]", "ldr q8, [{x}]"],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
