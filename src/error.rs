@@ -8,7 +8,7 @@ pub use file::{FileError, TensorProblem};
 #[cfg(feature = "safetensors")]
 pub(crate) use file::{Names, Quoted};
 
-use crate::kernels::Tier;
+use crate::tier::Tier;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -99,13 +99,6 @@ pub enum Error {
         /// The form of the weight.
         found: &'static str,
     },
-    /// The singular value decomposition did not converge.
-    Svd {
-        /// Rows of the matrix.
-        rows: usize,
-        /// Columns of the matrix.
-        cols: usize,
-    },
     /// A budget is below the least that can be reached.
     Budget {
         /// What was asked for, in the units of the budget.
@@ -161,11 +154,13 @@ impl fmt::Display for Error {
             Error::Budget { asked, least } => {
                 write!(f, "a budget of {asked} is out of reach, the least possible is {least}")
             }
-            Error::Svd { rows, cols } => {
-                write!(f, "the SVD of a {rows} x {cols} matrix did not converge")
-            }
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+/// Fails unless a vector or buffer has the length that it must have.
+pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}

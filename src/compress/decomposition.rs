@@ -2,12 +2,10 @@
 
 use alloc::vec::Vec;
 
-use faer::Side;
-use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
-
-use super::{Moment, to_f64};
+use super::Moment;
 use crate::error::{Error, Result};
 use crate::factored::{LowRank, Svd, expect_finite};
+use crate::linalg::Cholesky;
 use crate::matrix::MatRef;
 
 /// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
@@ -16,10 +14,11 @@ use crate::matrix::MatRef;
 /// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
 /// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
 /// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
-/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`.
+/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`. More
+/// is added, ten times as much again and again, where rounding has left `C` without a factor `L` nevertheless: inputs
+/// that vary by a millionth of their magnitude.
 ///
-/// Products and solves are in `f64`, the decomposition itself in `f32`. With feature `rayon` it is done by the threads
-/// of the pool that calls it.
+/// All of it is in `f64`, on one thread.
 ///
 /// # Example
 /// ```
@@ -39,6 +38,8 @@ use crate::matrix::MatRef;
 #[derive(Clone, Debug)]
 pub struct Decomposition {
     svd: Svd,
+    /// Those of the decomposition, times what the inputs were divided by.
+    singular_values: Vec<f64>,
 }
 
 /// Of the mean of the diagonal of `C`, what is added to the diagonal.
@@ -49,42 +50,22 @@ impl Decomposition {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
-    /// inputs, [`Error::Rank`] for weights without elements, [`Error::Svd`] if the decomposition does not converge.
+    /// inputs, [`Error::Rank`] for weights without elements, [`Error::Allocation`].
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
-        let (rows, cols) = w.shape();
-        let Some(moment) = moment else { return Ok(Self { svd: Svd::new(w)? }) };
-        if moment.k() != cols {
-            let (expected, found) = ((cols, cols), (moment.k(), moment.k()));
-            return Err(Error::Shape { what: "second moment", expected, found });
-        }
-        let c = moment.covariance();
-        let variance = (0..cols).map(|i| c[(i, i)]).sum::<f64>();
-        // Beside the squares it was computed from, less is rounding.
-        let squares = (0..cols).map(|i| moment.get(i, i)).sum::<f64>();
-        if variance <= squares * 1e-12 {
-            return Ok(Self { svd: Svd::new(w)? });
-        }
-        // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
-        let variance = variance / cols as f64;
-        let mut c = c * faer::Scale(1.0 / variance);
-        for i in 0..cols {
-            c[(i, i)] += DAMPING;
-        }
-        let cholesky = c.llt(Side::Lower).map_err(|_| Error::Svd { rows, cols })?;
-        let weighted = to_f64(w) * cholesky.L();
-        let weighted = faer::Mat::from_fn(rows, cols, |row, column| weighted[(row, column)] as f32);
-        let svd = Svd::of(weighted.as_ref())?;
-        // V^T L^-1 = (L^-T V)^T.
-        let mut v = faer::Mat::from_fn(cols, svd.singular_values().len(), |row, i| f64::from(svd.v()[(row, i)]));
-        let upper = cholesky.L().transpose();
-        solve_upper_triangular_in_place(upper, v.as_mut(), faer::get_global_parallelism());
-        Ok(Self { svd: svd.with_v(v, variance.sqrt()) })
+        let Some((magnitude, cholesky)) = moment.map(|moment| weighting(w.cols(), moment)).transpose()?.flatten()
+        else {
+            let svd = Svd::new(w, None)?;
+            return Ok(Self { singular_values: svd.singular_values().to_vec(), svd });
+        };
+        let svd = Svd::new(w, Some(cholesky))?;
+        Ok(Self { singular_values: svd.singular_values().iter().map(|sigma| sigma * magnitude).collect(), svd })
     }
 
-    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`.
-    pub fn singular_values(&self) -> &[f32] {
-        self.svd.singular_values()
+    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`. They are `f64` as they
+    /// may lie beyond `f32`.
+    pub fn singular_values(&self) -> &[f64] {
+        &self.singular_values
     }
 
     /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`, or with a
@@ -101,12 +82,34 @@ impl Decomposition {
         let mut errors = Vec::from([0.0]);
         let mut sum = 0.0;
         for &sigma in self.singular_values().iter().rev() {
-            sum += f64::from(sigma) * f64::from(sigma);
+            sum += sigma * sigma;
             errors.push(sum);
         }
         errors.reverse();
         errors
     }
+}
+
+/// The root of the mean variance of `k` inputs, and `L` of inputs divided by it; none of inputs that do not vary.
+fn weighting(k: usize, moment: &Moment) -> Result<Option<(f64, Cholesky)>> {
+    if moment.k() != k {
+        let (expected, found) = ((k, k), (moment.k(), moment.k()));
+        return Err(Error::Shape { what: "second moment", expected, found });
+    }
+    let c = moment.covariance();
+    let variance = (0..k).map(|i| c[(i, i)]).sum::<f64>();
+    // Beside the squares it was computed from, less is rounding.
+    let squares = (0..k).map(|i| moment.get(i, i)).sum::<f64>();
+    if variance <= squares * 1e-12 {
+        return Ok(None);
+    }
+    // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
+    let variance = variance / k as f64;
+    let damped = |damping: f64| {
+        faer::Mat::from_fn(k, k, |row, column| c[(row, column)] / variance + if row == column { damping } else { 0.0 })
+    };
+    let dampings = core::iter::successors(Some(DAMPING), |damping| Some(damping * 10.0));
+    Ok(dampings.map(damped).find_map(Cholesky::new).map(|cholesky| (variance.sqrt(), cholesky)))
 }
 
 #[cfg(test)]
@@ -199,7 +202,7 @@ mod tests {
             moment.add(MatRef::new(&x, 100, k).unwrap()).unwrap();
             let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
             let low_rank = decomposition.truncate(5).unwrap();
-            let scaled = f64::from(decomposition.singular_values()[0]) / f64::from(magnitude);
+            let scaled = decomposition.singular_values()[0] / f64::from(magnitude);
             assert!((0.1..100.0).contains(&scaled), "{scaled}");
             products.push(low_rank.product().unwrap());
         }

@@ -22,15 +22,3 @@ pub use decomposition::Decomposition;
 pub use metrics::{explained_variance, nu, relative_error, signal_to_noise};
 pub use moment::Moment;
 pub use ranks::{Budget, Candidate, Choice, RANK_MULTIPLE, allocate};
-
-use crate::matrix::{Mat, MatRef};
-
-/// `w` in `f64`, for what must not lose digits.
-fn to_f64(w: MatRef<'_, f32>) -> faer::Mat<f64> {
-    faer::Mat::from_fn(w.rows(), w.cols(), |row, column| f64::from(w.row(row)[column]))
-}
-
-fn to_f32(w: faer::MatRef<'_, f64>) -> crate::Result<Mat<f32>> {
-    let values = (0..w.nrows()).flat_map(|row| (0..w.ncols()).map(move |column| w[(row, column)] as f32));
-    Mat::from_vec(values.collect(), w.nrows(), w.ncols())
-}

@@ -18,7 +18,7 @@ pub struct Candidate<'a> {
     /// Input features.
     pub k: usize,
     /// Its singular values, the greatest first; `min(n, k)` of them, plain or weighted.
-    pub singular_values: &'a [f32],
+    pub singular_values: &'a [f64],
     /// What an error whose square is 1 counts, next to those of other weights: one over the sum of the squared singular
     /// values makes errors of weights count alike, each relative to its weight.
     pub importance: f64,
@@ -72,7 +72,7 @@ impl Candidate<'_> {
             Choice::Dense => 0.0,
             Choice::LowRank(rank) => {
                 let cut = self.singular_values.get(rank..).unwrap_or_default();
-                self.importance * cut.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>()
+                self.importance * cut.iter().map(|sigma| sigma * sigma).sum::<f64>()
             }
         }
     }
@@ -100,7 +100,7 @@ fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level>
     // From the smallest up, so that small tails keep their digits.
     let mut tails = alloc::vec![0.0; sigma.len() + 1];
     for (i, &sigma) in sigma.iter().enumerate().rev() {
-        tails[i] = tails[i + 1] + f64::from(sigma) * f64::from(sigma);
+        tails[i] = tails[i + 1] + sigma * sigma;
     }
     let mut levels = Vec::new();
     let mut rank = 0usize;
@@ -237,8 +237,8 @@ impl<'l> Allocation<'l> {
 /// use skinny::compress::{Budget, Candidate, Choice, Cost, allocate};
 ///
 /// let (steep, flat) = (&[8.0, 1.0, 0.1, 0.0, 0.0, 0.0], &[1.0; 6]);
-/// let candidate = |singular_values: &'static [f32]| {
-///     let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+/// let candidate = |singular_values: &'static [f64]| {
+///     let importance = 1.0 / singular_values.iter().map(|sigma| sigma * sigma).sum::<f64>();
 ///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false, pinned: false }
 /// };
 /// let budget = Budget { limit: 216.0, cost: Cost::Parameters };
@@ -284,12 +284,12 @@ mod tests {
     use crate::compress::Core;
 
     /// Singular values that fall as a power.
-    fn spectrum(d: usize, power: f64) -> Vec<f32> {
-        (0..d).map(|i| (1.0 + i as f64).powf(-power) as f32).collect()
+    fn spectrum(d: usize, power: f64) -> Vec<f64> {
+        (0..d).map(|i| (1.0 + i as f64).powf(-power)).collect()
     }
 
-    fn candidate(n: usize, k: usize, singular_values: &[f32]) -> Candidate<'_> {
-        let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+    fn candidate(n: usize, k: usize, singular_values: &[f64]) -> Candidate<'_> {
+        let importance = 1.0 / singular_values.iter().map(|sigma| sigma * sigma).sum::<f64>();
         Candidate { n, k, singular_values, importance, recurrent: false, pinned: false }
     }
 
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn of_many_large_weights_the_ranks_are_near_the_best_and_errors_fall_with_the_budget() {
         let shapes = [(2304, 768), (2304, 320), (3072, 768), (3072, 1024), (3840, 1024), (3840, 1280), (1536, 1280)];
-        let spectra: Vec<Vec<f32>> =
+        let spectra: Vec<Vec<f64>> =
             shapes.iter().enumerate().map(|(i, &(n, k))| spectrum(n.min(k), 0.1 + 0.1 * i as f64)).collect();
         let candidates: Vec<Candidate<'_>> = shapes
             .iter()

@@ -29,12 +29,19 @@
 
 mod bidirectional;
 mod dense;
+#[cfg(feature = "svd")]
+mod eigen;
 pub mod gates;
 mod gru;
+#[cfg(feature = "svd")]
+mod jacobi;
 mod linear;
 mod low_rank;
 mod low_rank_linear;
 mod lstm;
+#[cfg(all(test, feature = "svd"))]
+#[path = "../../tests/common/matrices.rs"]
+mod matrices;
 mod onnx;
 mod recurrent;
 mod scheme;
@@ -73,10 +80,11 @@ use crate::error::{Error, Result};
 use crate::matrix::MatRef;
 
 /// Fails at the first element that is infinite or NaN.
-pub(crate) fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
-    match values.iter().position(|value| !value.is_finite()) {
+pub(crate) fn expect_finite<T: Copy + Into<f64>>(what: &'static str, values: &[T]) -> Result<()> {
+    match values.iter().position(|&value| !value.into().is_finite()) {
         None => Ok(()),
-        Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),
+        // Infinity and NaN are the same in f32.
+        Some(index) => Err(Error::NotFinite { what, index, value: values[index].into() as f32 }),
     }
 }
 

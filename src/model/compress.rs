@@ -157,7 +157,7 @@ pub struct MatrixReport {
     /// The format of its numbers; none is `f32`.
     pub format: Option<WeightFormat>,
     /// Its singular values.
-    pub singular_values: Vec<f32>,
+    pub singular_values: Vec<f64>,
     /// The share of their squares that was kept.
     pub kept_variance: f64,
     /// The nondimensional trace norm coefficient, [`nu`].
@@ -179,8 +179,8 @@ impl Model {
     /// as. `progress` is told the name of each matrix before its turn, and how many were done of how many.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a calibration of another scheme, [`Error::Shape`] of another model; [`Error::Svd`],
-    /// [`Error::Allocation`].
+    /// [`Error::Stored`] for a calibration of another scheme, [`Error::Shape`] for one of another model, with the name of the
+    /// matrix; [`Error::Allocation`].
     ///
     /// # Example
     /// ```
@@ -246,7 +246,7 @@ impl Decomposed<'_> {
             // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so
             // they count as they are. Those of weights are not known to be in one unit, so each is taken relative to
             // its weight.
-            let energy: f64 = singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+            let energy: f64 = singular_values.iter().map(|sigma| sigma * sigma).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
             Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: false }

@@ -3,6 +3,8 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{bench, completions, compress, gemm, inspect, run};
+#[cfg(feature = "train")]
+use crate::commands::{study, train};
 use crate::console::Console;
 use crate::error::Result;
 
@@ -21,10 +23,10 @@ SKINNY_TIER=portable|neon|dotprod|i8mm runs other kernels than the best of this 
 /// Takes models that PyTorch trained (linear layers, convolutions over time, GRU, LSTM), makes their weights low-rank
 /// and low-precision, and runs them by kernels for small batches on ARM.
 #[derive(Debug, Parser)]
-#[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110, propagate_version = true)]
+#[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110)]
 pub struct Cli {
     /// Say nothing but answers and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 100)]
     pub quiet: bool,
 
     #[command(subcommand)]
@@ -38,6 +40,10 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     Bench(Box<bench::BenchArgs>),
     Gemm(gemm::GemmArgs),
+    #[cfg(feature = "train")]
+    Train(Box<train::TrainArgs>),
+    #[cfg(feature = "train")]
+    Study(study::StudyArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -52,6 +58,10 @@ impl Cli {
             Command::Run(args) => run::run(args, console),
             Command::Bench(args) => bench::run(args, console),
             Command::Gemm(args) => gemm::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Train(args) => train::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Study(args) => study::run(args, console),
             Command::Completions(args) => completions::completions(args, Self::command(), console),
             Command::Man(args) => completions::man(args, Self::command(), console),
         }

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, IsTerminal, Write, stderr};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
-use crate::error::{Failure, Result, printable};
+use crate::error::{Failure, Result};
 use crate::progress::Progress;
 
 /// How headings look.
@@ -46,11 +46,6 @@ impl Console {
         if !self.quiet {
             self.say(text);
         }
-    }
-
-    /// Says what may be wrong.
-    pub fn warn(self, text: impl Display) {
-        self.remark(format_args!("{ATTENTION}warning:{ATTENTION:#} {}", printable(&text.to_string())));
     }
 
     /// Says why the program ends.

@@ -15,6 +15,7 @@ mod random;
 mod report;
 mod threads;
 mod timing;
+mod values;
 mod weights;
 
 use std::process::ExitCode;

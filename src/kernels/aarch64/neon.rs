@@ -9,12 +9,23 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of this tier's kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: 16, activation_run: 16 };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Neon,
+    format: WeightFormat::I8,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s8s8s32_4x16),
+    extreme: Some(for_each_batch!(gemm_s8s8s32_4x16_extreme)),
+}];
 
 const ROWS: usize = 4;
 

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 use skinny::Tier;
-use skinny::model::{Model, TensorFile, TensorInfo};
+use skinny::model::{Import, Model, TensorFile, TensorInfo};
 
 use crate::console::{ATTENTION, Console};
-use crate::error::{About, Failure, Result};
+use crate::error::{About, Failure, Result, printable};
 use crate::files::model::{ModelArgs, remedy};
 use crate::files::read;
 use crate::report::{Side, Table, count, dimensions};
@@ -44,34 +44,56 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
     let bytes = read(path)?;
     let file = TensorFile::new(&bytes).about(path)?;
     let tensors = file.tensors();
-    let model = Model::read(&bytes, &args.model.import.options(), tier);
-    let problem = model.as_ref().err().map(remedy);
+    let import = Import::read(&bytes, &args.model.import.options(), tier);
+    let problem = import.as_ref().err().map(remedy);
+    let model = import.as_ref().map(|import| &import.model);
+    let assumptions = import.as_ref().map(|import| &import.assumptions[..]).unwrap_or_default();
     let kind = if file.metadata().contains_key("skinny") { "skinny" } else { "PyTorch" };
     if args.json {
-        let layers = model.as_ref().map_or(Value::Null, layers_json);
+        let layers = model.map_or(Value::Null, layers_json);
         let tensors: Vec<Value> = tensors.iter().map(tensor_json).collect();
         console.json(&json!({
             "file": path.display().to_string(),
             "bytes": bytes.len(),
             "kind": kind,
             "layers": layers,
-            "total": model.as_ref().map_or(Value::Null, total_json),
+            "total": model.map_or(Value::Null, total_json),
+            "assumptions": assumptions,
             "problem": problem,
-            "metadata": model.as_ref().map_or(file.metadata(), Model::metadata),
+            "metadata": model.map_or(file.metadata(), Model::metadata),
             "tensors": tensors,
         }))?;
     } else {
         let size = count(bytes.len());
         console.answer(format_args!("{}: safetensors of {kind}, {size} bytes\n\n", path.display()))?;
-        match (&model, &problem) {
-            (Ok(model), _) => console.answer(format_args!("{}\n", layers(model)))?,
-            (_, Some(problem)) => {
-                console.answer(format_args!(
-                    "{ATTENTION}not understood:{ATTENTION:#} {}\n\n",
-                    crate::error::printable(problem)
-                ))?;
-            }
-            _ => {}
+        if let Ok(model) = model {
+            console.answer(format_args!(
+                "{}
+",
+                layers(model)
+            ))?;
+        }
+        for assumption in assumptions {
+            console.answer(format_args!(
+                "assumed: {}
+",
+                printable(assumption)
+            ))?;
+        }
+        if !assumptions.is_empty() {
+            console.answer(
+                "--layers says otherwise
+
+",
+            )?;
+        }
+        if let Some(problem) = &problem {
+            console.answer(format_args!(
+                "{ATTENTION}not understood:{ATTENTION:#} {}
+
+",
+                printable(problem)
+            ))?;
         }
         console.answer(tensor_table(&tensors))?;
     }

@@ -6,3 +6,7 @@ pub mod compress;
 pub mod gemm;
 pub mod inspect;
 pub mod run;
+#[cfg(feature = "train")]
+pub mod study;
+#[cfg(feature = "train")]
+pub mod train;

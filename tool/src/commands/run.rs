@@ -10,7 +10,7 @@ use skinny::{Mat, MatRef, Tier};
 
 use crate::comparison::Comparison;
 use crate::console::Console;
-use crate::error::{About, Failure, Result};
+use crate::error::{About, Failure, Result, printable};
 use crate::files::model::ModelArgs;
 use crate::files::{self, Array, Kind, output, wav};
 use crate::precision::Precision;
@@ -101,6 +101,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
         None => loaded.model,
         Some(precision) => precision.of(&loaded.model, tier)?,
     };
+    let labels = if args.transcribe { Some(wav::labels(&model, args.model.path())?) } else { None };
     let frames = input(args, &model)?;
     let reference = args.compare.as_ref().map(|file| {
         let array = files::array(file, args.compare_name.as_deref()).map_err(|cause| hint(cause, "--compare-name"))?;
@@ -121,8 +122,10 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
         files::write(file, &outputs)?;
         console.remark(format_args!("wrote {}: {} x {}", file.display(), count(outputs.rows()), outputs.cols()));
     }
-    let text =
-        if args.transcribe { Some(wav::transcript(&outputs, session.model(), args.model.path())?) } else { None };
+    let text = labels.map(|labels| wav::transcript(&outputs, labels)).transpose()?;
+    for assumption in &loaded.assumptions {
+        console.remark(format_args!("assumed: {}", printable(assumption)));
+    }
     let comparison = reference.map(|(file, reference)| Comparison::of(&outputs, &reference).about(file)).transpose()?;
     answer(args, text.as_deref(), comparison.as_ref(), console)
 }

@@ -9,8 +9,8 @@ pub mod tensors;
 pub mod wav;
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use skinny::Mat;
 
@@ -62,13 +62,29 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
         return Err("is a folder, a file is needed").about(path);
     }
-    let bytes = fs::read(path).map_err(|cause| match cause.kind() {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "may not be read".to_owned(),
-        _ => cause.to_string(),
-    });
-    let bytes = bytes.about(path)?;
+    let bytes = fs::read(path).map_err(|cause| why(&cause)).about(path)?;
     if bytes.is_empty() { Err("is empty").about(path) } else { Ok(bytes) }
+}
+
+/// Why the operating system refused a file, in words.
+pub fn why(cause: &io::Error) -> String {
+    match cause.kind() {
+        ErrorKind::NotFound => "there is no such file or folder".into(),
+        ErrorKind::PermissionDenied => "no permission".into(),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "a part of the path is a file, not a folder".into(),
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
+        ErrorKind::StorageFull => "the disk is full".into(),
+        _ => cause.to_string(),
+    }
+}
+
+/// The paths in a folder, in order.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|cause| why(&cause)).about(folder)?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>();
+    let mut paths = paths.map_err(|cause| why(&cause)).about(folder)?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// All arrays of a file that is not a recording.

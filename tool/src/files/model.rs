@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use skinny::model::{ImportOptions, Model};
+use skinny::model::{Import, ImportOptions, Model};
 use skinny::{Error, FileError, Tier};
 
 use super::read;
@@ -20,23 +20,27 @@ pub struct ModelArgs {
     pub import: ImportArgs,
 }
 
+/// The heading of the options that skinny's own files make unnecessary.
+const FOREIGN: &str = "Options for state dicts of PyTorch";
+
 /// What the tensors of a foreign model do not tell.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ImportArgs {
     /// The layers in order, e.g. "conv:stride=2:relu gru fc", where the tensors do not tell
     ///
     /// Separated by blanks or commas, each the prefix of its tensors (`rnn` of `rnn.weight_ih_l0`), with options behind
-    /// colons: `relu` or `clip=MAX` for the activation, `stride=FRAMES`, `padding=FRAMES` and `stack=FRAMES` for layers
-    /// over several frames.
-    #[arg(long, value_name = "LAYERS")]
+    /// colons: `relu` or `clip=MAX` for the activation of a linear layer or a convolution; `stride=FRAMES`,
+    /// `padding=FRAMES` and `stack=FRAMES` for those over several frames; and the kind, `linear`, `conv`, `gru` or
+    /// `lstm`, where a weight could be of something else.
+    #[arg(long, value_name = "LAYERS", help_heading = FOREIGN)]
     pub layers: Option<String>,
 
-    /// Keep a tensor that belongs to no layer, as an attachment of the model; `NAME*` for all that begin so
-    #[arg(long, value_name = "TENSOR")]
+    /// Keep a tensor that belongs to no layer, as an attachment of the model; `*` stands for any text
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub keep: Vec<String>,
 
-    /// Leave out a tensor that belongs to no layer; `NAME*` for all that begin so
-    #[arg(long, value_name = "TENSOR")]
+    /// Leave out a tensor, whatever it is, e.g. "*.num_batches_tracked"
+    #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub drop: Vec<String>,
 }
 
@@ -44,7 +48,7 @@ impl ImportArgs {
     /// The same for the library. What belongs to the features of a model is always kept.
     pub fn options(&self) -> ImportOptions {
         let keep = self.keep.iter().cloned().chain(["features.*".into()]).collect();
-        ImportOptions { layers: self.layers.clone(), keep }
+        ImportOptions { layers: self.layers.clone(), keep, drop: self.drop.clone() }
     }
 }
 
@@ -52,6 +56,8 @@ impl ImportArgs {
 #[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
+    /// What was taken for granted to read it, a sentence each.
+    pub assumptions: Vec<String>,
     /// Bytes of the file.
     pub size: usize,
 }
@@ -60,8 +66,9 @@ impl ModelArgs {
     /// Reads the model and packs it for the kernels of `tier`.
     pub fn load(&self, tier: Tier) -> Result<Loaded> {
         let bytes = read(&self.model)?;
-        let model = Model::read(&bytes, &self.import.options(), tier);
-        Ok(Loaded { model: model.map_err(|cause| remedy(&cause)).about(&self.model)?, size: bytes.len() })
+        let import = Import::read(&bytes, &self.import.options(), tier).map_err(|cause| remedy(&cause));
+        let Import { model, assumptions, .. } = import.about(&self.model)?;
+        Ok(Loaded { model, assumptions, size: bytes.len() })
     }
 
     /// The file's path.

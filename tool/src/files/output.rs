@@ -1,9 +1,9 @@
 //! Files that are written: whether they can be is known before the work, and they are complete or not there.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::why;
 use crate::error::{About, Result};
 
 /// Makes the folder of a file that will be written, and fails now if it could not be written later.
@@ -16,12 +16,12 @@ pub fn prepare(path: &Path) -> Result<()> {
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)
-            .map_err(|cause| format!("its folder cannot be made: {}", told(&cause)))
+            .map_err(|cause| format!("its folder cannot be made: {}", why(&cause)))
             .about(path)?;
     }
     let beside = beside(path);
     let tried = fs::write(&beside, []).and_then(|()| fs::remove_file(&beside));
-    tried.map_err(|cause| format!("cannot be written: {}", told(&cause))).about(path)
+    tried.map_err(|cause| format!("cannot be written: {}", why(&cause))).about(path)
 }
 
 /// Writes a file in one go: another is written beside it and takes its name.
@@ -32,7 +32,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|cause| {
             // Half a file helps nobody.
             let _ = fs::remove_file(&beside);
-            format!("cannot be written: {}", told(&cause))
+            format!("cannot be written: {}", why(&cause))
         })
         .about(path)
 }
@@ -41,14 +41,4 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     name.into()
-}
-
-fn told(cause: &std::io::Error) -> String {
-    match cause.kind() {
-        ErrorKind::PermissionDenied => "no permission".into(),
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "a part of the path is a file".into(),
-        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
-        ErrorKind::StorageFull => "the disk is full".into(),
-        _ => cause.to_string(),
-    }
 }

@@ -14,13 +14,13 @@ use skinny::model::Model;
 
 use self::measure::{LayerTime, Settings, Stream, counted, predicted_us};
 use self::shape::Shape;
-use super::compress::core;
 use crate::console::Console;
 use crate::error::{Failure, Result};
 use crate::files::model::{ImportArgs, ModelArgs};
 use crate::files::wav;
 use crate::precision::Precision;
 use crate::report::{Side, Table, count, digits, percent};
+use crate::values::core;
 use crate::{threads, weights};
 
 pub const EXAMPLES: &str = "\
@@ -236,7 +236,7 @@ impl Report<'_> {
         for stream in &self.streams {
             table.row([
                 stream.time_batch.to_string(),
-                stream.first_output.map_or("the end".into(), |frames| format!("{frames} frames")),
+                stream.first_output.map_or("the end".into(), counted_frames),
                 digits(stream.us_per_frame),
                 count((1e6 / stream.us_per_frame) as usize),
             ]);
@@ -283,4 +283,8 @@ impl Report<'_> {
             "streams": self.streams.iter().map(stream).collect::<Vec<_>>(),
         })
     }
+}
+
+fn counted_frames(frames: usize) -> String {
+    if frames == 1 { "1 frame".into() } else { format!("{frames} frames") }
 }

@@ -11,12 +11,8 @@ use crate::files::{self, Kind, wav};
 
 /// The sequences (`time x features`) of at most `limit` files of a folder, in the order of their names.
 pub fn read(folder: &Path, limit: usize, model: &Model, console: Console) -> Result<Vec<Mat<f32>>> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|cause| format!("the folder cannot be read: {cause}")).about(folder)?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>();
-    let mut paths = paths.about(folder)?;
+    let mut paths = files::list(folder)?;
     paths.retain(|path| path.is_file() && Kind::of(path).is_ok());
-    paths.sort();
     // Spread over the folder: names often begin with what is said or who says it.
     let step = paths.len().div_ceil(limit).max(1);
     let paths: Vec<PathBuf> = paths.into_iter().step_by(step).collect();

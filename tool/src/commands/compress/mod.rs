@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use skinny::compress::{Budget, Choice, Cost};
 use skinny::factored::RankPolicy;
-use skinny::kernels::Activation;
-use skinny::model::{Calibration, Cutting, Decomposed, Layer, Model, Session, Storage, Weighting};
+use skinny::model::{Calibration, Cutting, Decomposed, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
 
-pub use args::{CompressArgs, core};
+pub use args::CompressArgs;
+#[cfg(feature = "train")]
+pub use args::SchemeArg;
 
 use crate::comparison::Comparison;
 use crate::console::Console;
@@ -29,7 +30,6 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
     }
     let loaded = args.model.load(tier)?;
     let model = &loaded.model;
-    warn_of_activations(model, console);
     check_layers(args, model)?;
 
     let scheme = args.scheme.scheme();
@@ -67,6 +67,7 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
 
     let summary = report::Summary {
         before: model,
+        assumptions: &loaded.assumptions,
         after: &small.model,
         file_before: loaded.size,
         file_after: bytes.len(),
@@ -84,19 +85,6 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
         true => console.json(&report::json(&small.matrices, &summary)),
         false if console.quiet => Ok(()),
         false => console.answer(report::text(&small.matrices, &summary)),
-    }
-}
-
-/// Two linear layers with nothing between them are one, which nobody trains: a sign that an activation was not told.
-fn warn_of_activations(model: &Model, console: Console) {
-    let layers: Vec<_> = model.layers().collect();
-    for pair in layers.windows(2) {
-        if let [(first, Layer::Linear(linear)), (second, Layer::Linear(_))] = pair
-            && linear.activation() == Activation::Identity
-        {
-            let option = format!("--layers \"... {first}:relu {second} ...\"");
-            console.warn(format_args!("no activation between {first} and {second}; if there is one: {option}"));
-        }
     }
 }
 
@@ -152,7 +140,7 @@ impl Limits {
         let option = match args {
             CompressArgs { budget: Some(share), .. } => {
                 format!(
-                    "--budget {share}: the least possible with ranks of {multiple} is {:.4}",
+                    "--budget {share}: the least possible with ranks of {multiple} is {}",
                     round_up(least / self.dense)
                 )
             }

@@ -7,6 +7,7 @@ use skinny::compress::Choice;
 use skinny::model::{MatrixReport, Model};
 
 use crate::comparison::Comparison;
+use crate::error::printable;
 use crate::precision;
 use crate::report::{Side, Table, count, decibels, digits, percent};
 
@@ -14,6 +15,8 @@ use crate::report::{Side, Table, count, decibels, digits, percent};
 pub struct Summary<'a> {
     pub before: &'a Model,
     pub after: &'a Model,
+    /// What was taken for granted to read the model.
+    pub assumptions: &'a [String],
     pub file_before: usize,
     pub file_after: usize,
     pub calibration_frames: usize,
@@ -75,6 +78,9 @@ pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     if let Some(Latency { core, dense, planned }) = &summary.latency {
         line(format!("predicted on {core}: {} us per step, {} dense", digits(*planned), digits(*dense)));
     }
+    for assumption in summary.assumptions {
+        line(format!("assumed: {}", printable(assumption)));
+    }
     line(match &summary.comparison {
         Some(comparison) => format!(
             "outputs over {} frames of calibration data: {} dB, the same greatest output in {}",
@@ -115,6 +121,7 @@ pub fn json(matrices: &[MatrixReport], summary: &Summary<'_>) -> Value {
         "parameters_after": summary.after.parameters(),
         "file_bytes_before": summary.file_before,
         "file_bytes_after": summary.file_after,
+        "assumptions": summary.assumptions,
         "calibration_frames": summary.calibration_frames,
         "output_signal_to_noise_db": summary.comparison.as_ref().map(Comparison::decibels).and_then(finite),
         "top1_agreement": summary.comparison.as_ref().map(Comparison::agreement),

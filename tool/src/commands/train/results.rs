@@ -5,7 +5,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use crate::Failure;
+use crate::error::{About, Failure, Result};
+use crate::files;
 
 /// One trained model. Rates are in percent; nu and ranks are means over the weights at the end of stage 1.
 #[derive(Clone, Debug)]
@@ -52,20 +53,22 @@ impl fmt::Display for Row {
 
 impl Row {
     /// Appends them to a file, which begins with a header.
-    pub fn append(rows: &[Self], csv: &Path) -> Result<(), Failure> {
+    pub fn append(rows: &[Self], csv: &Path) -> Result<()> {
         let mut lines = if csv.exists() { String::new() } else { format!("{HEADER}\n") };
         lines.extend(rows.iter().map(|row| format!("{row}\n")));
         // One write, so that rows of runs side by side do not mix.
-        OpenOptions::new().create(true).append(true).open(csv)?.write_all(lines.as_bytes())?;
-        Ok(())
+        let file = OpenOptions::new().create(true).append(true).open(csv);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).about(csv)
     }
 
     /// The rows of a file.
-    pub fn read(csv: &Path) -> Result<Vec<Self>, Failure> {
-        let text = std::fs::read_to_string(csv)?;
+    pub fn read(csv: &Path) -> Result<Vec<Self>> {
+        let text = String::from_utf8(files::read(csv)?).about(csv)?;
         let rows = text.lines().skip(1).filter(|line| !line.is_empty());
-        rows.map(|line| Self::parse(line).ok_or_else(|| format!("{}: not a row: {line}", csv.display()).into()))
-            .collect()
+        rows.map(|line| {
+            Self::parse(line).ok_or_else(|| Failure::input(format!("{}: not a row: {line}", csv.display())))
+        })
+        .collect()
     }
 
     fn parse(line: &str) -> Option<Self> {

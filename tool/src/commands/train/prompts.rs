@@ -5,11 +5,13 @@ use std::path::Path;
 
 use skinny::train::Random;
 
-use crate::Failure;
-use crate::augment::{SPEEDS, level_and_noise, resample, resampled_len};
-use crate::corpus::{About, Corpus, FEATURES, Source, Utterance, least_steps, steps};
-use crate::fsdd::WORDS;
-use crate::wav;
+use super::augment::{SPEEDS, level_and_noise, resample, resampled_len};
+use super::corpus::{self, About, Corpus, RATE, Source, Utterance, least_steps, steps};
+use super::fsdd::WORDS;
+use super::say;
+use crate::console::Console;
+use crate::error::{About as _, Failure, Result};
+use crate::files;
 
 const ABOUT: About = About {
     alphabet: " 'abcdefghijklmnopqrstuvwxyz",
@@ -34,10 +36,10 @@ struct Prompts {
 
 /// Reads a folder: `transcripts.txt` and the recordings it names. By a hash of its text a prompt tests, validates or trains
 /// (1, 1 and 8 of 10), so that prompts that say the same are never on two sides.
-pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
+pub fn read(folder: &Path, batch_steps: usize, console: Console) -> Result<Corpus> {
     let file = folder.join("transcripts.txt");
-    let text = std::fs::read_to_string(&file).map_err(|cause| format!("{}: {cause}", file.display()))?;
-    let entries = parse(&text).map_err(|problem| format!("{}: {problem}", file.display()))?;
+    let text = String::from_utf8(files::read(&file)?).about(&file)?;
+    let entries = parse(&text).about(&file)?;
     let mut dropped = BTreeMap::new();
     let mut splits = [const { Vec::new() }; 3];
     for (name, transcript) in entries {
@@ -52,21 +54,21 @@ pub fn read(folder: &Path, batch_steps: usize) -> Result<Corpus, Failure> {
     let [test, validation, train] = splits;
     for (name, split) in [("training", &train), ("validation", &validation), ("test", &test)] {
         let samples: usize = split.iter().map(|(samples, _)| samples.len()).sum();
-        let minutes = samples as f64 / f64::from(FEATURES.sample_rate) / 60.0;
+        let minutes = samples as f64 / f64::from(RATE) / 60.0;
         let letters: usize = split.iter().map(|(_, text)| text.len()).sum();
-        println!("{name}: {} prompts, {minutes:.1} min, {letters} letters", split.len());
+        say(console, format_args!("{name}: {} prompts, {minutes:.1} min, {letters} letters", split.len()))?;
         if split.is_empty() {
-            return Err(format!("{}: no prompts for {name}", folder.display()).into());
+            return Err(Failure::input(format!("{}: no prompts for {name}", folder.display())));
         }
     }
     for (reason, count) in dropped {
-        println!("dropped: {count} {reason}");
+        say(console, format_args!("dropped: {count} {reason}"))?;
     }
     Corpus::new(Box::new(Prompts { utterances: train, batch_steps }), &validation, &test)
 }
 
 /// A prompt, or why it is not used.
-fn utterance(path: &Path, transcript: &str) -> Result<Result<Utterance, &'static str>, Failure> {
+fn utterance(path: &Path, transcript: &str) -> Result<Result<Utterance, &'static str>> {
     let Some(text) = normalize(transcript) else { return Ok(Err("of unclear reading")) };
     if text.is_empty() {
         return Ok(Err("without speech"));
@@ -74,9 +76,9 @@ fn utterance(path: &Path, transcript: &str) -> Result<Result<Utterance, &'static
     if !path.exists() {
         return Ok(Err("without a recording"));
     }
-    let samples = wav::read(path, FEATURES.sample_rate)?;
+    let samples = corpus::read(path)?;
     let fastest = SPEEDS.into_iter().fold(1.0, f32::max);
-    Ok(if samples.len() > LONGEST * FEATURES.sample_rate as usize {
+    Ok(if samples.len() > LONGEST * RATE as usize {
         Err("too long")
     } else if steps(resampled_len(samples.len(), fastest)) < least_steps(&text) {
         Err("of fewer steps than letters")
@@ -91,7 +93,7 @@ fn parse(text: &str) -> Result<Vec<(&str, &str)>, String> {
     lines
         .map(|(i, line)| {
             let entry = line.split_once(':').map(|(name, transcript)| (name.trim(), transcript.trim()));
-            entry.ok_or_else(|| format!("line {}: expected NAME: TRANSCRIPT, found {line:?}", i + 1))
+            entry.ok_or_else(|| format!("line {}: expected NAME: TRANSCRIPT, found `{line}`", i + 1))
         })
         .collect()
 }
@@ -201,7 +203,7 @@ mod tests {
         let text = "; Core Asterisk Sounds in English\n\nagent-pass: Please enter: 1.\r\ndigits/h-11: eleventh\n";
         assert_eq!(parse(text), Ok(vec![("agent-pass", "Please enter: 1."), ("digits/h-11", "eleventh")]));
         let error = parse("; a\nbeep\n").unwrap_err();
-        assert_eq!(error, "line 2: expected NAME: TRANSCRIPT, found \"beep\"");
+        assert_eq!(error, "line 2: expected NAME: TRANSCRIPT, found `beep`");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What all data sets have in common: splits, features, their statistics, batches.
 
+use std::path::Path;
+
+use skinny::audio::{Features, FrontEnd, MelBands, Normalization, Stft};
 use skinny::train::{Batch, Data, Random};
 
-use crate::Failure;
-use crate::features::{FeatureConfig, FrontEnd};
+use crate::error::{About as _, Result};
+use crate::files::wav::{Recording, recording};
 
 /// Sequences that are validated on together.
 const BATCH: usize = 50;
@@ -11,19 +14,30 @@ const BATCH: usize = 50;
 /// Utterances that statistics are taken of.
 const MEASURED: usize = 200;
 
-/// The features of the example `digits`.
-pub const FEATURES: FeatureConfig = FeatureConfig {
-    sample_rate: 8000,
-    window: 200,
-    hop: 96,
-    fft: 256,
-    mels: 40,
-    mel_low_hz: 60.0,
-    mel_high_hz: 4000.0,
-    log_floor: 1e-6,
-    stack: 2,
-    tail: 1600,
-};
+/// Samples per second.
+pub const RATE: u32 = 8000;
+
+/// Bands of a frame.
+const BANDS: usize = 40;
+
+/// The features of the example `digits`: 25 ms windows every 12 ms, two frames a step.
+pub fn features() -> Features {
+    let mut stft = Stft::new(200, 96);
+    stft.fft = 256;
+    let mut features = Features::log_mel(RATE, stft, MelBands::new(BANDS, 60.0, 4000.0));
+    features.stack = 2;
+    features.tail = 1600;
+    features
+}
+
+/// The samples of a recording at [`RATE`].
+pub fn read(path: &Path) -> Result<Vec<f32>> {
+    let Recording { samples, rate } = recording(path)?;
+    match rate {
+        RATE => Ok(samples),
+        _ => Err(format!("expected {RATE} Hz, found {rate}")).about(path),
+    }
+}
 
 /// Samples and their text.
 pub type Utterance = (Vec<f32>, String);
@@ -61,52 +75,49 @@ pub struct Corpus {
     validation: Vec<Batch>,
     /// What to test on.
     pub test: Vec<Example>,
-    /// One value a band.
-    pub mean: Vec<f32>,
-    /// One value a band.
-    pub std: Vec<f32>,
     front_end: FrontEnd,
 }
 
 impl Corpus {
     /// What a source draws trains; the others choose settings and are measured at the end.
-    pub fn new(source: Box<dyn Source>, validation: &[Utterance], test: &[Utterance]) -> Result<Self, Failure> {
+    pub fn new(source: Box<dyn Source>, validation: &[Utterance], test: &[Utterance]) -> Result<Self> {
         let about = source.about();
-        let raw = FrontEnd::new(FEATURES, &[0.0; FEATURES.mels], &[1.0; FEATURES.mels])?;
-        let (mean, std) = (Vec::new(), Vec::new());
-        let mut corpus = Self { source, about, validation: Vec::new(), test: Vec::new(), mean, std, front_end: raw };
+        let front_end = FrontEnd::new(features())?;
+        let mut corpus = Self { source, about, validation: Vec::new(), test: Vec::new(), front_end };
         // The same normalization for all seeds, so that runs differ in nothing else.
-        (corpus.mean, corpus.std) = corpus.statistics(&mut Random::new(0));
-        corpus.front_end = FrontEnd::new(FEATURES, &corpus.mean, &corpus.std)?;
-        let validation = corpus.examples(validation);
-        corpus.validation =
-            validation.chunks(BATCH).map(|examples| batch(examples, about.alphabet)).collect::<Result<_, _>>()?;
-        corpus.test = corpus.examples(test);
+        let mut normalized = features();
+        normalized.normalization = Some(corpus.statistics(&mut Random::new(0))?);
+        corpus.front_end = FrontEnd::new(normalized)?;
+        for examples in corpus.examples(validation)?.chunks(BATCH) {
+            corpus.validation.push(batch(examples, about.alphabet)?);
+        }
+        corpus.test = corpus.examples(test)?;
         Ok(corpus)
+    }
+
+    /// How the features are made, their normalization included.
+    pub fn made(&self) -> &Features {
+        self.front_end.features()
     }
 
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    fn examples(&mut self, utterances: &[Utterance]) -> Vec<Example> {
-        utterances.iter().map(|(samples, text)| (self.features(samples), text.clone())).collect()
+    fn examples(&mut self, utterances: &[Utterance]) -> skinny::Result<Vec<Example>> {
+        utterances.iter().map(|(samples, text)| Ok((self.features(samples)?, text.clone()))).collect()
     }
 
-    fn features(&mut self, samples: &[f32]) -> Vec<f32> {
-        let mut steps = Vec::new();
-        self.front_end.push(samples, &mut steps);
-        self.front_end.finish(&mut steps);
-        steps
+    fn features(&mut self, samples: &[f32]) -> skinny::Result<Vec<f32>> {
+        Ok(self.front_end.whole(samples)?.as_slice().to_vec())
     }
 
     /// Mean and standard deviation of each band over utterances to train on.
-    fn statistics(&mut self, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
-        let mels = FEATURES.mels;
-        let (mut sums, mut squares, mut count) = (vec![0.0f64; mels], vec![0.0f64; mels], 0.0);
+    fn statistics(&mut self, random: &mut Random) -> skinny::Result<Normalization> {
+        let (mut sums, mut squares, mut count) = (vec![0.0f64; BANDS], vec![0.0f64; BANDS], 0.0);
         for _ in 0..MEASURED {
             let (samples, _) = self.source.utterance(random);
-            for frame in self.features(&samples).chunks_exact(mels) {
+            for frame in self.features(&samples)?.chunks_exact(BANDS) {
                 for (band, &value) in frame.iter().enumerate() {
                     sums[band] += f64::from(value);
                     squares[band] += f64::from(value).powi(2);
@@ -116,14 +127,14 @@ impl Corpus {
         }
         let mean: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
         let std = squares.iter().zip(&mean).map(|(square, mean)| (square / count - mean * mean).sqrt() as f32);
-        (mean.iter().map(|&mean| mean as f32).collect(), std.collect())
+        Ok(Normalization { std: std.collect(), mean: mean.iter().map(|&mean| mean as f32).collect() })
     }
 }
 
 impl Data for Corpus {
     fn batch(&mut self, random: &mut Random) -> skinny::Result<Batch> {
         let utterances = self.source.utterances(random);
-        batch(&self.examples(&utterances), self.about.alphabet)
+        batch(&self.examples(&utterances)?, self.about.alphabet)
     }
 
     fn validation(&self) -> &[Batch] {
@@ -137,13 +148,13 @@ fn batch(examples: &[Example], alphabet: &str) -> skinny::Result<Batch> {
     let class = |letter| alphabet.chars().position(|other| other == letter).map_or(0, |i| i + 1);
     let pairs: Vec<_> =
         examples.iter().map(|(features, text)| (features.clone(), text.chars().map(class).collect())).collect();
-    Batch::new(&pairs, FEATURES.step_len())
+    Batch::new(&pairs, features().width())
 }
 
 /// Steps of the network over this many samples.
 pub fn steps(samples: usize) -> usize {
-    let FeatureConfig { window, hop, stack, tail, .. } = FEATURES;
-    (samples + tail).checked_sub(window).map_or(0, |rest| (rest / hop + 1) / stack)
+    let Features { stft, stack, tail, .. } = features();
+    (samples + tail).checked_sub(stft.window).map_or(0, |rest| (rest / stft.hop + 1) / stack)
 }
 
 /// Steps that it takes to write a text: one a letter, and a blank between two alike.

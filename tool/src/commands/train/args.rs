@@ -2,14 +2,29 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
-use skinny::factored::{RankPolicy, Scheme};
-use skinny::train::{Initialization, Penalty, Rates, Schedule};
+use clap::{Args, ValueEnum};
+use skinny::factored::RankPolicy;
+use skinny::train::{Initialization, Penalty, Rates, Schedule, Settling};
 
-/// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
-#[derive(Debug, Parser)]
-#[command(name = "train", args_override_self = true)]
-pub struct Args {
+use crate::commands::compress::SchemeArg;
+use crate::precision::Precision;
+use crate::values::at_least_one;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  skinny train --data fsdd --rank 8 --out digits.safetensors
+      a recognizer of spoken digits of rank 8, from the Free Spoken Digit Dataset
+  skinny train --corpus prompts --data prompts --threshold 0.8,0.9 --csv runs.csv --checkpoint work
+      sentences, cut in two ways after one first stage; goes on where it was interrupted";
+
+/// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones
+///
+/// Stage 1 trains U V of full rank with a penalty that makes the product's singular values fall; at the transition each
+/// weight is cut to the rank that its spectrum asks for, and stage 2 trains the low-rank model that is left (Kliegl et
+/// al., arXiv 1710.09026). docs/training.md tells about the method and the figures.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true, after_long_help = EXAMPLES)]
+pub struct TrainArgs {
     /// What is trained on
     #[arg(long, value_enum, default_value_t = CorpusArg::Digits)]
     pub corpus: CorpusArg,
@@ -26,13 +41,17 @@ pub struct Args {
     #[arg(long)]
     pub factored: bool,
 
-    /// Strength of the penalty on recurrent weights, of a loss a character
-    #[arg(long, value_name = "LAMBDA", default_value_t = 7e-4)]
+    /// Strength of the penalty on recurrent weights at its end, of a loss a character
+    #[arg(long, value_name = "LAMBDA", default_value_t = 2e-3)]
     pub lambda_rec: f32,
 
     /// Strength on non-recurrent weights; that on recurrent ones unless said
     #[arg(long, value_name = "LAMBDA")]
     pub lambda_nonrec: Option<f32>,
+
+    /// Share of stage 1 over which the penalty rises from zero to its strength; 0: a constant penalty
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub rise: f32,
 
     /// Keep these shares of the variance at the transition; each goes through a stage 2 of its own after one stage 1
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',')]
@@ -47,23 +66,32 @@ pub struct Args {
     pub scheme: SchemeArg,
 
     /// Epochs of both stages
-    #[arg(long, default_value_t = 45)]
+    #[arg(long, default_value_t = 45, value_parser = at_least_one)]
     pub epochs: usize,
 
+    /// Make the transition as soon as ranks have settled, --transition being its last epoch: when no weight's stable rank has
+    /// varied by more than this share for --settle-window epochs
+    #[arg(long, value_name = "TOLERANCE")]
+    pub settle: Option<f32>,
+
+    /// Epochs that ranks are compared over
+    #[arg(long, value_name = "EPOCHS", default_value_t = Settling::default().window, requires = "settle")]
+    pub settle_window: usize,
+
     /// Epochs before the transition
-    #[arg(long, value_name = "EPOCH", default_value_t = 30)]
+    #[arg(long, value_name = "EPOCH", default_value_t = 30, value_parser = at_least_one)]
     pub transition: usize,
 
     /// Batches of an epoch
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub batches: usize,
 
     /// Digits of a batch of --corpus digits, whose strings have 1 to 7 of them, all the same number
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = at_least_one)]
     pub batch_digits: usize,
 
     /// Time steps of a batch of --corpus prompts, padding included
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = at_least_one)]
     pub batch_steps: usize,
 
     /// State features of the GRU layers
@@ -73,6 +101,19 @@ pub struct Args {
     /// Highest learning rate
     #[arg(long, default_value_t = 2e-3)]
     pub learning_rate: f64,
+
+    /// Batches after which factors are turned into the basis of their singular directions, and Adam's moments with them; 0:
+    /// never
+    #[arg(long, value_name = "BATCHES", default_value_t = 5)]
+    pub align: usize,
+
+    /// Train stage 2 with weights rounded as they will be stored
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+
+    /// Let stage 2 learn from the model of stage 1 too: so many times the divergence of its classes from that model's
+    #[arg(long, value_name = "STRENGTH", default_value_t = 0.0)]
+    pub distill: f32,
 
     /// No stage 1: train factors of each --rank for all epochs
     #[arg(long)]
@@ -140,16 +181,6 @@ pub enum PenaltyArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub enum SchemeArg {
-    /// Each gate's matrices by themselves
-    Split,
-    /// Those on the input together and those on the state
-    PartiallyJoint,
-    /// All together
-    Joint,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum InitArg {
     /// Random factors
     Plain,
@@ -157,15 +188,7 @@ pub enum InitArg {
     Spectral,
 }
 
-impl Args {
-    pub fn scheme(&self) -> Scheme {
-        match self.scheme {
-            SchemeArg::Split => Scheme::Split,
-            SchemeArg::PartiallyJoint => Scheme::PartiallyJoint,
-            SchemeArg::Joint => Scheme::Joint,
-        }
-    }
-
+impl TrainArgs {
     /// Where weights are cut, one model each.
     pub fn cuts(&self) -> Vec<RankPolicy> {
         let shares = self.threshold.iter().map(|&share| RankPolicy::Variance(share));
@@ -194,9 +217,11 @@ impl Args {
     /// How weights begin, if they are trained for this cut from the start or for any.
     pub fn initialization(&self, cut: RankPolicy) -> Initialization {
         match (self.scratch, self.init) {
-            (true, InitArg::Plain) => Initialization::RandomFactors(self.scheme(), cut),
-            (true, InitArg::Spectral) => Initialization::Spectral(self.scheme(), cut),
-            (false, _) if self.factored || self.penalty == PenaltyArg::Trace => Initialization::Factored(self.scheme()),
+            (true, InitArg::Plain) => Initialization::RandomFactors(self.scheme.scheme(), cut),
+            (true, InitArg::Spectral) => Initialization::Spectral(self.scheme.scheme(), cut),
+            (false, _) if self.factored || self.penalty == PenaltyArg::Trace => {
+                Initialization::Factored(self.scheme.scheme())
+            }
             (false, _) => Initialization::Dense,
         }
     }
@@ -222,10 +247,18 @@ impl Args {
             epochs: self.epochs,
             batches: self.batches,
             transition,
+            settling: self
+                .settle
+                .filter(|_| !self.scratch)
+                .map(|tolerance| Settling { window: self.settle_window, tolerance }),
             rank: cut,
             penalty: self.penalty(),
+            rise: self.rise,
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
+            format: self.precision.format(),
+            distillation: self.distill,
+            align: (self.align > 0).then_some(self.align),
             seed: self.seed,
             ..Schedule::default()
         }
@@ -233,8 +266,9 @@ impl Args {
 }
 
 /// A command line without the folders and files of the machine it ran on: what makes a run again.
-pub fn settings(mut arguments: impl Iterator<Item = String>) -> String {
-    let mut settings = vec!["train".to_string()];
+pub fn settings(arguments: impl Iterator<Item = String>) -> String {
+    let mut arguments = arguments.skip_while(|argument| argument != "train").skip(1);
+    let mut settings = vec!["skinny train".to_string()];
     while let Some(argument) = arguments.next() {
         let name = argument.split('=').next().unwrap_or_default();
         if !["--data", "--checkpoint", "--out", "--csv"].contains(&name) {
@@ -248,6 +282,6 @@ pub fn settings(mut arguments: impl Iterator<Item = String>) -> String {
 
 #[test]
 fn settings_have_no_paths() {
-    let line = ["--data", "/a", "--epochs", "180", "--out=/b", "--csv", "/c", "--scratch"];
-    assert_eq!(settings(line.into_iter().map(String::from)), "train --epochs 180 --scratch");
+    let line = ["skinny", "-q", "train", "--data", "/a", "--epochs", "180", "--out=/b", "--csv", "/c", "--scratch"];
+    assert_eq!(settings(line.into_iter().map(String::from)), "skinny train --epochs 180 --scratch");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::results::Row;
+use super::results::Row;
 
 /// A table in Markdown, its settings in the order of names and numbers.
 pub fn table(rows: &[Row]) -> String {

@@ -6,8 +6,9 @@ use std::path::Path;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::Failure;
-use crate::results::Row;
+use super::results::Row;
+
+type Failure = Box<dyn std::error::Error>;
 
 const SIZE: (u32, u32) = (900, 560);
 const FONT: (&str, u32) = ("sans-serif", 14);

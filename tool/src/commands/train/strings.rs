@@ -9,11 +9,10 @@ use std::path::Path;
 
 use skinny::train::Random;
 
-use crate::Failure;
-use crate::augment::{SPEEDS, decibels, level_and_noise, resample};
-use crate::corpus::{About, Corpus, FEATURES, Source, Utterance};
-use crate::fsdd::{MAX_PAUSE, Recording, WORDS, draw, list};
-use crate::wav;
+use super::augment::{SPEEDS, decibels, level_and_noise, resample};
+use super::corpus::{self, About, Corpus, Source, Utterance};
+use super::fsdd::{MAX_PAUSE, Recording, WORDS, draw, list};
+use crate::error::{Failure, Result};
 
 /// What the weights are trained on.
 const TRAIN: RangeInclusive<u32> = 5..=40;
@@ -44,16 +43,20 @@ struct Strings {
 
 /// Reads a folder. Without `leave_out` the speakers are the same in all splits; with it, that speaker is the only one of the
 /// test and in no other split.
-pub fn read(folder: &Path, batch_digits: usize, leave_out: Option<&str>) -> Result<Corpus, Failure> {
+pub fn read(folder: &Path, batch_digits: usize, leave_out: Option<&str>) -> Result<Corpus> {
     let left_out = |recording: &Recording| leave_out == Some(&recording.speaker);
-    let split = |indices, keep: &dyn Fn(&Recording) -> bool| -> Result<Vec<Recording>, Failure> {
-        let mut recordings = list(folder, indices)?.recordings;
+    let split = |indices, keep: &dyn Fn(&Recording) -> bool| -> Result<Vec<Recording>> {
+        let mut recordings = list(folder, &indices)?;
         recordings.retain(keep);
-        if recordings.is_empty() { Err("no recordings of the wanted speakers".into()) } else { Ok(recordings) }
+        if recordings.is_empty() {
+            Err(Failure::input(format!("{}: no recordings of the wanted speakers", folder.display())))
+        } else {
+            Ok(recordings)
+        }
     };
     let mut speakers: BTreeMap<String, Speeds> = BTreeMap::new();
     for recording in split(TRAIN, &|recording| !left_out(recording))? {
-        let samples = wav::read(&recording.path, FEATURES.sample_rate)?;
+        let samples = corpus::read(&recording.path)?;
         let own = speakers.entry(recording.speaker).or_insert_with(|| vec![Vec::new(); SPEEDS.len()]);
         for (at_speed, speed) in own.iter_mut().zip(SPEEDS) {
             at_speed.push((recording.digit, resample(&samples, speed)));
@@ -67,9 +70,9 @@ pub fn read(folder: &Path, batch_digits: usize, leave_out: Option<&str>) -> Resu
 }
 
 /// Strings of whole recordings, as the example `digits` draws them.
-fn drawn(recordings: &[Recording], length: usize, count: usize, seed: u64) -> Result<Vec<Utterance>, Failure> {
+fn drawn(recordings: &[Recording], length: usize, count: usize, seed: u64) -> Result<Vec<Utterance>> {
     let strings = draw(recordings, length, count, seed);
-    let samples = |recording: &Recording| wav::read(&recording.path, FEATURES.sample_rate);
+    let samples = |recording: &Recording| corpus::read(&recording.path);
     strings.iter().map(|string| Ok((string.samples(samples)?, string.text()))).collect()
 }
 
