@@ -134,10 +134,7 @@ impl Resampler {
     /// [`Error::NotFinite`] and, beyond 1e28, [`Error::Parameter`] of a sample, when nothing has happened;
     /// [`Error::Allocation`], after which the stream is as new.
     pub fn push(&mut self, samples: &[f32]) -> Result<&[f32]> {
-        check_samples(samples)?;
-        if let Some(&sample) = samples.iter().find(|sample| sample.abs() > LOUDEST) {
-            return Err(Error::Parameter { what: "sample", value: f64::from(sample), expected: "in -1e28..=1e28" });
-        }
+        self.check(samples)?;
         self.outputs.clear();
         let done = self.take(samples);
         self.ready(done)
@@ -162,6 +159,17 @@ impl Resampler {
         }
         self.block.clear();
         (self.taken, self.given) = (0, 0);
+    }
+
+    /// Fails unless the samples can be resampled.
+    pub(super) fn check(&self, samples: &[f32]) -> Result<()> {
+        check_samples(samples)?;
+        match samples.iter().find(|sample| sample.abs() > LOUDEST) {
+            None => Ok(()),
+            Some(&sample) => {
+                Err(Error::Parameter { what: "sample", value: f64::from(sample), expected: "in -1e28..=1e28" })
+            }
+        }
     }
 
     fn ready(&mut self, done: Result<()>) -> Result<&[f32]> {
