@@ -35,7 +35,7 @@ const LOUDEST: f32 = 1e28;
 /// use skinny::audio::Resampler;
 ///
 /// let mut resampler = Resampler::new(44_100, 16_000)?;
-/// let tone = |rate: f32, i: usize| (i as f32 * std::f32::consts::TAU * 1000.0 / rate).sin();
+/// let tone = |rate: f64, i: usize| (i as f64 * std::f64::consts::TAU * 1000.0 / rate).sin() as f32;
 /// let second: Vec<f32> = (0..44_100).map(|i| tone(44_100.0, i)).collect();
 ///
 /// let mut resampled = Vec::new();

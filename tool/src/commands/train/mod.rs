@@ -158,7 +158,7 @@ fn measure(
     let inference = trainer.model().to_model(BTreeMap::new(), BTreeMap::new())?;
     let int8 = inference.quantize_to(WeightFormat::I8, Tier::select()?)?;
     let percent = |rate: f64| 100.0 * rate;
-    let cer = |model: &Recognizer| Ok::<_>(percent(model.evaluate(corpus.validation())?.rate()));
+    let cer = |model: &Recognizer| Ok::<_, Failure>(percent(model.evaluate(corpus.validation())?.rate()));
     let (mut parameters_stage_1, mut means, mut cers) = (0, [f64::NAN; 2], [f64::NAN; 2]);
     if let Some(model) = stage_1.map(Trainer::model) {
         parameters_stage_1 = model.parameter_count();
@@ -204,9 +204,9 @@ fn transcribe(model: Model, corpus: &Corpus) -> Result<f64> {
         let mut session = Session::new(Arc::clone(&model))?;
         decoder.push(session.push(MatRef::new(features, features.len() / width, width)?)?)?;
         decoder.push(session.finish()?)?;
-        errors.add(decoder.text(), text);
+        errors.add_text(decoder.text(), text);
     }
-    errors.character_error_rate().ok_or_else(|| Failure::input("nothing to test on"))
+    Ok(errors.rate())
 }
 
 /// Writes the model for the example `digits`, with all that inference needs to know.
