@@ -54,6 +54,8 @@ mod weight;
 
 pub use bidirectional::Bidirectional;
 pub use dense::{DenseWeight, Unpacked};
+#[cfg(feature = "train")]
+pub(crate) use eigen::Eigen;
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};

@@ -27,8 +27,8 @@ fn random_matrix(rows: usize, cols: usize, seed: u64) -> Mat<f32> {
     uniform(rows, cols, 1.0, &mut Random::new(seed)).unwrap()
 }
 
-fn trace_norm(sigma: &[f32]) -> f64 {
-    sigma.iter().map(|&sigma| f64::from(sigma)).sum()
+fn trace_norm(sigma: &[f64]) -> f64 {
+    sigma.iter().sum()
 }
 
 /// Both strengths the same.
@@ -78,7 +78,7 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let mut weight = Weight::random_factors([n, k], rank, 1.0, &mut random, &device).unwrap();
         let loss = |weight: &Weight| {
             let error = (weight.matrix() - target.clone()).square().sum().mul_scalar(0.5);
-            error + penalty_of(trace_penalty(lambda), weight)
+            error + penalty_of(trace_penalty(lambda as f32), weight)
         };
         for _ in 0..3000 {
             let gradients = loss(&weight).backward();
@@ -91,8 +91,8 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let (mut least, mut norm) = (0.0, 0.0);
         for &sigma in &sigma {
             let kept = (sigma - lambda).max(0.0);
-            least += f64::from(0.5 * (sigma - kept).powi(2) + lambda * kept);
-            norm += f64::from(kept);
+            least += 0.5 * (sigma - kept).powi(2) + lambda * kept;
+            norm += kept;
         }
         let found = f64::from(scalar(loss(&weight)));
         assert!((found - least).abs() < 1e-3 * least, "{n} x {k}: {found} for {least}");
