@@ -55,6 +55,8 @@ mod weight;
 
 pub use bidirectional::Bidirectional;
 pub use dense::DenseWeight;
+#[cfg(feature = "train")]
+pub(crate) use eigen::Eigen;
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
