@@ -24,7 +24,6 @@ use args::Args;
 use sound::{Item, items};
 
 type Failure = Box<dyn std::error::Error>;
-
 /// A dense model in f32, part of the program: copied to a Pi, it needs nothing else.
 const DENSE: &[u8] = include_bytes!("model.safetensors");
 /// A low-rank model in int8, trained by this crate.
