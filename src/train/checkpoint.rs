@@ -50,7 +50,7 @@ impl Trainer {
         for (name, tensor) in self.model.parameters() {
             tensors.insert(name, (tensor.dims().to_vec(), values(tensor)));
         }
-        for (name, state) in &self.moments {
+        for (name, state) in &self.adam.states {
             for (moment, tensor) in [("1", &state.momentum.moment_1), ("2", &state.momentum.moment_2)] {
                 tensors.insert(format!("adam.{moment}.{name}"), (tensor.dims().to_vec(), values(tensor.clone())));
             }
@@ -61,7 +61,7 @@ impl Trainer {
             epoch: self.epoch,
             cut: self.cut,
             random: self.random.position(),
-            steps: self.moments.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
+            steps: self.adam.states.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
         };
         let header = serde_json::to_string(&header).map_err(header_error)?;
         let bytes = serialize(&tensors, &[(KEY.to_string(), header)].into())?;
@@ -109,7 +109,7 @@ impl Trainer {
                     Ok::<_, Error>(self::tensor(moment.view(), &device))
                 };
                 let momentum = AdaptiveMomentumState::new(time, moment(1)?, moment(2)?);
-                run.moments.insert(name, AdamState::new(momentum));
+                run.adam.states.insert(name, AdamState::new(momentum));
             }
         }
         tensors.expect_empty()?;

@@ -11,7 +11,7 @@
 //! | [`Linear`], [`Gru`], [`Lstm`] | layers of them, in PyTorch's form; [`GateWeights`] are their matrices in any [`Scheme`](crate::factored::Scheme) |
 //! | [`Recognizer`] | GRU layers and a linear layer under a CTC loss |
 //! | [`Penalty`], [`Spectrum`] | what makes a weight's rank low, and how low it is |
-//! | [`Schedule`], [`Trainer`] | both stages, with checkpoints that resume to the same weights |
+//! | [`Schedule`], [`Trainer`] | both stages under an Adam that suits factors, with checkpoints that resume to the same weights |
 //!
 //! A trained [`Recognizer`] becomes a [`Model`](crate::model::Model) of this crate ([`Recognizer::to_model`]) or a
 //! safetensors file with PyTorch's names ([`Recognizer::to_safetensors`]).
@@ -27,6 +27,7 @@
 //! Functions on tensors panic, as burn's do, if shapes do not fit; what comes from files and settings gives an
 //! [`Error`](crate::Error).
 
+mod adam;
 mod checkpoint;
 mod ctc;
 mod data;

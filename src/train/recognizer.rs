@@ -155,6 +155,12 @@ impl Recognizer {
         layers.flat_map(|(l, layer)| layer.weights.weights("gru.", &format!("_l{l}"))).collect()
     }
 
+    /// The same, to be changed.
+    pub(super) fn weights_mut(&mut self) -> Vec<(String, &mut Weight)> {
+        let layers = self.layers.iter_mut().enumerate();
+        layers.flat_map(|(l, layer)| layer.weights.weights_mut("gru.", &format!("_l{l}"))).collect()
+    }
+
     /// All tensors by PyTorch's names; factors are `NAME.u` and `NAME.v`, biases have one row.
     pub fn parameters_mut(&mut self) -> Vec<(String, &mut Tensor<2>)> {
         let mut parameters = Parameters::new();
@@ -190,16 +196,14 @@ impl Recognizer {
 
     /// Factors of these ranks, all zeros, in place of all weights.
     pub(super) fn set_ranks(&mut self, ranks: &BTreeMap<String, usize>) -> Result<()> {
-        for (l, layer) in self.layers.iter_mut().enumerate() {
-            for (name, weight) in layer.weights.weights_mut("gru.", &format!("_l{l}")) {
-                let [n, k] = weight.shape();
-                let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
-                if !(1..=max).contains(&rank) {
-                    return Err(FileError::layer(name, Error::Rank { rank, max }));
-                }
-                *weight =
-                    Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &self.device);
+        let device = self.device.clone();
+        for (name, weight) in self.weights_mut() {
+            let [n, k] = weight.shape();
+            let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
+            if !(1..=max).contains(&rank) {
+                return Err(FileError::layer(name, Error::Rank { rank, max }));
             }
+            *weight = Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &device);
         }
         Ok(())
     }

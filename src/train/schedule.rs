@@ -21,6 +21,10 @@ pub struct Schedule {
     pub rates: Rates,
     /// Adam's learning rate in stage 2.
     pub rates_2: Rates,
+    /// Every so many batches, from the first of the run on, factors are turned into the basis of their singular directions
+    /// and Adam's moments with them, in both stages; never without it. The weights do not change, but Adam's steps do: in
+    /// other bases they are much too long for the greatest singular values, and training stalls.
+    pub align: Option<usize>,
     /// Batches at the start of each stage over which the learning rate rises to its first value.
     pub warm_up: usize,
     /// The greatest norm of the gradient of all parameters, of the loss a symbol; longer ones are scaled down to it.
@@ -49,6 +53,7 @@ impl Default for Schedule {
             penalty: Penalty::TraceNorm { recurrent: 7e-4, non_recurrent: 7e-4 },
             rates: Rates { first: 2e-3, last: 5e-4 },
             rates_2: Rates { first: 1e-3, last: 1e-4 },
+            align: Some(5),
             warm_up: 50,
             clip: 1.0,
             seed: 1,
@@ -74,6 +79,11 @@ impl Schedule {
         rise * rates.first * (rates.last / rates.first).powf(done / (all - 1.0).max(1.0))
     }
 
+    /// Whether factors are turned before a batch of an epoch, both counted from 0.
+    pub(super) fn aligns(&self, epoch: usize, batch: usize) -> bool {
+        self.align.is_some_and(|period| (epoch * self.batches + batch).is_multiple_of(period))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let expect = |what, value: f64, holds: bool, expected| {
             if holds { Ok(()) } else { Err(Error::Parameter { what, value, expected }) }
@@ -81,6 +91,9 @@ impl Schedule {
         expect("batches of an epoch", self.batches as f64, self.batches > 0, "at least 1")?;
         if let Some(transition) = self.transition {
             expect("transition", transition as f64, transition <= self.epochs, "at most the number of epochs")?;
+        }
+        if let Some(align) = self.align {
+            expect("batches between alignments", align as f64, align > 0, "at least 1")?;
         }
         for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;

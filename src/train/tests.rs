@@ -1,5 +1,7 @@
 //! The mathematics, on small cases.
 
+mod adam;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -434,25 +436,52 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("skinny-train-{name}-{}", std::process::id()))
 }
 
+/// The run to its end, in one go.
+fn whole(initialization: Initialization, schedule: &Schedule) -> Trainer {
+    let mut run = Trainer::new(small(initialization), schedule.clone()).unwrap();
+    while run.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+    run
+}
+
+/// The run to its end, stopped after each epoch and resumed from a file.
+fn in_pieces(name: &str, initialization: Initialization, schedule: &Schedule) -> Trainer {
+    let file = temporary(name);
+    let new = || Trainer::new(small(initialization), schedule.clone()).unwrap();
+    new().save(&file).unwrap();
+    let run = loop {
+        let mut run = Trainer::resume(&file, small(initialization), schedule.clone()).unwrap();
+        if run.train_epoch(&mut Patterns::new()).unwrap().is_none() {
+            break run;
+        }
+        run.save(&file).unwrap();
+    };
+    std::fs::remove_file(&file).unwrap();
+    run
+}
+
 #[test]
 fn a_run_resumes_to_the_same_weights() {
     for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain([Initialization::Dense]) {
-        let mut whole = Trainer::new(small(initialization), short()).unwrap();
-        while whole.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+        let (whole, resumed) = (whole(initialization, &short()), in_pieces("resume", initialization, &short()));
+        assert_eq!((resumed.epoch(), numbers(&resumed)), (4, numbers(&whole)), "{initialization:?}");
+    }
+}
 
-        let file = temporary("resume");
-        for _ in 0..4 {
-            let mut run = match file.exists() {
-                true => Trainer::resume(&file, small(initialization), short()).unwrap(),
-                false => Trainer::new(small(initialization), short()).unwrap(),
-            };
-            run.train_epoch(&mut Patterns::new()).unwrap().unwrap();
-            run.save(&file).unwrap();
+/// Epochs have three batches: with these periods factors turn within epochs, at their starts, or both.
+#[test]
+fn a_run_resumes_to_the_same_weights_across_alignments() {
+    for scheme in SCHEMES {
+        let initialization = Initialization::Factored(scheme);
+        let run = |align| {
+            let schedule = Schedule { align, ..short() };
+            let whole = numbers(&whole(initialization, &schedule));
+            assert_eq!(numbers(&in_pieces("aligned", initialization, &schedule)), whole, "{scheme:?}, {align:?}");
+            whole
+        };
+        let runs = [None, Some(1), Some(2), Some(3), Some(4)].map(run);
+        for (i, a) in runs.iter().enumerate() {
+            assert!(runs[..i].iter().all(|b| a != b), "{scheme:?}: an alignment did nothing");
         }
-        let mut resumed = Trainer::resume(&file, small(initialization), short()).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(numbers(&resumed), numbers(&whole), "{initialization:?}");
-        assert!(resumed.train_epoch(&mut Patterns::new()).unwrap().is_none());
     }
 }
 
@@ -505,6 +534,7 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
     let wrong = [
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },
+        Schedule { align: Some(0), ..short() },
         Schedule { clip: f32::NAN, ..short() },
         Schedule { rates: Rates { first: 0.0, last: 1.0 }, ..short() },
         Schedule { penalty: trace_penalty(-1.0), ..short() },

@@ -1,11 +1,9 @@
 //! The training loop, an epoch at a time.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
-
+use super::adam::AlignedAdam;
 use super::ctc::{ErrorCount, ctc_loss};
 use super::data::Data;
 use super::penalty::Penalty;
@@ -13,7 +11,7 @@ use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
 use super::spectrum::Spectrum;
-use super::tensors::{leaf, scalar};
+use super::tensors::scalar;
 use crate::error::{Error, Result};
 
 /// A training run between two epochs.
@@ -29,8 +27,7 @@ pub struct Trainer {
     /// Whether the transition has been made.
     pub(super) cut: bool,
     pub(super) random: Random,
-    pub(super) moments: BTreeMap<String, AdamState<2>>,
-    pub(super) adam: Adam,
+    pub(super) adam: AlignedAdam,
 }
 
 /// What an epoch did.
@@ -84,9 +81,7 @@ impl Trainer {
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         let random = Random::new(schedule.seed);
-        // PyTorch's epsilon, not burn's.
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        Ok(Self { model, schedule, epoch: 0, cut: false, random, moments: BTreeMap::new(), adam })
+        Ok(Self { model, schedule, epoch: 0, cut: false, random, adam: AlignedAdam::new() })
     }
 
     /// The model so far.
@@ -140,7 +135,7 @@ impl Trainer {
         if stage_2 && !self.cut {
             self.model = self.model.truncate(self.schedule.rank)?;
             // The moments are of parameters that are no more.
-            self.moments.clear();
+            self.adam = AlignedAdam::new();
             self.cut = true;
             at_cut = Some(self.model.evaluate(data.validation())?);
         }
@@ -167,6 +162,11 @@ impl Trainer {
 
     /// One batch; returns the loss a symbol, without the penalty.
     fn step(&mut self, data: &mut impl Data, penalty: Penalty, index: usize) -> Result<f32> {
+        if self.schedule.aligns(self.epoch, index) {
+            for (name, weight) in self.model.weights_mut() {
+                self.adam.align(&name, weight)?;
+            }
+        }
         let batch = data.batch(&mut self.random)?;
         let loss = ctc_loss(self.model.scores(&batch)?, &batch).div_scalar(batch.symbols().max(1) as f32);
         let value = scalar(loss.clone());
@@ -188,11 +188,7 @@ impl Trainer {
         let rate = self.schedule.rate(self.epoch, index);
         for ((name, tensor), gradient) in parameters.iter_mut().zip(&mut of) {
             let Some(gradient) = gradient.take() else { continue };
-            let state = self.moments.remove(name);
-            let (updated, state) =
-                self.adam.step(rate, tensor.clone().without_autodiff(), gradient.mul_scalar(scale), state);
-            **tensor = leaf(updated);
-            self.moments.extend(state.map(|state| (name.clone(), state)));
+            self.adam.step(name, tensor, gradient.mul_scalar(scale), rate);
         }
         Ok(value)
     }

@@ -74,6 +74,11 @@ pub struct Args {
     #[arg(long, default_value_t = 2e-3)]
     pub learning_rate: f64,
 
+    /// Batches after which factors are turned into the basis of their singular directions, and Adam's moments with them; 0:
+    /// never
+    #[arg(long, value_name = "BATCHES", default_value_t = 5)]
+    pub align: usize,
+
     /// No stage 1: train factors of each --rank for all epochs
     #[arg(long)]
     pub scratch: bool,
@@ -226,6 +231,7 @@ impl Args {
             penalty: self.penalty(),
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
+            align: (self.align > 0).then_some(self.align),
             seed: self.seed,
             ..Schedule::default()
         }
