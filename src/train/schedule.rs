@@ -17,6 +17,10 @@ pub struct Schedule {
     pub rank: RankPolicy,
     /// The penalty of stage 1. Stage 2 has none.
     pub penalty: Penalty,
+    /// The share of stage 1 over which the penalty rises, by the same amount at each batch, from zero to its strength: 1 all
+    /// of it, 0 none, a constant penalty. One that is there from the start kills directions before they are of use: a CTC
+    /// loss stays on a plateau at first, where weights have next to nothing but the penalty to follow.
+    pub rise: f32,
     /// Adam's learning rate in stage 1.
     pub rates: Rates,
     /// Adam's learning rate in stage 2.
@@ -50,7 +54,8 @@ impl Default for Schedule {
             batches: 100,
             transition: Some(30),
             rank: RankPolicy::Variance(0.9),
-            penalty: Penalty::TraceNorm { recurrent: 7e-4, non_recurrent: 7e-4 },
+            penalty: Penalty::TraceNorm { recurrent: 2e-3, non_recurrent: 2e-3 },
+            rise: 1.0,
             rates: Rates { first: 2e-3, last: 5e-4 },
             rates_2: Rates { first: 1e-3, last: 1e-4 },
             align: Some(5),
@@ -79,6 +84,16 @@ impl Schedule {
         rise * rates.first * (rates.last / rates.first).powf(done / (all - 1.0).max(1.0))
     }
 
+    /// The penalty at a batch of an epoch, both counted from 0.
+    pub fn penalty(&self, epoch: usize, batch: usize) -> Penalty {
+        if self.is_stage_2(epoch) {
+            return Penalty::None;
+        }
+        let risen = (epoch * self.batches + batch + 1) as f64;
+        let all = f64::from(self.rise) * (self.transition.unwrap_or(self.epochs) * self.batches) as f64;
+        self.penalty.scaled(if risen < all { (risen / all) as f32 } else { 1.0 })
+    }
+
     /// Whether factors are turned before a batch of an epoch, both counted from 0.
     pub(super) fn aligns(&self, epoch: usize, batch: usize) -> bool {
         self.align.is_some_and(|period| (epoch * self.batches + batch).is_multiple_of(period))
@@ -98,6 +113,7 @@ impl Schedule {
         for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;
         }
+        expect("rise of the penalty", self.rise.into(), (0.0..=1.0).contains(&self.rise), "a share in 0..=1")?;
         expect("clip", self.clip.into(), self.clip > 0.0, "positive")?;
         match self.penalty {
             Penalty::None => Ok(()),

@@ -535,6 +535,9 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },
         Schedule { align: Some(0), ..short() },
+        Schedule { rise: -0.1, ..short() },
+        Schedule { rise: 1.5, ..short() },
+        Schedule { rise: f32::NAN, ..short() },
         Schedule { clip: f32::NAN, ..short() },
         Schedule { rates: Rates { first: 0.0, last: 1.0 }, ..short() },
         Schedule { penalty: trace_penalty(-1.0), ..short() },
@@ -560,6 +563,53 @@ fn learning_rates_fall_from_the_first_to_the_last_of_each_stage() {
     assert!(near(schedule.rate(1, 2), schedule.rates.last));
     assert!(near(schedule.rate(2, 0), schedule.rates_2.first / 2.0));
     assert!(near(schedule.rate(3, 2), schedule.rates_2.last));
+}
+
+/// Two epochs of three batches before the transition.
+#[test]
+fn penalties_rise_over_their_share_of_stage_1() {
+    let kinds = [
+        |recurrent, non_recurrent| Penalty::TraceNorm { recurrent, non_recurrent },
+        |recurrent, non_recurrent| Penalty::L2 { recurrent, non_recurrent },
+    ];
+    for kind in kinds {
+        let expect = |schedule: Schedule, risen: &[f32]| {
+            let schedule = Schedule { penalty: kind(6.0, 12.0), ..schedule };
+            for (i, &risen) in risen.iter().enumerate() {
+                let found = schedule.penalty(i / schedule.batches, i % schedule.batches);
+                assert_eq!(found, kind(risen, 2.0 * risen), "batch {i} of {schedule:?}");
+            }
+        };
+        expect(short(), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        expect(Schedule { rise: 0.5, ..short() }, &[2.0, 4.0, 6.0, 6.0, 6.0, 6.0]);
+        expect(Schedule { rise: 0.0, ..short() }, &[6.0; 6]);
+        // Without a transition stage 1 lasts to the end.
+        expect(Schedule { transition: None, epochs: 4, ..short() }, &[0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(Schedule { penalty: kind(6.0, 12.0), ..short() }.penalty(2, 0), Penalty::None);
+    }
+    assert_eq!(Schedule { penalty: Penalty::None, ..short() }.penalty(0, 0), Penalty::None);
+}
+
+#[test]
+fn a_run_is_under_the_penalty_of_its_schedule() {
+    let initialization = Initialization::Factored(Scheme::PartiallyJoint);
+    let penalties = |rise| {
+        let schedule = Schedule { rise, penalty: trace_penalty(1.0), ..short() };
+        let mut run = Trainer::new(small(initialization), schedule).unwrap();
+        let epoch = |run: &mut Trainer| run.train_epoch(&mut Patterns::new()).unwrap().unwrap().penalty;
+        let of_model = |run: &Trainer| {
+            let weights = run.model().weights();
+            f64::from(scalar(trace_penalty(1.0).of(weights.iter().map(|&(_, kind, w)| (kind, w))).unwrap()))
+        };
+        let first = (epoch(&mut run), of_model(&run));
+        let second = (epoch(&mut run), of_model(&run));
+        [first.0 / first.1, second.0 / second.1, epoch(&mut run)]
+    };
+    for (rise, expected) in [(1.0, [0.5, 1.0, 0.0]), (0.0, [1.0, 1.0, 0.0])] {
+        for (found, expected) in penalties(rise).into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::adam::AlignedAdam;
 use super::ctc::{ErrorCount, ctc_loss};
 use super::data::Data;
-use super::penalty::Penalty;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
@@ -39,7 +38,7 @@ pub struct Report {
     pub stage: u8,
     /// The CTC loss a symbol, mean over the epoch's batches.
     pub loss: f64,
-    /// The penalty at the end of the epoch.
+    /// The penalty at the end of the epoch, of the strengths that it has risen to.
     pub penalty: f64,
     /// Errors on the validation data right after the transition, if it was at the start of this epoch.
     pub at_cut: Option<ErrorCount>,
@@ -139,11 +138,11 @@ impl Trainer {
             self.cut = true;
             at_cut = Some(self.model.evaluate(data.validation())?);
         }
-        let penalty = if stage_2 { Penalty::None } else { self.schedule.penalty };
         let mut sum = 0.0;
         for batch in 0..self.schedule.batches {
-            sum += f64::from(self.step(data, penalty, batch)?);
+            sum += f64::from(self.step(data, batch)?);
         }
+        let penalty = self.schedule.penalty(self.epoch, self.schedule.batches - 1);
         self.epoch += 1;
         let weights = self.model.weights();
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
@@ -161,7 +160,7 @@ impl Trainer {
     }
 
     /// One batch; returns the loss a symbol, without the penalty.
-    fn step(&mut self, data: &mut impl Data, penalty: Penalty, index: usize) -> Result<f32> {
+    fn step(&mut self, data: &mut impl Data, index: usize) -> Result<f32> {
         if self.schedule.aligns(self.epoch, index) {
             for (name, weight) in self.model.weights_mut() {
                 self.adam.align(&name, weight)?;
@@ -174,6 +173,7 @@ impl Trainer {
             return Err(Error::NotFinite { what: "loss", index, value });
         }
         let weights = self.model.weights();
+        let penalty = self.schedule.penalty(self.epoch, index);
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
         let mut gradients = penalty.map_or(loss.clone(), |penalty| loss + penalty).backward();
 

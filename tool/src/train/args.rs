@@ -26,13 +26,17 @@ pub struct Args {
     #[arg(long)]
     pub factored: bool,
 
-    /// Strength of the penalty on recurrent weights, of a loss a character
-    #[arg(long, value_name = "LAMBDA", default_value_t = 7e-4)]
+    /// Strength of the penalty on recurrent weights at its end, of a loss a character
+    #[arg(long, value_name = "LAMBDA", default_value_t = 2e-3)]
     pub lambda_rec: f32,
 
     /// Strength on non-recurrent weights; that on recurrent ones unless said
     #[arg(long, value_name = "LAMBDA")]
     pub lambda_nonrec: Option<f32>,
+
+    /// Share of stage 1 over which the penalty rises from zero to its strength; 0: a constant penalty
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub rise: f32,
 
     /// Keep these shares of the variance at the transition; each goes through a stage 2 of its own after one stage 1
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',')]
@@ -229,6 +233,7 @@ impl Args {
             transition,
             rank: cut,
             penalty: self.penalty(),
+            rise: self.rise,
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
             align: (self.align > 0).then_some(self.align),
