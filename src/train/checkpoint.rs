@@ -10,6 +10,7 @@ use super::export::serialize;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
+use super::settling::RankHistory;
 use super::tensors::{parameter, tensor, values};
 use super::trainer::Trainer;
 use crate::error::{Error, FileError, Result};
@@ -26,12 +27,18 @@ struct Header {
     schedule: String,
     epoch: usize,
     cut: bool,
+    /// Epochs before the transition, if ranks have settled.
+    #[serde(default)]
+    settled: Option<usize>,
+    /// Stable ranks at the start and after each epoch of stage 1.
+    #[serde(default)]
+    ranks: Vec<Vec<f32>>,
     random: u64,
     /// Adam's steps for each parameter that had a gradient.
     steps: BTreeMap<String, usize>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn header_error(reason: impl ToString) -> Error {
     FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
@@ -60,6 +67,8 @@ impl Trainer {
             schedule: format!("{:?}", self.schedule),
             epoch: self.epoch,
             cut: self.cut,
+            settled: self.settled,
+            ranks: self.ranks.0.clone(),
             random: self.random.position(),
             steps: self.adam.states.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
         };
@@ -83,7 +92,7 @@ impl Trainer {
         let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a checkpoint"))?;
         let header: Header = serde_json::from_str(json).map_err(header_error)?;
         if header.version != VERSION {
-            return Err(FileError::Version { found: header.version.to_string(), supported: "1" }.into());
+            return Err(FileError::Version { found: header.version.to_string(), supported: "2" }.into());
         }
         let found = format!("{schedule:?}");
         if header.schedule != found {
@@ -91,6 +100,14 @@ impl Trainer {
         }
         let mut run = Self::new(model, schedule)?;
         (run.epoch, run.cut, run.random) = (header.epoch, header.cut, Random::new(header.random));
+        let weights = run.model.weights().len();
+        if header.ranks.iter().any(|ranks| ranks.len() != weights) {
+            return Err(header_error(format!("ranks of other weights than the model's {weights}")));
+        }
+        if let Some(settled) = header.settled.filter(|&settled| settled > header.epoch) {
+            return Err(header_error(format!("ranks settled after epoch {settled}, of {} done", header.epoch)));
+        }
+        (run.settled, run.ranks) = (header.settled, RankHistory(header.ranks));
         let device = run.model.device().clone();
         if run.cut {
             let ranks: BTreeMap<String, usize> = tensors

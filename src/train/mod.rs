@@ -2,7 +2,8 @@
 //!
 //! - **Stage 1** trains full-rank factors, `W = U V`, under the penalty `lambda/2 (|U|_F^2 + |V|_F^2)`: its least value
 //!   over all factorizations is `lambda` times the trace norm of `W`, so that small singular values die ([`Penalty`]).
-//! - At the **transition** each product is decomposed and cut ([`Recognizer::truncate`]).
+//! - At the **transition**, after a given number of epochs or when ranks have settled ([`Settling`]), each product is
+//!   decomposed and cut ([`Recognizer::truncate`]).
 //! - **Stage 2** goes on with the low-rank factors and without the penalty.
 //!
 //! | part | what it is |
@@ -40,6 +41,7 @@ mod penalty;
 mod random;
 mod recognizer;
 mod schedule;
+mod settling;
 mod spectrum;
 mod sweep;
 mod tensors;
@@ -59,6 +61,7 @@ pub use penalty::Penalty;
 pub use random::Random;
 pub use recognizer::{Initialization, Recognizer, Shape};
 pub use schedule::{Rates, Schedule};
+pub use settling::Settling;
 pub use spectrum::Spectrum;
 pub use trainer::{Report, Trainer};
 pub use weight::{Weight, WeightKind};

@@ -1,6 +1,7 @@
 //! What a user decides about a training run.
 
 use super::penalty::Penalty;
+use super::settling::Settling;
 use crate::error::{Error, Result};
 use crate::factored::RankPolicy;
 
@@ -13,6 +14,9 @@ pub struct Schedule {
     pub batches: usize,
     /// Epochs before the transition; without one the run is a stage 1 to its end.
     pub transition: Option<usize>,
+    /// Makes the transition as soon as ranks have settled, `transition` being its last epoch then. Stage 2 keeps its length,
+    /// so that the run is shorter.
+    pub settling: Option<Settling>,
     /// What the ranks are at the transition.
     pub rank: RankPolicy,
     /// The penalty of stage 1. Stage 2 has none.
@@ -53,6 +57,7 @@ impl Default for Schedule {
             epochs: 45,
             batches: 100,
             transition: Some(30),
+            settling: None,
             rank: RankPolicy::Variance(0.9),
             penalty: Penalty::TraceNorm { recurrent: 2e-3, non_recurrent: 2e-3 },
             rise: 1.0,
@@ -67,6 +72,12 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The same with the transition after other epochs, and a stage 2 as long as it was.
+    pub(super) fn with_transition(&self, transition: usize) -> Self {
+        let stage_2 = self.epochs - self.transition.unwrap_or(self.epochs);
+        Self { epochs: transition + stage_2, transition: Some(transition), ..self.clone() }
+    }
+
     /// Whether an epoch, counted from 0, is of stage 2.
     pub fn is_stage_2(&self, epoch: usize) -> bool {
         self.transition.is_some_and(|transition| epoch >= transition)
@@ -109,6 +120,10 @@ impl Schedule {
         }
         if let Some(align) = self.align {
             expect("batches between alignments", align as f64, align > 0, "at least 1")?;
+        }
+        if let Some(settling) = self.settling {
+            settling.check()?;
+            expect("transition", 0.0, self.transition.is_some(), "the last epoch for ranks to settle in")?;
         }
         for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;

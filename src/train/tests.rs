@@ -1,6 +1,7 @@
 //! The mathematics, on small cases.
 
 mod adam;
+mod settling;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -128,12 +129,15 @@ fn nu_is_0_of_rank_one_and_1_of_equal_singular_values() {
     let one = Weight::factored(&LowRank::from_factors(u, v).unwrap(), &device);
     let spectrum = Spectrum::of("one", &one).unwrap();
     assert!(spectrum.nu < 1e-3 && (spectrum.rank_90, spectrum.rank) == (1, 1), "{spectrum:?}");
+    assert!((spectrum.stable_rank - 1.0).abs() < 1e-6);
 
     let mut identity = Mat::zeros(4, 6).unwrap();
     (0..4).for_each(|i| identity.view_mut().row_mut(i)[i] = -3.0);
     let spectrum = Spectrum::of("identity", &Weight::dense(identity.view(), &device)).unwrap();
     assert!((spectrum.nu - 1.0).abs() < 1e-6 && (spectrum.rank_90, spectrum.rank) == (4, 4), "{spectrum:?}");
-    assert!((spectrum.trace_norm - 12.0).abs() < 1e-4);
+    assert!((spectrum.trace_norm - 12.0).abs() < 1e-4 && (spectrum.stable_rank - 4.0).abs() < 1e-6);
+    let zeros = Weight::dense(Mat::zeros(2, 3).unwrap().view(), &device);
+    assert_eq!(Spectrum::of("zeros", &zeros).unwrap().stable_rank, 0.0);
 }
 
 #[test]
@@ -535,6 +539,9 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },
         Schedule { align: Some(0), ..short() },
+        Schedule { settling: Some(Settling { window: 0, ..Settling::default() }), ..short() },
+        Schedule { settling: Some(Settling { tolerance: f32::NAN, ..Settling::default() }), ..short() },
+        Schedule { settling: Some(Settling::default()), transition: None, ..short() },
         Schedule { rise: -0.1, ..short() },
         Schedule { rise: 1.5, ..short() },
         Schedule { rise: f32::NAN, ..short() },

@@ -9,6 +9,7 @@ use super::data::Data;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
+use super::settling::RankHistory;
 use super::spectrum::Spectrum;
 use super::tensors::scalar;
 use crate::error::{Error, Result};
@@ -25,6 +26,9 @@ pub struct Trainer {
     pub(super) epoch: usize,
     /// Whether the transition has been made.
     pub(super) cut: bool,
+    /// Epochs before the transition, if ranks have settled.
+    pub(super) settled: Option<usize>,
+    pub(super) ranks: RankHistory,
     pub(super) random: Random,
     pub(super) adam: AlignedAdam,
 }
@@ -80,7 +84,8 @@ impl Trainer {
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         let random = Random::new(schedule.seed);
-        Ok(Self { model, schedule, epoch: 0, cut: false, random, adam: AlignedAdam::new() })
+        let (adam, ranks) = (AlignedAdam::new(), RankHistory::default());
+        Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, random, adam })
     }
 
     /// The model so far.
@@ -98,12 +103,25 @@ impl Trainer {
         self.epoch
     }
 
+    /// Epochs before the transition: those of the schedule, or fewer if ranks have settled.
+    pub fn transition(&self) -> Option<usize> {
+        self.settled.or(self.schedule.transition)
+    }
+
+    /// The schedule, with the transition where ranks have settled.
+    fn plan(&self) -> Schedule {
+        self.settled.map_or_else(|| self.schedule.clone(), |epoch| self.schedule.with_transition(epoch))
+    }
+
     /// The same run with another schedule from here on, to try several ranks after one stage 1.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if !self.cut && schedule.settling != self.schedule.settling {
+            self.settled = None;
+        }
         if !self.cut && self.epoch > 0 && schedule.is_stage_2(self.epoch - 1) {
             let value = schedule.transition.unwrap_or(0) as f64;
             return Err(Error::Parameter { what: "transition", value, expected: "not before the epochs done" });
@@ -118,7 +136,7 @@ impl Trainer {
     /// Those of the data, [`Error::NotFinite`] for a loss that diverged (a lower learning rate or clip helps), those of
     /// [`Recognizer::truncate`] at the transition.
     pub fn train_epoch(&mut self, data: &mut impl Data) -> Result<Option<Report>> {
-        if self.epoch >= self.schedule.epochs {
+        if self.epoch >= self.plan().epochs {
             return Ok(None);
         }
         let mut next = self.clone();
@@ -129,39 +147,54 @@ impl Trainer {
 
     fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
         let start = Instant::now();
-        let stage_2 = self.schedule.is_stage_2(self.epoch);
+        let plan = self.plan();
+        let stage_2 = plan.is_stage_2(self.epoch);
         let mut at_cut = None;
         if stage_2 && !self.cut {
-            self.model = self.model.truncate(self.schedule.rank)?;
+            self.model = self.model.truncate(plan.rank)?;
             // The moments are of parameters that are no more.
             self.adam = AlignedAdam::new();
             self.cut = true;
             at_cut = Some(self.model.evaluate(data.validation())?);
         }
-        let mut sum = 0.0;
-        for batch in 0..self.schedule.batches {
-            sum += f64::from(self.step(data, batch)?);
+        if self.epoch == 0 {
+            self.ranks.push(&self.spectra()?);
         }
-        let penalty = self.schedule.penalty(self.epoch, self.schedule.batches - 1);
+        let mut sum = 0.0;
+        for batch in 0..plan.batches {
+            sum += f64::from(self.step(data, &plan, batch)?);
+        }
+        let penalty = plan.penalty(self.epoch, plan.batches - 1);
         self.epoch += 1;
+        let spectra = self.spectra()?;
+        if !stage_2 {
+            self.ranks.push(&spectra);
+            if plan.settling.is_some_and(|settling| self.ranks.settled(settling)) {
+                self.settled = Some(self.epoch);
+            }
+        }
         let weights = self.model.weights();
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
         Ok(Report {
             epoch: self.epoch,
             stage: if stage_2 { 2 } else { 1 },
-            loss: sum / self.schedule.batches as f64,
+            loss: sum / plan.batches as f64,
             penalty: penalty.map_or(0.0, |penalty| f64::from(scalar(penalty))),
             at_cut,
             errors: self.model.evaluate(data.validation())?,
-            spectra: weights.iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect::<Result<_>>()?,
+            spectra,
             parameters: self.model.parameter_count(),
             time: start.elapsed(),
         })
     }
 
+    fn spectra(&self) -> Result<Vec<Spectrum>> {
+        self.model.weights().iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect()
+    }
+
     /// One batch; returns the loss a symbol, without the penalty.
-    fn step(&mut self, data: &mut impl Data, index: usize) -> Result<f32> {
-        if self.schedule.aligns(self.epoch, index) {
+    fn step(&mut self, data: &mut impl Data, plan: &Schedule, index: usize) -> Result<f32> {
+        if plan.aligns(self.epoch, index) {
             for (name, weight) in self.model.weights_mut() {
                 self.adam.align(&name, weight)?;
             }
@@ -173,7 +206,7 @@ impl Trainer {
             return Err(Error::NotFinite { what: "loss", index, value });
         }
         let weights = self.model.weights();
-        let penalty = self.schedule.penalty(self.epoch, index);
+        let penalty = plan.penalty(self.epoch, index);
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
         let mut gradients = penalty.map_or(loss.clone(), |penalty| loss + penalty).backward();
 
@@ -184,8 +217,8 @@ impl Trainer {
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "gradient", index, value: norm });
         }
-        let scale = (self.schedule.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
-        let rate = self.schedule.rate(self.epoch, index);
+        let scale = (plan.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
+        let rate = plan.rate(self.epoch, index);
         for ((name, tensor), gradient) in parameters.iter_mut().zip(&mut of) {
             let Some(gradient) = gradient.take() else { continue };
             self.adam.step(name, tensor, gradient.mul_scalar(scale), rate);

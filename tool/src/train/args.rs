@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use skinny::factored::{RankPolicy, Scheme};
-use skinny::train::{Initialization, Penalty, Rates, Schedule};
+use skinny::train::{Initialization, Penalty, Rates, Schedule, Settling};
 
 /// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
 #[derive(Debug, Parser)]
@@ -53,6 +53,15 @@ pub struct Args {
     /// Epochs of both stages
     #[arg(long, default_value_t = 45)]
     pub epochs: usize,
+
+    /// Make the transition as soon as ranks have settled, --transition being its last epoch: when no weight's stable rank has
+    /// varied by more than this share for --settle-window epochs
+    #[arg(long, value_name = "TOLERANCE")]
+    pub settle: Option<f32>,
+
+    /// Epochs that ranks are compared over
+    #[arg(long, value_name = "EPOCHS", default_value_t = Settling::default().window, requires = "settle")]
+    pub settle_window: usize,
 
     /// Epochs before the transition
     #[arg(long, value_name = "EPOCH", default_value_t = 30)]
@@ -231,6 +240,10 @@ impl Args {
             epochs: self.epochs,
             batches: self.batches,
             transition,
+            settling: self
+                .settle
+                .filter(|_| !self.scratch)
+                .map(|tolerance| Settling { window: self.settle_window, tolerance }),
             rank: cut,
             penalty: self.penalty(),
             rise: self.rise,
