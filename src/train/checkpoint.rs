@@ -47,7 +47,7 @@ fn header_error(reason: impl ToString) -> Error {
 impl Trainer {
     /// Writes all that the run depends on into a safetensors file, which is complete or not there: a new file is written
     /// beside it first. Parameters have their names of [`Recognizer::parameters_mut`]; Adam's moments `adam.1.NAME` and
-    /// `adam.2.NAME`.
+    /// `adam.2.NAME`; those of the model that stage 2 learns from, if it does, `teacher.NAME`.
     ///
     /// # Errors
     /// [`FileError::Io`].
@@ -56,6 +56,9 @@ impl Trainer {
         let mut tensors = BTreeMap::new();
         for (name, tensor) in self.model.parameters() {
             tensors.insert(name, (tensor.dims().to_vec(), values(tensor)));
+        }
+        for (name, tensor) in self.teacher.iter().flat_map(Recognizer::parameters) {
+            tensors.insert(format!("teacher.{name}"), (tensor.dims().to_vec(), values(tensor)));
         }
         for (name, state) in &self.adam.states {
             for (moment, tensor) in [("1", &state.momentum.moment_1), ("2", &state.momentum.moment_2)] {
@@ -110,6 +113,15 @@ impl Trainer {
         (run.settled, run.ranks) = (header.settled, RankHistory(header.ranks));
         let device = run.model.device().clone();
         if run.cut {
+            if run.schedule.distillation > 0.0 {
+                let mut teacher = run.model.without_gradients();
+                for (name, value) in teacher.parameters_mut() {
+                    let [rows, cols] = value.dims();
+                    let name = format!("teacher.{name}");
+                    *value = self::tensor(tensors.take_floats_of(&name, rows, cols)?.view(), &device);
+                }
+                run.teacher = Some(teacher);
+            }
             let ranks: BTreeMap<String, usize> = tensors
                 .remaining()
                 .filter_map(|(name, shape)| Some((name.strip_suffix(".v")?.to_string(), *shape.first()?)))

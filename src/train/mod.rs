@@ -4,7 +4,8 @@
 //!   over all factorizations is `lambda` times the trace norm of `W`, so that small singular values die ([`Penalty`]).
 //! - At the **transition**, after a given number of epochs or when ranks have settled ([`Settling`]), each product is
 //!   decomposed and cut ([`Recognizer::truncate`]).
-//! - **Stage 2** goes on with the low-rank factors and without the penalty.
+//! - **Stage 2** goes on with the low-rank factors and without the penalty, and may go on learning from the model of
+//!   stage 1 ([`distillation_loss`]).
 //!
 //! | part | what it is |
 //! |---|---|
@@ -32,6 +33,7 @@ mod adam;
 mod checkpoint;
 mod ctc;
 mod data;
+mod distillation;
 mod export;
 mod gates;
 mod gru;
@@ -53,6 +55,7 @@ mod weight;
 pub use burn::tensor::{Device, Tensor};
 pub use ctc::{ErrorCount, ctc_loss, edit_distance, greedy};
 pub use data::{Batch, Data};
+pub use distillation::distillation_loss;
 pub use gates::GateWeights;
 pub use gru::Gru;
 pub use linear::Linear;

@@ -209,7 +209,7 @@ impl Recognizer {
     }
 
     /// A copy outside of any graph, which is faster to run.
-    fn without_gradients(&self) -> Self {
+    pub(super) fn without_gradients(&self) -> Self {
         let mut model = self.clone();
         for (_, tensor) in model.parameters_mut() {
             *tensor = tensor.clone().without_autodiff();

@@ -29,6 +29,9 @@ pub struct Schedule {
     pub rates: Rates,
     /// Adam's learning rate in stage 2.
     pub rates_2: Rates,
+    /// What stage 2 adds to the loss: so many times the [`distillation_loss`](super::distillation_loss) from the model of stage
+    /// 1, a symbol.
+    pub distillation: f32,
     /// Every so many batches, from the first of the run on, factors are turned into the basis of their singular directions
     /// and Adam's moments with them, in both stages; never without it. The weights do not change, but Adam's steps do: in
     /// other bases they are much too long for the greatest singular values, and training stalls.
@@ -63,6 +66,7 @@ impl Default for Schedule {
             rise: 1.0,
             rates: Rates { first: 2e-3, last: 5e-4 },
             rates_2: Rates { first: 1e-3, last: 1e-4 },
+            distillation: 0.0,
             align: Some(5),
             warm_up: 50,
             clip: 1.0,
@@ -129,6 +133,9 @@ impl Schedule {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;
         }
         expect("rise of the penalty", self.rise.into(), (0.0..=1.0).contains(&self.rise), "a share in 0..=1")?;
+        let distillation = self.distillation;
+        let holds = distillation >= 0.0 && distillation.is_finite();
+        expect("strength of the distillation", distillation.into(), holds, "at least 0")?;
         expect("clip", self.clip.into(), self.clip > 0.0, "positive")?;
         match self.penalty {
             Penalty::None => Ok(()),

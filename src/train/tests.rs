@@ -1,6 +1,7 @@
 //! The mathematics, on small cases.
 
 mod adam;
+mod distillation;
 mod settling;
 
 use std::collections::BTreeMap;
@@ -542,6 +543,8 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
         Schedule { settling: Some(Settling { window: 0, ..Settling::default() }), ..short() },
         Schedule { settling: Some(Settling { tolerance: f32::NAN, ..Settling::default() }), ..short() },
         Schedule { settling: Some(Settling::default()), transition: None, ..short() },
+        Schedule { distillation: -1.0, ..short() },
+        Schedule { distillation: f32::INFINITY, ..short() },
         Schedule { rise: -0.1, ..short() },
         Schedule { rise: 1.5, ..short() },
         Schedule { rise: f32::NAN, ..short() },

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::adam::AlignedAdam;
 use super::ctc::{ErrorCount, ctc_loss};
 use super::data::Data;
+use super::distillation::distillation_loss;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
@@ -29,6 +30,8 @@ pub struct Trainer {
     /// Epochs before the transition, if ranks have settled.
     pub(super) settled: Option<usize>,
     pub(super) ranks: RankHistory,
+    /// The model of stage 1, in a stage 2 that learns from it.
+    pub(super) teacher: Option<Recognizer>,
     pub(super) random: Random,
     pub(super) adam: AlignedAdam,
 }
@@ -85,7 +88,7 @@ impl Trainer {
         schedule.check()?;
         let random = Random::new(schedule.seed);
         let (adam, ranks) = (AlignedAdam::new(), RankHistory::default());
-        Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, random, adam })
+        Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, teacher: None, random, adam })
     }
 
     /// The model so far.
@@ -116,7 +119,8 @@ impl Trainer {
     /// The same run with another schedule from here on, to try several ranks after one stage 1.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past.
+    /// [`Error::Parameter`] for a schedule that makes no sense, that puts the transition into the past, or that learns from a
+    /// stage 1 whose model was not kept.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         if !self.cut && schedule.settling != self.schedule.settling {
@@ -125,6 +129,13 @@ impl Trainer {
         if !self.cut && self.epoch > 0 && schedule.is_stage_2(self.epoch - 1) {
             let value = schedule.transition.unwrap_or(0) as f64;
             return Err(Error::Parameter { what: "transition", value, expected: "not before the epochs done" });
+        }
+        if self.cut && schedule.distillation == 0.0 {
+            self.teacher = None;
+        } else if self.cut && self.teacher.is_none() {
+            let value = schedule.distillation.into();
+            let expected = "0, as the model of stage 1 was not kept";
+            return Err(Error::Parameter { what: "strength of the distillation", value, expected });
         }
         self.schedule = schedule;
         Ok(self)
@@ -151,7 +162,9 @@ impl Trainer {
         let stage_2 = plan.is_stage_2(self.epoch);
         let mut at_cut = None;
         if stage_2 && !self.cut {
-            self.model = self.model.truncate(plan.rank)?;
+            let low_rank = self.model.truncate(plan.rank)?;
+            let full_rank = std::mem::replace(&mut self.model, low_rank);
+            self.teacher = (plan.distillation > 0.0).then(|| full_rank.without_gradients());
             // The moments are of parameters that are no more.
             self.adam = AlignedAdam::new();
             self.cut = true;
@@ -200,10 +213,16 @@ impl Trainer {
             }
         }
         let batch = data.batch(&mut self.random)?;
-        let loss = ctc_loss(self.model.scores(&batch)?, &batch).div_scalar(batch.symbols().max(1) as f32);
+        let scores = self.model.scores(&batch)?;
+        let symbols = batch.symbols().max(1) as f32;
+        let mut loss = ctc_loss(scores.clone(), &batch).div_scalar(symbols);
         let value = scalar(loss.clone());
         if !value.is_finite() {
             return Err(Error::NotFinite { what: "loss", index, value });
+        }
+        if let Some(teacher) = &self.teacher {
+            let distillation = distillation_loss(scores, teacher.scores(&batch)?, &batch);
+            loss = loss + distillation.mul_scalar(plan.distillation / symbols);
         }
         let weights = self.model.weights();
         let penalty = plan.penalty(self.epoch, index);

@@ -92,6 +92,10 @@ pub struct Args {
     #[arg(long, value_name = "BATCHES", default_value_t = 5)]
     pub align: usize,
 
+    /// Let stage 2 learn from the model of stage 1 too: so many times the divergence of its classes from that model's
+    #[arg(long, value_name = "STRENGTH", default_value_t = 0.0)]
+    pub distill: f32,
+
     /// No stage 1: train factors of each --rank for all epochs
     #[arg(long)]
     pub scratch: bool,
@@ -249,6 +253,7 @@ impl Args {
             rise: self.rise,
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
+            distillation: self.distill,
             align: (self.align > 0).then_some(self.align),
             seed: self.seed,
             ..Schedule::default()
