@@ -4,8 +4,8 @@
 //!   over all factorizations is `lambda` times the trace norm of `W`, so that small singular values die ([`Penalty`]).
 //! - At the **transition**, after a given number of epochs or when ranks have settled ([`Settling`]), each product is
 //!   decomposed and cut ([`Recognizer::truncate`]).
-//! - **Stage 2** goes on with the low-rank factors and without the penalty, and may go on learning from the model of
-//!   stage 1 ([`distillation_loss`]).
+//! - **Stage 2** goes on with the low-rank factors and without the penalty. It may train them as they will run, in 8 or 4
+//!   bits ([`Recognizer::rounded`]), and go on learning from the model of stage 1 ([`distillation_loss`]).
 //!
 //! | part | what it is |
 //! |---|---|
@@ -42,6 +42,7 @@ mod lstm;
 mod penalty;
 mod random;
 mod recognizer;
+mod rounding;
 mod schedule;
 mod settling;
 mod spectrum;

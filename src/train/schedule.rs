@@ -4,6 +4,7 @@ use super::penalty::Penalty;
 use super::settling::Settling;
 use crate::error::{Error, Result};
 use crate::factored::RankPolicy;
+use crate::kernels::WeightFormat;
 
 /// Both stages of a training run. Stage 1 are the epochs before the transition, stage 2 those after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,9 @@ pub struct Schedule {
     pub rates: Rates,
     /// Adam's learning rate in stage 2.
     pub rates_2: Rates,
+    /// What the model is to run in: stage 2 computes losses and errors with all weights rounded to this format
+    /// ([`Recognizer::rounded`](super::Recognizer::rounded)), and its steps move the numbers before rounding.
+    pub format: Option<WeightFormat>,
     /// What stage 2 adds to the loss: so many times the [`distillation_loss`](super::distillation_loss) from the model of stage
     /// 1, a symbol.
     pub distillation: f32,
@@ -66,6 +70,7 @@ impl Default for Schedule {
             rise: 1.0,
             rates: Rates { first: 2e-3, last: 5e-4 },
             rates_2: Rates { first: 1e-3, last: 1e-4 },
+            format: None,
             distillation: 0.0,
             align: Some(5),
             warm_up: 50,

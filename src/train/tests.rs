@@ -2,6 +2,7 @@
 
 mod adam;
 mod distillation;
+mod rounding;
 mod settling;
 
 use std::collections::BTreeMap;

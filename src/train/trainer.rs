@@ -168,7 +168,7 @@ impl Trainer {
             // The moments are of parameters that are no more.
             self.adam = AlignedAdam::new();
             self.cut = true;
-            at_cut = Some(self.model.evaluate(data.validation())?);
+            at_cut = Some(self.as_it_runs(&plan)?.evaluate(data.validation())?);
         }
         if self.epoch == 0 {
             self.ranks.push(&self.spectra()?);
@@ -194,11 +194,19 @@ impl Trainer {
             loss: sum / plan.batches as f64,
             penalty: penalty.map_or(0.0, |penalty| f64::from(scalar(penalty))),
             at_cut,
-            errors: self.model.evaluate(data.validation())?,
+            errors: self.as_it_runs(&plan)?.evaluate(data.validation())?,
             spectra,
             parameters: self.model.parameter_count(),
             time: start.elapsed(),
         })
+    }
+
+    /// The model, with rounded weights in a stage 2 that trains for few bits.
+    fn as_it_runs(&self, plan: &Schedule) -> Result<Recognizer> {
+        match plan.format {
+            Some(format) if self.cut => self.model.rounded(format),
+            _ => Ok(self.model.clone()),
+        }
     }
 
     fn spectra(&self) -> Result<Vec<Spectrum>> {
@@ -213,7 +221,7 @@ impl Trainer {
             }
         }
         let batch = data.batch(&mut self.random)?;
-        let scores = self.model.scores(&batch)?;
+        let scores = self.as_it_runs(plan)?.scores(&batch)?;
         let symbols = batch.symbols().max(1) as f32;
         let mut loss = ctc_loss(scores.clone(), &batch).div_scalar(symbols);
         let value = scalar(loss.clone());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use skinny::factored::{RankPolicy, Scheme};
+use skinny::kernels::WeightFormat;
 use skinny::train::{Initialization, Penalty, Rates, Schedule, Settling};
 
 /// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones.
@@ -92,6 +93,10 @@ pub struct Args {
     #[arg(long, value_name = "BATCHES", default_value_t = 5)]
     pub align: usize,
 
+    /// Train stage 2 with weights rounded to this format
+    #[arg(long, value_enum)]
+    pub format: Option<FormatArg>,
+
     /// Let stage 2 learn from the model of stage 1 too: so many times the divergence of its classes from that model's
     #[arg(long, value_name = "STRENGTH", default_value_t = 0.0)]
     pub distill: f32,
@@ -169,6 +174,26 @@ pub enum SchemeArg {
     PartiallyJoint,
     /// All together
     Joint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum FormatArg {
+    /// 8 bits, a scale for each output feature
+    I8,
+    /// 4 bits, a scale for each output feature
+    I4,
+    /// 4 bits, a scale for each group of 32 weights
+    I4Group32,
+}
+
+impl FormatArg {
+    pub fn weights(self) -> WeightFormat {
+        match self {
+            Self::I8 => WeightFormat::I8,
+            Self::I4 => WeightFormat::I4,
+            Self::I4Group32 => WeightFormat::I4Group32,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -253,6 +278,7 @@ impl Args {
             rise: self.rise,
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
+            format: self.format.map(FormatArg::weights),
             distillation: self.distill,
             align: (self.align > 0).then_some(self.align),
             seed: self.seed,
