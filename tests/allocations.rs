@@ -9,8 +9,8 @@ use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scr
 #[cfg(feature = "rayon")]
 use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
@@ -294,4 +294,40 @@ fn steps_on_a_pool_allocate_nothing_when_called_from_it() {
     assert!((jobs..=jobs + jobs / 20).contains(&by_caller), "{by_caller} by the caller, for {jobs} jobs");
     let by_pool: usize = calls(&pool).iter().zip(before).map(|(after, before)| after - before).sum();
     assert!(by_pool >= jobs, "{by_pool} by the pool, for {jobs} jobs: is it used?");
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn streams_of_sound_allocate_nothing() {
+    use skinny::audio::{Features, Framing, FrontEnd, GreedyDecoder, Labels, MelBands, Resampler, Stft};
+
+    let samples: Vec<f32> = (0..4410).map(|i| ((i * 37 + 11) % 101) as f32 / 101.0 - 0.5).collect();
+    let framings = [Framing::Window, Framing::Transform, Framing::CenteredZeros, Framing::CenteredReflected];
+    for (framing, input_rate) in framings.into_iter().zip([8000, 44_100, 16_000, 8000]) {
+        let mut stft = Stft::new(200, 96);
+        (stft.fft, stft.framing) = (256, framing);
+        let mut features = Features::log_mel(8000, stft, MelBands::new(40, 60.0, 4000.0));
+        (features.stack, features.tail) = (2, 1600);
+        let mut front_end = FrontEnd::new(features).unwrap().with_input_rate(input_rate).unwrap();
+        assert_allocates_nothing(&format!("{framing:?}"), || {
+            for piece in samples.chunks(441).chain(samples.chunks(1).take(500)) {
+                front_end.push(piece).unwrap();
+            }
+            front_end.finish().unwrap();
+        });
+    }
+
+    let mut resampler = Resampler::new(44_100, 16_000).unwrap();
+    assert_allocates_nothing("resampling", || {
+        samples.chunks(441).for_each(|piece| assert!(resampler.push(piece).unwrap().len() < 1000));
+        resampler.finish().unwrap();
+    });
+
+    let mut decoder = GreedyDecoder::new(Labels::from_alphabet("ab", 0).unwrap());
+    assert_allocates_nothing("decoding", || {
+        for scores in [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]] {
+            decoder.push(MatRef::row_vector(&scores)).unwrap();
+        }
+        decoder.reset();
+    });
 }

@@ -12,8 +12,9 @@ use skinny::kernels::{
     Activation, Activations, Offsets, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums, WeightFormat,
     Workspace, gemm,
 };
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, UnsignedMat, UnsignedWorkspace, ZeroPoint};
+use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
 /// Counts the calls of this thread, so that the test harness's own do not count, and the bytes asked for.

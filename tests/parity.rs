@@ -631,7 +631,9 @@ fn the_callers_slices_may_lie_anywhere() {
                 let mut workspace = Workspace::new();
                 let epilogue = RequantizeFloat::new(&scales, 3i8);
                 let requantized = product(&packed, Activations::new(batch(&x, m, k)), m, &epilogue, 0, &mut workspace);
-                for (at, edge) in (0..64).flat_map(|at| EDGES.map(|edge| (at, edge))) {
+                let everywhere = (0..64).flat_map(|at| EDGES.map(|edge| (at, edge)));
+                // Miri sees what needs an alignment at any odd place.
+                for (at, edge) in everywhere.filter(|&place| !cfg!(miri) || place == (1, EDGES[0])) {
                     let x = Guarded::apart(&x, edge, at);
                     let x = Activations::new(batch(&x, m, k));
                     let mut out = Guarded::apart(&vec![0i32; m * n], edge, at * 4 % 64);

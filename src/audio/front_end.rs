@@ -5,6 +5,8 @@ use super::frames::Framer;
 use super::mel::Triangle;
 use super::stft::{Spectrum, Transform, check_results};
 use super::{Resampler, check_samples, reserve};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::matrix::{Mat, MatRef};
 
@@ -103,11 +105,14 @@ impl FrontEnd {
     /// Takes the next samples, any number of them, and returns the steps that are ready (`steps x width`).
     ///
     /// # Errors
-    /// [`Error::NotFinite`](crate::Error::NotFinite) naming a sample, when nothing has happened; the same naming a feature,
-    /// of samples too large for `f32`, and [`Error::Allocation`](crate::Error::Allocation), after which the stream is as
-    /// new.
+    /// [`Error::NotFinite`] naming a sample, and [`Error::Parameter`] of one beyond 1e28 that is to be resampled, when
+    /// nothing has happened. [`Error::NotFinite`] naming a feature, of samples too large for `f32`, and
+    /// [`Error::Allocation`], after which the stream is as new.
     pub fn push(&mut self, samples: &[f32]) -> Result<MatRef<'_, f32>> {
-        check_samples(samples)?;
+        match &self.resampler {
+            None => check_samples(samples)?,
+            Some(resampler) => resampler.check(samples)?,
+        }
         self.pipeline.outputs.clear();
         let done = match &mut self.resampler {
             None => self.pipeline.push(samples),

@@ -35,7 +35,7 @@ const LOUDEST: f32 = 1e28;
 /// use skinny::audio::Resampler;
 ///
 /// let mut resampler = Resampler::new(44_100, 16_000)?;
-/// let tone = |rate: f32, i: usize| (i as f32 * std::f32::consts::TAU * 1000.0 / rate).sin();
+/// let tone = |rate: f64, i: usize| (i as f64 * std::f64::consts::TAU * 1000.0 / rate).sin() as f32;
 /// let second: Vec<f32> = (0..44_100).map(|i| tone(44_100.0, i)).collect();
 ///
 /// let mut resampled = Vec::new();
@@ -134,10 +134,7 @@ impl Resampler {
     /// [`Error::NotFinite`] and, beyond 1e28, [`Error::Parameter`] of a sample, when nothing has happened;
     /// [`Error::Allocation`], after which the stream is as new.
     pub fn push(&mut self, samples: &[f32]) -> Result<&[f32]> {
-        check_samples(samples)?;
-        if let Some(&sample) = samples.iter().find(|sample| sample.abs() > LOUDEST) {
-            return Err(Error::Parameter { what: "sample", value: f64::from(sample), expected: "in -1e28..=1e28" });
-        }
+        self.check(samples)?;
         self.outputs.clear();
         let done = self.take(samples);
         self.ready(done)
@@ -162,6 +159,17 @@ impl Resampler {
         }
         self.block.clear();
         (self.taken, self.given) = (0, 0);
+    }
+
+    /// Fails unless the samples can be resampled.
+    pub(super) fn check(&self, samples: &[f32]) -> Result<()> {
+        check_samples(samples)?;
+        match samples.iter().find(|sample| sample.abs() > LOUDEST) {
+            None => Ok(()),
+            Some(&sample) => {
+                Err(Error::Parameter { what: "sample", value: f64::from(sample), expected: "in -1e28..=1e28" })
+            }
+        }
     }
 
     fn ready(&mut self, done: Result<()>) -> Result<&[f32]> {

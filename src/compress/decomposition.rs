@@ -105,11 +105,18 @@ fn weighting(k: usize, moment: &Moment) -> Result<Option<(f64, Cholesky)>> {
     }
     // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
     let variance = variance / k as f64;
+    Ok(damped_factor(&(c * faer::Scale(variance.recip()))).map(|cholesky| (variance.sqrt(), cholesky)))
+}
+
+/// `L` of `C` with as little added to its diagonal as it takes; none of no numbers.
+fn damped_factor(c: &faer::Mat<f64>) -> Option<Cholesky> {
     let damped = |damping: f64| {
-        faer::Mat::from_fn(k, k, |row, column| c[(row, column)] / variance + if row == column { damping } else { 0.0 })
+        let mut damped = c.clone();
+        (0..c.nrows()).for_each(|i| damped[(i, i)] += damping);
+        damped
     };
-    let dampings = core::iter::successors(Some(DAMPING), |damping| Some(damping * 10.0));
-    Ok(dampings.map(damped).find_map(Cholesky::new).map(|cholesky| (variance.sqrt(), cholesky)))
+    let dampings = core::iter::successors(Some(DAMPING), |damping| Some(damping * 10.0)).take(8);
+    dampings.map(damped).find_map(Cholesky::new)
 }
 
 #[cfg(test)]
@@ -213,22 +220,54 @@ mod tests {
     }
 
     #[test]
-    fn weights_at_the_ends_of_the_range_are_no_cause_to_panic() {
-        let x = inputs(6, 50);
-        let mut moment = Moment::new(6).unwrap();
-        moment.add(x.view()).unwrap();
-        for magnitude in [1e-44, 1e-30, 1e30, 3e38] {
-            let w: Vec<f32> = weight(4, 6).as_slice().iter().map(|w| w * magnitude).collect();
-            for moment in [None, Some(&moment)] {
-                // Where sums exceed f32 there is an error, and no factors of infinities.
-                if let Ok(low_rank) =
-                    Decomposition::new(MatRef::new(&w, 4, 6).unwrap(), moment).and_then(|d| d.truncate(4))
-                {
-                    let finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
-                    assert!(finite(low_rank.u().as_slice()) && finite(low_rank.v().as_slice()));
+    fn weights_and_inputs_at_the_ends_of_the_range_are_decomposed_like_others() {
+        let at = |w: &Mat<f32>, scale: f32| {
+            Mat::from_vec(w.as_slice().iter().map(|w| w * scale).collect(), w.rows(), w.cols()).unwrap()
+        };
+        for (n, k) in [(9, 6), (4, 6)] {
+            let (w, x) = (weight(n, k), inputs(k, 50));
+            let x = at(&x, 1.0 / x.as_slice().iter().fold(0.0f32, |greatest, x| greatest.max(x.abs())));
+            for (of_w, of_x) in [(1e-44, 1.0), (1e-30, 1e-30), (1e30, 3e38), (3e38, 3e38), (3e38, 1e-40), (1e-40, 3e38)]
+            {
+                let (w, x) = (at(&w, of_w), at(&x, of_x));
+                let mut moment = Moment::new(k).unwrap();
+                moment.add(x.view()).unwrap();
+                for moment in [None, Some(&moment)] {
+                    let decomposition = Decomposition::new(w.view(), moment).unwrap();
+                    let errors = decomposition.squared_errors();
+                    assert!(
+                        errors.iter().all(|error| error.is_finite()) && errors[0] > 0.0,
+                        "{of_w}, {of_x}: {errors:?}"
+                    );
+                    // Of full rank it is the weight, but for the rounding of what may be subnormal.
+                    let full = decomposition.truncate(n.min(k)).unwrap().product().unwrap();
+                    let pairs = w.as_slice().iter().zip(full.as_slice());
+                    let off = pairs.map(|(w, a)| (f64::from(*w) - f64::from(*a)).abs()).fold(0.0, f64::max);
+                    assert!(off <= 1e-6 * f64::from(of_w) + 3e-45, "{n} x {k}, {of_w}, {of_x}: off by {off}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn inputs_that_hardly_vary_beside_their_mean_are_no_cause_to_fail() {
+        // The covariance is a difference of numbers 1e11 times as large: what is left has eigenvalues below zero.
+        for k in [40, 200] {
+            let direction = weight(1, k);
+            for variation in [1e-4, 1e-5, 4e-6, 2e-6, 1e-6] {
+                let noise = weight(300, k);
+                let x = (0..300 * k).map(|i| direction.as_slice()[i % k] * (1.0 + variation * noise.as_slice()[i]));
+                let mut moment = Moment::new(k).unwrap();
+                moment.add(Mat::from_vec(x.collect(), 300, k).unwrap().view()).unwrap();
+                let w = weight(9, k);
+                let low_rank = Decomposition::new(w.view(), Some(&moment)).unwrap().truncate(9).unwrap();
+                assert!(crate::compress::relative_error(w.view(), low_rank.product().unwrap().view()).unwrap() < 1e-5);
+            }
+        }
+        // Of eigenvalues 2.02 and -0.02.
+        let c = faer::Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 1.02 });
+        let l = damped_factor(&c).unwrap();
+        assert!((l.l()[(0, 0)].powi(2) - 1.1).abs() < 1e-12);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.
 
+mod candidate;
 mod correct;
 mod cost;
 mod decomposition;
@@ -16,9 +17,10 @@ mod metrics;
 mod moment;
 mod ranks;
 
+pub use candidate::{Budget, Candidate, Choice, RANK_MULTIPLE};
 pub use correct::{RoundedFactors, round_corrected};
 pub use cost::{Core, Cost};
 pub use decomposition::Decomposition;
 pub use metrics::{explained_variance, nu, relative_error, signal_to_noise};
 pub use moment::Moment;
-pub use ranks::{Budget, Candidate, Choice, RANK_MULTIPLE, allocate};
+pub use ranks::allocate;

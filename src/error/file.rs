@@ -134,24 +134,32 @@ impl From<FileError> for Error {
     }
 }
 
-/// Text of a file as messages quote it: cut where it is long, control characters escaped.
+/// Text of a file as messages quote it, control characters escaped, and cut where it is long: names.
 pub(crate) struct Quoted<'a>(pub &'a str);
-
-impl Quoted<'_> {
-    /// Characters that are shown.
-    const MOST: usize = 80;
-}
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, c) in self.0.chars().enumerate() {
-            if i == Self::MOST {
-                return write!(f, "... ({} bytes)", self.0.len());
-            }
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        Ok(())
+        write_cut(self.0, 80, f)
     }
+}
+
+/// The same for sentences with text of a file in them.
+struct Sentence<'a>(&'a str);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_cut(self.0, 1000, f)
+    }
+}
+
+fn write_cut(text: &str, most: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, c) in text.chars().enumerate() {
+        if i == most {
+            return write!(f, "... ({} bytes)", text.len());
+        }
+        if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+    }
+    Ok(())
 }
 
 /// The first of some names, and how many more there are.
@@ -179,8 +187,8 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileError::Io { path, reason } => write!(f, "{path}: {reason}"),
-            FileError::Container { reason } => write!(f, "not a safetensors file: {reason}"),
-            FileError::Header { key, reason } => write!(f, "model file, metadata {key}: {reason}"),
+            FileError::Container { reason } => write!(f, "not a safetensors file: {}", Sentence(reason)),
+            FileError::Header { key, reason } => write!(f, "model file, metadata {key}: {}", Sentence(reason)),
             FileError::Version { found, supported } => {
                 write!(f, "model file of version {}, this release reads version {supported}", Quoted(found))
             }

@@ -8,17 +8,23 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use cfg_if::cfg_if;
 use vectors::{LANES, Style};
 
-#[cfg(all(kernel_aarch64, not(miri)))]
-use super::aarch64::epilogue as vectors;
-#[cfg(not(all(kernel_aarch64, not(miri))))]
-use super::portable::epilogue as vectors;
 use super::portable::epilogue::requantize;
 use super::rounding::Rounding;
 #[cfg(doc)]
 use super::rounding::{DoubleRounding, FixedPoint, Shift, SingleRounding};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
+
+cfg_if! {
+    // Not under Miri, which does not know all of the intrinsics.
+    if #[cfg(all(kernel_aarch64, not(miri)))] {
+        use super::aarch64::epilogue as vectors;
+    } else {
+        use super::portable::epilogue as vectors;
+    }
+}
 
 /// What a product does with its `i32` sums.
 ///
@@ -39,10 +45,6 @@ pub trait Epilogue: Sync {
     /// # Panics
     /// It may, for a product that [`check`](Self::check) refuses; [`gemm`](super::gemm()) asks it before.
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [Self::Output]);
-}
-
-pub(super) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }
 
 /// The sums as they are.
@@ -102,9 +104,9 @@ impl Epilogue for Dequantize<'_> {
     type Output = f32;
 
     fn check(&self, m: usize, n: usize) -> Result<()> {
-        check_length("row scales", n, self.row_scales.len())?;
-        check_length("column scales", m, self.column_scales.len())?;
-        check_length("bias", n, self.bias.map_or(n, <[f32]>::len))
+        expect_length("row scales", n, self.row_scales.len())?;
+        expect_length("column scales", m, self.column_scales.len())?;
+        expect_length("bias", n, self.bias.map_or(n, <[f32]>::len))
     }
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [f32]) {
@@ -253,8 +255,8 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
     type Output = O;
 
     fn check(&self, _m: usize, n: usize) -> Result<()> {
-        check_length("scales", n, self.scales.len())?;
-        check_length("bias", n, self.bias.map_or(n, <[i32]>::len))
+        expect_length("scales", n, self.scales.len())?;
+        expect_length("bias", n, self.bias.map_or(n, <[i32]>::len))
     }
 
     #[inline(always)]
@@ -322,7 +324,7 @@ impl<O: Byte, R: Rounding> Epilogue for Requantize<'_, O, R> {
 
     fn check(&self, _m: usize, n: usize) -> Result<()> {
         self.rounding.check(n)?;
-        check_length("bias", n, self.bias.map_or(n, <[i32]>::len))
+        expect_length("bias", n, self.bias.map_or(n, <[i32]>::len))
     }
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, _column: usize, out: &mut [O]) {

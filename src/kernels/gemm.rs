@@ -9,12 +9,14 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::epilogue::Epilogue;
-use super::micro::{Call, Kernels, MAX_COLUMNS, STEP};
-#[cfg(doc)]
-use super::pack::WeightFormat;
-use super::pack::{PackedMat, column_groups, pack_activations};
+use super::layout::{MAX_COLUMNS, STEP, column_groups, depth_multiple};
+use super::micro::{Call, Kernels};
+use super::pack::PackedMat;
+use super::pack_activations::pack_activations;
 use super::threads::Threads;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
+#[cfg(doc)]
+use crate::format::WeightFormat;
 use crate::matrix::{MatMut, MatRef};
 
 /// Sums that a block holds at most: 8 KB, so that they stay in L1 beside activations and weights, yet enough to spread
@@ -122,9 +124,7 @@ pub fn gemm<E: Epilogue>(
     epilogue.check(m, w.n())?;
     if let Some(offsets) = x.offsets {
         for (what, values) in [("column constants", offsets.constant), ("row sum factors", offsets.row_sum_factor)] {
-            if values.len() != m {
-                return Err(Error::Length { what, expected: m, found: values.len() });
-            }
+            expect_length(what, m, values.len())?;
         }
         let max = w.format().max_depth(true);
         if k > max {
@@ -136,7 +136,7 @@ pub fn gemm<E: Epilogue>(
     }
 
     // One column is laid out as its packed form already, unless its depth needs padding.
-    let packed: &[i8] = if m == 1 && k.is_multiple_of(w.format().depth_multiple()) {
+    let packed: &[i8] = if m == 1 && k.is_multiple_of(depth_multiple(w.format())) {
         x.values.as_slice()
     } else {
         pack_activations(w.family(), x.values, &mut workspace.packed)?;

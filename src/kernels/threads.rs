@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 #[cfg(feature = "rayon")]
-use super::pack::even_part;
+use super::layout::even_part;
 
 /// The threads that a [`Workspace`](super::Workspace) may use.
 #[derive(Clone, Debug, Default)]

@@ -1,45 +1,24 @@
 //! Which kernels this machine can run: the only place that asks the processor.
 
-use core::{fmt, str::FromStr};
+use core::str::FromStr;
+
+use cfg_if::cfg_if;
 
 use crate::error::{Error, Result};
+use crate::tier::Tier;
 
-/// A family of kernels, by the instructions it needs. Every variant exists on every target; only availability
-/// differs. Each tier implies those before it.
-///
-/// With the feature `std` the operating system is asked which there are. On Windows the standard library of Rust 1.95
-/// does not detect `FEAT_I8MM`, so the best tier there is [`Dotprod`](Tier::Dotprod). Without `std` the tier is the one
-/// that the program was compiled for (`-C target-feature=+dotprod,+i8mm`).
-///
-/// Targets with pointers of 32 bits (`arm64_32`, ILP32) and big-endian ones have the portable tier alone, and so does
-/// Miri.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Tier {
-    /// Plain Rust, any target: the oracle that the others must equal.
-    Portable,
-    /// AArch64 Advanced SIMD: `smull`, `smlal2`, `sadalp`. Cortex-A53, A72 and every other AArch64 core.
-    Neon,
-    /// `FEAT_DotProd`: `sdot`. Cortex-A55, A75, A76 and later.
-    Dotprod,
-    /// `FEAT_I8MM` (and `FEAT_DotProd`): `smmla`. Neoverse V1 and N2, Cortex-A510 and A710, and later.
-    I8mm,
+cfg_if! {
+    // Miri runs the portable tier alone: others have kernels in assembly, which it does not interpret.
+    if #[cfg(all(kernel_aarch64, not(miri)))] {
+        use super::aarch64::detect::best;
+    } else {
+        fn best() -> Tier {
+            Tier::Portable
+        }
+    }
 }
 
 impl Tier {
-    /// All tiers, the plainest first.
-    pub const ALL: [Tier; 4] = [Tier::Portable, Tier::Neon, Tier::Dotprod, Tier::I8mm];
-
-    /// The name that `SKINNY_TIER` takes.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Tier::Portable => "portable",
-            Tier::Neon => "neon",
-            Tier::Dotprod => "dotprod",
-            Tier::I8mm => "i8mm",
-        }
-    }
-
     /// The tiers this machine can run, the plainest first.
     pub fn available() -> &'static [Tier] {
         const { assert!(Tier::ALL[Tier::I8mm as usize] as usize == Tier::I8mm as usize) };
@@ -94,33 +73,6 @@ pub(crate) struct Supported(Tier);
 impl Supported {
     pub(crate) fn tier(self) -> Tier {
         self.0
-    }
-}
-
-/// The best tier of this machine. `std` caches what it asked the operating system.
-///
-/// Miri runs the portable tier alone: others have kernels in assembly, which it does not interpret.
-fn best() -> Tier {
-    #[cfg(all(kernel_aarch64, not(miri)))]
-    {
-        #[cfg(feature = "std")]
-        let (dotprod, i8mm) =
-            (std::arch::is_aarch64_feature_detected!("dotprod"), std::arch::is_aarch64_feature_detected!("i8mm"));
-        #[cfg(not(feature = "std"))]
-        let (dotprod, i8mm) = (cfg!(target_feature = "dotprod"), cfg!(target_feature = "i8mm"));
-        match (dotprod, i8mm) {
-            (true, true) => Tier::I8mm,
-            (true, false) => Tier::Dotprod,
-            (false, _) => Tier::Neon,
-        }
-    }
-    #[cfg(not(all(kernel_aarch64, not(miri))))]
-    Tier::Portable
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

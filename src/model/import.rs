@@ -54,6 +54,7 @@ const KEY: &str = "skinny.layers";
 
 /// A model that was read, and what was taken for granted to read it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Import {
     /// The model.
     pub model: Model,
@@ -265,7 +266,9 @@ fn assumed(spec: &LayerSpec, group: &Group) -> Vec<String> {
     if group.kind == Kind::Convolution {
         let default = [(spec.stride, "stride=1"), (spec.padding, "padding=0")].into_iter();
         let default = default.filter(|(said, _)| said.is_none()).map(|(_, default)| default);
-        let default: Vec<&str> = default.chain(["dilation=1", "groups=1"]).collect();
+        // What is padded with matters where there is padding.
+        let mode = (spec.padding > Some(0)).then_some("padding_mode=zeros");
+        let default: Vec<&str> = default.chain(mode).chain(["dilation=1", "groups=1"]).collect();
         assumed.push(format!("{name} is a Conv1d with {}, not transposed", default.join(", ")));
     }
     if let Detail::Recurrent(stack) = &group.detail

@@ -10,6 +10,8 @@
 //! rank, 8 or 4 bits, runs and can be saved.
 
 #[cfg(feature = "svd")]
+mod calibration;
+#[cfg(feature = "svd")]
 mod compress;
 mod dequantize;
 #[cfg(feature = "safetensors")]
@@ -21,6 +23,8 @@ mod import;
 mod layer;
 #[cfg(feature = "svd")]
 mod matrices;
+#[cfg(feature = "svd")]
+mod part;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
@@ -34,7 +38,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
-pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+pub use calibration::Calibration;
+#[cfg(feature = "svd")]
+pub use compress::{Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
 #[cfg(feature = "train")]
 pub(crate) use file::{read, write};
 #[cfg(feature = "safetensors")]

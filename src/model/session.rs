@@ -197,7 +197,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the stream: returns the outputs that were still to come, and makes the session as new.
+    /// Ends the stream: returns the outputs that were still to come, and makes the session as new. A stream without
+    /// frames has none.
     ///
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).

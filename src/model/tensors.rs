@@ -92,7 +92,7 @@ impl<'a> Tensors<'a> {
         let view = self.views.remove(name).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))?;
         // No elements, and so no bytes that would limit the other dimensions.
         if view.shape().contains(&0) {
-            return Err(wrong_shape(name, "no dimension of 0".into(), view.shape()));
+            return Err(empty(name, view.shape()));
         }
         Ok(view)
     }
@@ -190,6 +190,11 @@ fn wrong_dtype(name: &str, expected: &'static str, found: Dtype) -> Error {
 /// The error that a tensor has other dimensions than those described.
 pub(super) fn wrong_shape(name: &str, expected: String, found: &[usize]) -> Error {
     FileError::tensor(name, TensorProblem::Shape { expected, found: found.to_vec() })
+}
+
+/// The error that a tensor has no elements.
+pub(super) fn empty(name: &str, found: &[usize]) -> Error {
+    wrong_shape(name, "no dimension of 0".into(), found)
 }
 
 fn expect_shape(name: &str, expected: &[usize], found: &[usize]) -> Result<()> {

@@ -10,6 +10,9 @@ use super::tensors::values;
 ///
 /// Its gradient is computed on the host with it, as the recursions over time would be thousands of small operations of the
 /// graph: it enters the graph as the gradient of a sum of products, on any device.
+///
+/// # Panics
+/// For a target that is not one of the classes; [`Recognizer::scores`](super::Recognizer::scores) refuses such a batch.
 pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let [rows, classes] = scores.dims();
     let on_host = values(scores.clone());

@@ -113,14 +113,39 @@ impl Recognizer {
     /// The scores of a batch.
     ///
     /// # Errors
-    /// [`Error::Length`] if its features are not as many as the model takes.
+    /// [`Error::Length`] if its features are not as many as the model takes, [`Error::Parameter`] for a target that is
+    /// not one of its classes.
     pub fn scores(&self, batch: &Batch) -> Result<Tensor<2>> {
-        if batch.input != self.input_size() {
-            return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
-        }
+        self.expect_fitting(batch)?;
         let rows = batch.features.len() / batch.input;
         let x = TensorData::new(batch.features.clone(), [rows, batch.input]);
         Ok(self.forward(Tensor::from_data(x, &self.device), batch.len()))
+    }
+
+    /// Fails unless the model can be trained and tested with this batch.
+    pub(super) fn expect_fitting(&self, batch: &Batch) -> Result<()> {
+        if batch.input != self.input_size() {
+            return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
+        }
+        let [classes, _] = self.output.weight.shape();
+        match batch.targets.iter().flatten().find(|&&class| class >= classes) {
+            None => Ok(()),
+            Some(&class) => {
+                let expected = "below the number of classes of the model";
+                Err(Error::Parameter { what: "class", value: class as f64, expected })
+            }
+        }
+    }
+
+    /// Fails unless [`truncate`](Self::truncate) can satisfy this policy.
+    pub(super) fn expect_rank(&self, policy: RankPolicy) -> Result<()> {
+        for (name, _, weight) in self.weights() {
+            let [n, k] = weight.shape();
+            // Whether there is such a rank depends on the number of singular values alone.
+            let ones = vec![1.0; n.min(k)];
+            policy.rank(&ones).map_err(|cause| FileError::layer(name, cause))?;
+        }
+        Ok(())
     }
 
     /// What it transcribes each sequence of a batch to, by greedy decoding.
@@ -153,6 +178,12 @@ impl Recognizer {
     pub fn weights(&self) -> Vec<(String, WeightKind, &Weight)> {
         let layers = self.layers.iter().enumerate();
         layers.flat_map(|(l, layer)| layer.weights.weights("gru.", &format!("_l{l}"))).collect()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn weights_mut(&mut self) -> Vec<(String, &mut Weight)> {
+        let layers = self.layers.iter_mut().enumerate();
+        layers.flat_map(|(l, layer)| layer.weights.weights_mut("gru.", &format!("_l{l}"))).collect()
     }
 
     /// All tensors by PyTorch's names; factors are `NAME.u` and `NAME.v`, biases have one row.
@@ -190,22 +221,20 @@ impl Recognizer {
 
     /// Factors of these ranks, all zeros, in place of all weights.
     pub(super) fn set_ranks(&mut self, ranks: &BTreeMap<String, usize>) -> Result<()> {
-        for (l, layer) in self.layers.iter_mut().enumerate() {
-            for (name, weight) in layer.weights.weights_mut("gru.", &format!("_l{l}")) {
-                let [n, k] = weight.shape();
-                let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
-                if !(1..=max).contains(&rank) {
-                    return Err(FileError::layer(name, Error::Rank { rank, max }));
-                }
-                *weight =
-                    Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &self.device);
+        let device = self.device.clone();
+        for (name, weight) in self.weights_mut() {
+            let [n, k] = weight.shape();
+            let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
+            if !(1..=max).contains(&rank) {
+                return Err(FileError::layer(name, Error::Rank { rank, max }));
             }
+            *weight = Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &device);
         }
         Ok(())
     }
 
     /// A copy outside of any graph, which is faster to run.
-    fn without_gradients(&self) -> Self {
+    pub(super) fn without_gradients(&self) -> Self {
         let mut model = self.clone();
         for (_, tensor) in model.parameters_mut() {
             *tensor = tensor.clone().without_autodiff();

@@ -1,5 +1,10 @@
 //! The mathematics, on small cases.
 
+mod adam;
+mod distillation;
+mod rounding;
+mod settling;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,16 +19,12 @@ use crate::MatRef;
 use crate::error::{Error, FileError};
 use crate::factored::{self, LowRank, RankPolicy, Scheme, Scratch, singular_values};
 use crate::matrix::{Mat, MatMut};
-use crate::model::Session;
+use crate::model::{Attachment, ImportOptions, Model, Session};
 
 const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
 
 fn random_matrix(rows: usize, cols: usize, seed: u64) -> Mat<f32> {
     uniform(rows, cols, 1.0, &mut Random::new(seed)).unwrap()
-}
-
-fn trace_norm(sigma: &[f32]) -> f64 {
-    sigma.iter().map(|&sigma| f64::from(sigma)).sum()
 }
 
 /// Both strengths the same.
@@ -38,7 +39,7 @@ fn penalty_of(penalty: Penalty, weight: &Weight) -> Tensor<1> {
 #[test]
 fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
     let w = random_matrix(6, 9, 1);
-    let least = trace_norm(&singular_values(w.view()).unwrap());
+    let least: f64 = singular_values(w.view()).unwrap().iter().sum();
     let device = Device::flex();
     let balanced = Weight::dense(w.view(), &device).truncate(RankPolicy::Variance(1.0), &device).unwrap();
     let found = f64::from(scalar(penalty_of(trace_penalty(1.0), &balanced)));
@@ -73,7 +74,7 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let mut weight = Weight::random_factors([n, k], rank, 1.0, &mut random, &device).unwrap();
         let loss = |weight: &Weight| {
             let error = (weight.matrix() - target.clone()).square().sum().mul_scalar(0.5);
-            error + penalty_of(trace_penalty(lambda), weight)
+            error + penalty_of(trace_penalty(lambda as f32), weight)
         };
         for _ in 0..3000 {
             let gradients = loss(&weight).backward();
@@ -86,8 +87,8 @@ fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
         let (mut least, mut norm) = (0.0, 0.0);
         for &sigma in &sigma {
             let kept = (sigma - lambda).max(0.0);
-            least += f64::from(0.5 * (sigma - kept).powi(2) + lambda * kept);
-            norm += f64::from(kept);
+            least += 0.5 * (sigma - kept).powi(2) + lambda * kept;
+            norm += kept;
         }
         let found = f64::from(scalar(loss(&weight)));
         assert!((found - least).abs() < 1e-3 * least, "{n} x {k}: {found} for {least}");
@@ -126,12 +127,15 @@ fn nu_is_0_of_rank_one_and_1_of_equal_singular_values() {
     let one = Weight::factored(&LowRank::from_factors(u, v).unwrap(), &device);
     let spectrum = Spectrum::of("one", &one).unwrap();
     assert!(spectrum.nu < 1e-3 && (spectrum.rank_90, spectrum.rank) == (1, 1), "{spectrum:?}");
+    assert!((spectrum.stable_rank - 1.0).abs() < 1e-6);
 
     let mut identity = Mat::zeros(4, 6).unwrap();
     (0..4).for_each(|i| identity.view_mut().row_mut(i)[i] = -3.0);
     let spectrum = Spectrum::of("identity", &Weight::dense(identity.view(), &device)).unwrap();
     assert!((spectrum.nu - 1.0).abs() < 1e-6 && (spectrum.rank_90, spectrum.rank) == (4, 4), "{spectrum:?}");
-    assert!((spectrum.trace_norm - 12.0).abs() < 1e-4);
+    assert!((spectrum.trace_norm - 12.0).abs() < 1e-4 && (spectrum.stable_rank - 4.0).abs() < 1e-6);
+    let zeros = Weight::dense(Mat::zeros(2, 3).unwrap().view(), &device);
+    assert_eq!(Spectrum::of("zeros", &zeros).unwrap().stable_rank, 0.0);
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn the_cut_loses_what_the_dropped_singular_values_say() {
         assert_eq!((cut.rank(), cut.shape()), (Some(rank), [10, 7]));
         let cut = cut.to_mat().unwrap();
         let error: f64 = cut.as_slice().iter().zip(w.as_slice()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        let dropped: f64 = sigma[rank..].iter().map(|&sigma| f64::from(sigma).powi(2)).sum();
+        let dropped: f64 = sigma[rank..].iter().map(|sigma| sigma * sigma).sum();
         assert!((error - dropped).abs() < 1e-4, "rank {rank}: {error} for {dropped}");
     }
 }
@@ -389,6 +393,26 @@ fn small(initialization: Initialization) -> Recognizer {
     Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap()
 }
 
+/// Dense, factored in whole, gate by gate and together: a file with PyTorch's names is read to the model that
+/// `to_model` makes.
+#[test]
+fn an_exported_recognizer_is_imported_as_it_is() {
+    let factored = SCHEMES.map(Initialization::Factored);
+    let low_rank = SCHEMES.map(|scheme| Initialization::Spectral(scheme, RankPolicy::Fixed(2)));
+    for initialization in [Initialization::Dense].into_iter().chain(factored).chain(low_rank) {
+        let shape = Shape { input: 4, hidden: vec![8, 6], classes: 3 };
+        let recognizer = Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap();
+        let attachment = Attachment::new(vec![2], vec![0.5, 1.5]).unwrap();
+        let attachments = BTreeMap::from([("features.mean".to_string(), attachment)]);
+        let metadata = BTreeMap::from([("classes".to_string(), "abc".to_string())]);
+        let file = recognizer.to_safetensors(&metadata, &attachments).unwrap();
+        let options = ImportOptions { keep: vec!["features.*".into()], ..ImportOptions::default() };
+        let imported = Model::from_pytorch(&file, &options).unwrap();
+        let expected = recognizer.to_model(metadata, attachments).unwrap();
+        assert!(imported.to_bytes().unwrap() == expected.to_bytes().unwrap(), "{initialization:?}");
+    }
+}
+
 fn short() -> Schedule {
     Schedule {
         epochs: 4,
@@ -434,25 +458,52 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("skinny-train-{name}-{}", std::process::id()))
 }
 
+/// The run to its end, in one go.
+fn whole(initialization: Initialization, schedule: &Schedule) -> Trainer {
+    let mut run = Trainer::new(small(initialization), schedule.clone()).unwrap();
+    while run.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+    run
+}
+
+/// The run to its end, stopped after each epoch and resumed from a file.
+fn in_pieces(name: &str, initialization: Initialization, schedule: &Schedule) -> Trainer {
+    let file = temporary(name);
+    let new = || Trainer::new(small(initialization), schedule.clone()).unwrap();
+    new().save(&file).unwrap();
+    let run = loop {
+        let mut run = Trainer::resume(&file, small(initialization), schedule.clone()).unwrap();
+        if run.train_epoch(&mut Patterns::new()).unwrap().is_none() {
+            break run;
+        }
+        run.save(&file).unwrap();
+    };
+    std::fs::remove_file(&file).unwrap();
+    run
+}
+
 #[test]
 fn a_run_resumes_to_the_same_weights() {
     for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain([Initialization::Dense]) {
-        let mut whole = Trainer::new(small(initialization), short()).unwrap();
-        while whole.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
+        let (whole, resumed) = (whole(initialization, &short()), in_pieces("resume", initialization, &short()));
+        assert_eq!((resumed.epoch(), numbers(&resumed)), (4, numbers(&whole)), "{initialization:?}");
+    }
+}
 
-        let file = temporary("resume");
-        for _ in 0..4 {
-            let mut run = match file.exists() {
-                true => Trainer::resume(&file, small(initialization), short()).unwrap(),
-                false => Trainer::new(small(initialization), short()).unwrap(),
-            };
-            run.train_epoch(&mut Patterns::new()).unwrap().unwrap();
-            run.save(&file).unwrap();
+/// Epochs have three batches: with these periods factors turn within epochs, at their starts, or both.
+#[test]
+fn a_run_resumes_to_the_same_weights_across_alignments() {
+    for scheme in SCHEMES {
+        let initialization = Initialization::Factored(scheme);
+        let run = |align| {
+            let schedule = Schedule { align, ..short() };
+            let whole = numbers(&whole(initialization, &schedule));
+            assert_eq!(numbers(&in_pieces("aligned", initialization, &schedule)), whole, "{scheme:?}, {align:?}");
+            whole
+        };
+        let runs = [None, Some(1), Some(2), Some(3), Some(4)].map(run);
+        for (i, a) in runs.iter().enumerate() {
+            assert!(runs[..i].iter().all(|b| a != b), "{scheme:?}: an alignment did nothing");
         }
-        let mut resumed = Trainer::resume(&file, small(initialization), short()).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(numbers(&resumed), numbers(&whole), "{initialization:?}");
-        assert!(resumed.train_epoch(&mut Patterns::new()).unwrap().is_none());
     }
 }
 
@@ -505,6 +556,15 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
     let wrong = [
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },
+        Schedule { align: Some(0), ..short() },
+        Schedule { settling: Some(Settling { window: 0, ..Settling::default() }), ..short() },
+        Schedule { settling: Some(Settling { tolerance: f32::NAN, ..Settling::default() }), ..short() },
+        Schedule { settling: Some(Settling::default()), transition: None, ..short() },
+        Schedule { distillation: -1.0, ..short() },
+        Schedule { distillation: f32::INFINITY, ..short() },
+        Schedule { rise: -0.1, ..short() },
+        Schedule { rise: 1.5, ..short() },
+        Schedule { rise: f32::NAN, ..short() },
         Schedule { clip: f32::NAN, ..short() },
         Schedule { rates: Rates { first: 0.0, last: 1.0 }, ..short() },
         Schedule { penalty: trace_penalty(-1.0), ..short() },
@@ -523,6 +583,57 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn ranks_that_no_weight_can_have_are_refused_before_stage_1() {
+    let with = |rank, transition| Schedule { rank, transition, ..short() };
+    let start = |schedule| Trainer::new(small(Initialization::Factored(Scheme::PartiallyJoint)), schedule).err();
+    // The input weights are 24 x 4, the recurrent ones 24 x 8.
+    for (rank, max) in [(0, 4), (5, 4), (usize::MAX, 4)] {
+        let refused = FileError::layer("gru.weight_ih_l0", Error::Rank { rank, max });
+        assert_eq!(start(with(RankPolicy::Fixed(rank), Some(2))), Some(refused));
+    }
+    for share in [2.0, 0.0, -0.5, f32::NAN] {
+        let refused = start(with(RankPolicy::Variance(share), Some(2)));
+        let Some(Error::File(FileError::Layer { problem, .. })) = &refused else { panic!("{share}: {refused:?}") };
+        assert!(matches!(**problem, Error::Parameter { what: "share of variance", .. }), "{share}: {problem}");
+    }
+    for fits in [RankPolicy::Fixed(4), RankPolicy::Variance(1.0)] {
+        assert_eq!(start(with(fits, Some(2))), None);
+    }
+    // A run without a stage 2 has no use for a rank.
+    for transition in [None, Some(4)] {
+        assert_eq!(start(with(RankPolicy::Fixed(0), transition)), None);
+    }
+    let begun = Trainer::new(small(Initialization::Dense), short()).unwrap();
+    assert!(begun.with_schedule(with(RankPolicy::Fixed(9), Some(2))).is_err());
+}
+
+#[test]
+fn classes_that_the_model_does_not_have_are_refused() {
+    /// Batches to train on, and to validate with.
+    struct Classes([Batch; 2]);
+    impl Data for Classes {
+        fn batch(&mut self, _: &mut Random) -> crate::Result<Batch> {
+            Ok(self.0[0].clone())
+        }
+        fn validation(&self) -> &[Batch] {
+            &self.0[1..]
+        }
+    }
+    let of = |class| Batch::new(&[(vec![0.5; 16], vec![1]), (vec![0.5; 16], vec![2, class])], 4).unwrap();
+    // The model has three: the blank, 1 and 2.
+    for (train, validation, wrong) in [(1, 3, 3), (3, 1, 3), (1, 1000, 1000), (1000, 1, 1000)] {
+        let mut trainer = Trainer::new(small(Initialization::Dense), short()).unwrap();
+        let before = numbers(&trainer);
+        let refused = trainer.train_epoch(&mut Classes([of(train), of(validation)]));
+        let expected = "below the number of classes of the model";
+        assert_eq!(refused, Err(Error::Parameter { what: "class", value: f64::from(wrong), expected }));
+        assert_eq!((trainer.epoch(), numbers(&trainer)), (0, before));
+    }
+    let mut trainer = Trainer::new(small(Initialization::Dense), short()).unwrap();
+    assert!(trainer.train_epoch(&mut Classes([of(1), of(1)])).is_ok());
+}
+
+#[test]
 fn learning_rates_fall_from_the_first_to_the_last_of_each_stage() {
     let schedule = Schedule { warm_up: 1, ..short() };
     let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-9;
@@ -530,6 +641,53 @@ fn learning_rates_fall_from_the_first_to_the_last_of_each_stage() {
     assert!(near(schedule.rate(1, 2), schedule.rates.last));
     assert!(near(schedule.rate(2, 0), schedule.rates_2.first / 2.0));
     assert!(near(schedule.rate(3, 2), schedule.rates_2.last));
+}
+
+/// Two epochs of three batches before the transition.
+#[test]
+fn penalties_rise_over_their_share_of_stage_1() {
+    let kinds = [
+        |recurrent, non_recurrent| Penalty::TraceNorm { recurrent, non_recurrent },
+        |recurrent, non_recurrent| Penalty::L2 { recurrent, non_recurrent },
+    ];
+    for kind in kinds {
+        let expect = |schedule: Schedule, risen: &[f32]| {
+            let schedule = Schedule { penalty: kind(6.0, 12.0), ..schedule };
+            for (i, &risen) in risen.iter().enumerate() {
+                let found = schedule.penalty(i / schedule.batches, i % schedule.batches);
+                assert_eq!(found, kind(risen, 2.0 * risen), "batch {i} of {schedule:?}");
+            }
+        };
+        expect(short(), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        expect(Schedule { rise: 0.5, ..short() }, &[2.0, 4.0, 6.0, 6.0, 6.0, 6.0]);
+        expect(Schedule { rise: 0.0, ..short() }, &[6.0; 6]);
+        // Without a transition stage 1 lasts to the end.
+        expect(Schedule { transition: None, epochs: 4, ..short() }, &[0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(Schedule { penalty: kind(6.0, 12.0), ..short() }.penalty(2, 0), Penalty::None);
+    }
+    assert_eq!(Schedule { penalty: Penalty::None, ..short() }.penalty(0, 0), Penalty::None);
+}
+
+#[test]
+fn a_run_is_under_the_penalty_of_its_schedule() {
+    let initialization = Initialization::Factored(Scheme::PartiallyJoint);
+    let penalties = |rise| {
+        let schedule = Schedule { rise, penalty: trace_penalty(1.0), ..short() };
+        let mut run = Trainer::new(small(initialization), schedule).unwrap();
+        let epoch = |run: &mut Trainer| run.train_epoch(&mut Patterns::new()).unwrap().unwrap().penalty;
+        let of_model = |run: &Trainer| {
+            let weights = run.model().weights();
+            f64::from(scalar(trace_penalty(1.0).of(weights.iter().map(|&(_, kind, w)| (kind, w))).unwrap()))
+        };
+        let first = (epoch(&mut run), of_model(&run));
+        let second = (epoch(&mut run), of_model(&run));
+        [first.0 / first.1, second.0 / second.1, epoch(&mut run)]
+    };
+    for (rise, expected) in [(1.0, [0.5, 1.0, 0.0]), (0.0, [1.0, 1.0, 0.0])] {
+        for (found, expected) in penalties(rise).into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
 }
 
 #[test]

@@ -80,18 +80,37 @@ fn values_are_normalized_by_band() {
     }
 }
 
+const WINDOWS: [Window; 7] = [
+    Window::Hann,
+    Window::HannSymmetric,
+    Window::Hamming,
+    Window::HammingSymmetric,
+    Window::Blackman,
+    Window::BlackmanSymmetric,
+    Window::Rectangular,
+];
+
+#[test]
+fn a_symmetric_window_is_a_periodic_one_and_its_end() {
+    for window in WINDOWS {
+        assert_eq!(window.values(1), [1.0]);
+        assert!(window.values(0).is_empty());
+    }
+    for pair in [
+        [Window::Hann, Window::HannSymmetric],
+        [Window::Hamming, Window::HammingSymmetric],
+        [Window::Blackman, Window::BlackmanSymmetric],
+    ] {
+        let [periodic, symmetric] = [pair[0].values(12), pair[1].values(13)];
+        assert_eq!(periodic, symmetric[..12]);
+        assert!((symmetric[12] - symmetric[0]).abs() < 1e-7 && symmetric[6] > 0.9999);
+    }
+}
+
 /// A description of each choice that there is.
 fn descriptions() -> Vec<Features> {
     let mut all: Vec<_> = cases().into_iter().map(|case| case.features).collect();
-    for shape in [
-        Window::Hann,
-        Window::HannSymmetric,
-        Window::Hamming,
-        Window::HammingSymmetric,
-        Window::Blackman,
-        Window::BlackmanSymmetric,
-        Window::Rectangular,
-    ] {
+    for shape in WINDOWS {
         for framing in [Framing::Window, Framing::Transform, Framing::CenteredZeros, Framing::CenteredReflected] {
             let mut stft = Stft::new(100, 50);
             (stft.fft, stft.shape, stft.framing) = (120, shape, framing);

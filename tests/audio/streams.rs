@@ -95,6 +95,17 @@ fn samples_that_are_no_numbers_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn samples_that_are_too_loud_to_resample_are_refused_and_change_nothing() {
+    let case = &cases()[0];
+    let mut front_end = FrontEnd::new(case.features.clone()).unwrap().with_input_rate(44_100).unwrap();
+    let expected = front_end.whole(&case.samples).unwrap();
+    let mut steps = front_end.push(&case.samples).unwrap().as_slice().to_vec();
+    assert!(matches!(front_end.push(&[f32::MAX]), Err(Error::Parameter { what: "sample", .. })));
+    steps.extend_from_slice(front_end.finish().unwrap().as_slice());
+    assert_eq!(steps, expected.as_slice());
+}
+
+#[test]
 fn results_that_are_no_numbers_are_refused_and_end_the_stream() {
     for case in cases() {
         let mut front_end = FrontEnd::new(case.features.clone()).unwrap();

@@ -1,4 +1,9 @@
-//! Safetensors files made by hand.
+//! Safetensors files made by hand, and what becomes of them.
+
+#![allow(dead_code, reason = "each user uses some of it")]
+
+use skinny::Error;
+use skinny::model::{Import, ImportOptions, Model};
 
 /// A file, tensor by tensor.
 #[derive(Clone, Default)]
@@ -72,4 +77,45 @@ pub fn file(header: &str, data: &[u8]) -> Vec<u8> {
 pub fn pattern(name: &str, len: usize) -> Vec<f32> {
     let salt: usize = name.bytes().map(usize::from).sum();
     (0..len).map(|i| ((i * 37 + salt * 11) % 101) as f32 / 101.0 - 0.5).collect()
+}
+
+pub fn listed(layers: &str) -> ImportOptions {
+    ImportOptions { layers: Some(layers.into()), ..ImportOptions::default() }
+}
+
+pub fn dropping(drop: &[&str]) -> ImportOptions {
+    ImportOptions { drop: drop.iter().map(|name| name.to_string()).collect(), ..ImportOptions::default() }
+}
+
+pub fn keeping(keep: &[&str]) -> ImportOptions {
+    ImportOptions { keep: keep.iter().map(|name| name.to_string()).collect(), ..ImportOptions::default() }
+}
+
+pub fn import(dict: &StateDict, options: &ImportOptions) -> Import {
+    Import::from_pytorch(&dict.bytes(), options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The message that a file is refused with.
+pub fn refused_file(file: &[u8], options: &ImportOptions) -> String {
+    match Model::from_pytorch(file, options) {
+        Err(Error::File(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn refused(dict: &StateDict, options: &ImportOptions) -> String {
+    refused_file(&dict.bytes(), options)
+}
+
+/// The message without options.
+pub fn refused_plain(dict: &StateDict) -> String {
+    refused(dict, &ImportOptions::default())
+}
+
+pub fn gru_and_fc() -> StateDict {
+    StateDict::new().recurrent("rnn", "_l0", 3, 4, 5).linear("fc", 2, 4)
+}
+
+pub fn kinds(model: &Model) -> Vec<String> {
+    model.layers().map(|(name, layer)| format!("{name}: {}", layer.kind())).collect()
 }

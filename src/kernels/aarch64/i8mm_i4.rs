@@ -6,14 +6,34 @@
 
 use core::arch::aarch64::*;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::i8mm::{ROW_PAIRS, Run, Sums};
 use super::ops::{add_scaled, split, split_group};
 use super::{dotprod, dotprod_i4};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of these kernels.
 pub(crate) const LAYOUT: Layout = Layout { activation_run: RUN, ..dotprod::LAYOUT };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 2] = [
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_16x4),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
+        extreme: None,
+    },
+];
 
 const RUN: usize = 8;
 const ROWS: usize = LAYOUT.panel_rows;

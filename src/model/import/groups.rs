@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use core::fmt;
 
 use super::names::{Name, joined, suffix};
@@ -145,20 +146,13 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
     let bidirectional = parameters.iter().any(|&(_, reverse, _)| reverse);
     let (joint, projection) = (has("weight"), has("weight_hr"));
     let bias = has("bias_ih") || has("bias_hh");
-    let mut needed = if joint { alloc::vec!["weight"] } else { alloc::vec!["weight_ih", "weight_hh"] };
+    let mut needed = if joint { vec!["weight"] } else { vec!["weight_ih", "weight_hh"] };
     needed.extend(projection.then_some("weight_hr"));
     needed.extend(bias.then_some(["bias_ih", "bias_hh"]).into_iter().flatten());
-
-    // Every layer and direction has the same parameters. The first that is missing ends the search, whatever the number
-    // of the last layer.
-    let layers = parameters.last().map_or(0, |&(layer, ..)| layer.saturating_add(1));
-    for layer in 0..layers {
-        for &reverse in if bidirectional { &[false, true][..] } else { &[false] } {
-            if let Some(parameter) = needed.iter().find(|&&name| !parameters.contains(&(layer, reverse, name))) {
-                let name = joined(prefix, &format!("{parameter}{}", suffix(layer, reverse)));
-                return Err(FileError::tensor(name, TensorProblem::Missing));
-            }
-        }
+    let layers = expect_whole(prefix, parameters, bidirectional, &needed)?;
+    if joint && projection {
+        let reason = "a projection of weights that are side by side in one matrix is not supported";
+        return Err(FileError::not_supported(joined(prefix, "weight_hr_l0"), reason));
     }
     let named = |parameter: &str| joined(prefix, &format!("{parameter}_l0"));
     let (kind, input, hidden, guessed);
@@ -193,19 +187,43 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
     Ok(Group { kind, input, output, detail: Detail::Recurrent(stack) })
 }
 
+/// Fails at the first parameter that a layer or direction lacks, and returns the number of layers.
+fn expect_whole(prefix: &str, parameters: &Parameters<'_>, bidirectional: bool, needed: &[&str]) -> Result<usize> {
+    let directions = if bidirectional { &[false, true][..] } else { &[false] };
+    // A number far beyond the others does not make it long: the first layer that is missing ends it.
+    let layers = parameters.last().map_or(0, |&(layer, ..)| layer.saturating_add(1));
+    for layer in 0..layers {
+        for &reverse in directions {
+            if let Some(parameter) = needed.iter().find(|&&name| !parameters.contains(&(layer, reverse, name))) {
+                let name = joined(prefix, &format!("{parameter}{}", suffix(layer, reverse)));
+                return Err(FileError::tensor(name, TensorProblem::Missing));
+            }
+        }
+    }
+    Ok(layers)
+}
+
 /// The kind of a recurrent layer whose weights are one matrix, and whether it is a guess: what is said, else the only one
-/// that its shape allows, else the one that its name is about.
+/// that the shape allows, else the one that the module is called.
 fn joint_kind(prefix: &str, [rows, cols]: [usize; 2], said: Option<Kind>) -> Result<(Kind, bool)> {
     let name = joined(prefix, "weight_l0");
-    let fits = |kind: &Kind| rows > 0 && rows.is_multiple_of(kind.gates()) && cols > rows / kind.gates();
-    let kinds = [Kind::Gru, Kind::Lstm];
+    let said = said.filter(|kind| matches!(kind, Kind::Gru | Kind::Lstm));
+    let fits = |kind: Kind| rows.is_multiple_of(kind.gates()) && cols > rows / kind.gates();
     let lowercase = prefix.to_lowercase();
-    let named = kinds.iter().filter(|kind| fits(kind) && lowercase.contains(kind.option()));
-    match (said.filter(|kind| kinds.contains(kind)), kinds.iter().filter(|kind| fits(kind)).count()) {
-        (Some(kind), _) if fits(&kind) => Ok((kind, false)),
-        (None, 1) => Ok((if fits(&Kind::Gru) { Kind::Gru } else { Kind::Lstm }, false)),
-        (None, 2) => match named.clone().count() {
-            1 => Ok((named.copied().next().unwrap_or(Kind::Gru), true)),
+    let is_called = |kind: Kind| lowercase.contains(kind.option());
+    let no_shape_of = |gates: &str| {
+        let expected = format!("{gates} x hidden rows and more than hidden columns");
+        Err(wrong_shape(&name, expected, &[rows, cols]))
+    };
+    match (said, fits(Kind::Gru), fits(Kind::Lstm)) {
+        (Some(kind), ..) if fits(kind) => Ok((kind, false)),
+        (Some(kind), ..) => no_shape_of(&kind.gates().to_string()),
+        (None, false, false) => no_shape_of("3 (GRU) or 4 (LSTM)"),
+        (None, true, false) => Ok((Kind::Gru, false)),
+        (None, false, true) => Ok((Kind::Lstm, false)),
+        (None, true, true) => match (is_called(Kind::Gru), is_called(Kind::Lstm)) {
+            (true, false) => Ok((Kind::Gru, true)),
+            (false, true) => Ok((Kind::Lstm, true)),
             _ => {
                 let reason = format!(
                     "{rows} x {cols} may be the weights of a GRU or of an LSTM side by side: name it `{prefix}:gru` or \
@@ -214,13 +232,5 @@ fn joint_kind(prefix: &str, [rows, cols]: [usize; 2], said: Option<Kind>) -> Res
                 Err(FileError::not_supported(name, reason))
             }
         },
-        (said, _) => {
-            let gates = match said {
-                Some(kind) => format!("{}", kind.gates()),
-                None => "3 (GRU) or 4 (LSTM)".into(),
-            };
-            let expected = format!("{gates} x hidden rows and more than hidden columns");
-            Err(wrong_shape(&name, expected, &[rows, cols]))
-        }
     }
 }

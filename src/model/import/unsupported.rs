@@ -5,11 +5,14 @@ use alloc::string::String;
 
 use super::names::joined;
 use crate::error::{FileError, Result};
-use crate::model::tensors::Tensors;
+use crate::model::tensors::{Tensors, empty};
 
 /// Fails at the first tensor of something that is known and not supported, and says what that is and what helps.
 pub(super) fn expect_supported(tensors: &Tensors<'_>) -> Result<()> {
     for (name, shape) in tensors.remaining() {
+        if shape.contains(&0) {
+            return Err(empty(name, shape));
+        }
         let (prefix, last) = name.rsplit_once('.').unwrap_or(("", name));
         let reason =
             reparametrized(tensors, prefix, last).or_else(|| cell(prefix, last, shape)).or_else(|| other(last));
@@ -22,10 +25,10 @@ pub(super) fn expect_supported(tensors: &Tensors<'_>) -> Result<()> {
 
 /// Parameters that PyTorch computes from others: by hooks of `torch.nn.utils`, or by its `parametrizations`.
 fn reparametrized(tensors: &Tensors<'_>, prefix: &str, last: &str) -> Option<String> {
-    let remove = |what: &str, parameter: &str, function: &str, arguments: &str| {
-        let module = if prefix.is_empty() { "module" } else { prefix };
+    let remove = |what: &str, function: &str, module: &str, parameter: &str| {
         format!(
-            "{what} computes `{parameter}` from it; before saving, call torch.nn.utils.{function}({module}{arguments})"
+            "{what} computes `{parameter}` from it; before saving, call torch.nn.utils.{function}(model.get_submodule(\"{module}\"), \
+             \"{parameter}\")"
         )
     };
     let there = |end: &str| tensors.contains(&joined(prefix, end));
@@ -35,20 +38,19 @@ fn reparametrized(tensors: &Tensors<'_>, prefix: &str, last: &str) -> Option<Str
         && !parameter.contains('.')
     {
         let what = if number.is_empty() { "a parametrization (spectral_norm, orthogonal, ...)" } else { "weight_norm" };
-        let module = module.strip_suffix('.').unwrap_or("module");
-        let call = format!("torch.nn.utils.parametrize.remove_parametrizations({module}, \"{parameter}\")");
-        return Some(format!("{what} computes `{parameter}` from it; before saving, call {call}"));
+        let module = module.strip_suffix('.').unwrap_or(module);
+        return Some(remove(what, "parametrize.remove_parametrizations", module, parameter));
     }
     if let Some(parameter) = last.strip_suffix("_g")
         && there(&format!("{parameter}_v"))
     {
-        return Some(remove("weight_norm", parameter, "remove_weight_norm", &format!(", \"{parameter}\"")));
+        return Some(remove("weight_norm", "remove_weight_norm", prefix, parameter));
     }
     let parameter = last.strip_suffix("_orig")?;
     if there(&format!("{parameter}_mask")) {
-        Some(remove("pruning", parameter, "prune.remove", &format!(", \"{parameter}\"")))
+        Some(remove("pruning", "prune.remove", prefix, parameter))
     } else if there(&format!("{parameter}_u")) {
-        Some(remove("spectral_norm", parameter, "remove_spectral_norm", &format!(", \"{parameter}\"")))
+        Some(remove("spectral_norm", "remove_spectral_norm", prefix, parameter))
     } else {
         None
     }

@@ -77,13 +77,15 @@ impl ModelArgs {
     }
 }
 
-/// The error in words, with the option that helps.
+/// The error in words, with the option that helps. Those of the library have the same names here.
 pub fn remedy(error: &Error) -> String {
+    let text = ["layers", "keep", "drop"]
+        .iter()
+        .fold(error.to_string(), |text, name| text.replace(&format!("option `{name}`"), &format!("--{name}")));
     match error {
-        Error::File(FileError::Order { .. }) => format!("{error} with --layers"),
         Error::File(FileError::Tensor { problem: skinny::TensorProblem::Unexpected, .. }) => {
-            format!("{error}; --keep or --drop it, or name its layer with --layers")
+            format!("{text}; --keep or --drop it, or name its layer with --layers")
         }
-        _ => error.to_string(),
+        _ => text,
     }
 }

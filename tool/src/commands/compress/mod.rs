@@ -129,7 +129,7 @@ impl Limits {
 
     /// A budget that cannot be kept, in the unit in which it was asked for.
     fn out_of_reach(&self, args: &CompressArgs, cause: Error) -> Failure {
-        let Error::Budget { asked, least } = cause else { return cause.into() };
+        let Error::Budget { asked, least, .. } = cause else { return cause.into() };
         // What projections cost that are never factored is in what was asked for, and not in what the library tells.
         let limit = match self.cutting {
             Cutting::Together { budget, .. } => budget.limit,

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use skinny::factored::RankPolicy;
-use skinny::train::{Initialization, Penalty, Rates, Schedule};
+use skinny::train::{Initialization, Penalty, Rates, Schedule, Settling};
 
 use crate::commands::compress::SchemeArg;
+use crate::precision::Precision;
 use crate::values::at_least_one;
 
 pub const EXAMPLES: &str = "\
@@ -40,13 +41,17 @@ pub struct TrainArgs {
     #[arg(long)]
     pub factored: bool,
 
-    /// Strength of the penalty on recurrent weights, of a loss a character
-    #[arg(long, value_name = "LAMBDA", default_value_t = 7e-4)]
+    /// Strength of the penalty on recurrent weights at its end, of a loss a character
+    #[arg(long, value_name = "LAMBDA", default_value_t = 2e-3)]
     pub lambda_rec: f32,
 
     /// Strength on non-recurrent weights; that on recurrent ones unless said
     #[arg(long, value_name = "LAMBDA")]
     pub lambda_nonrec: Option<f32>,
+
+    /// Share of stage 1 over which the penalty rises from zero to its strength; 0: a constant penalty
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub rise: f32,
 
     /// Keep these shares of the variance at the transition; each goes through a stage 2 of its own after one stage 1
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',')]
@@ -63,6 +68,15 @@ pub struct TrainArgs {
     /// Epochs of both stages
     #[arg(long, default_value_t = 45, value_parser = at_least_one)]
     pub epochs: usize,
+
+    /// Make the transition as soon as ranks have settled, --transition being its last epoch: when no weight's stable rank has
+    /// varied by more than this share for --settle-window epochs
+    #[arg(long, value_name = "TOLERANCE")]
+    pub settle: Option<f32>,
+
+    /// Epochs that ranks are compared over
+    #[arg(long, value_name = "EPOCHS", default_value_t = Settling::default().window, requires = "settle")]
+    pub settle_window: usize,
 
     /// Epochs before the transition
     #[arg(long, value_name = "EPOCH", default_value_t = 30, value_parser = at_least_one)]
@@ -87,6 +101,19 @@ pub struct TrainArgs {
     /// Highest learning rate
     #[arg(long, default_value_t = 2e-3)]
     pub learning_rate: f64,
+
+    /// Batches after which factors are turned into the basis of their singular directions, and Adam's moments with them; 0:
+    /// never
+    #[arg(long, value_name = "BATCHES", default_value_t = 5)]
+    pub align: usize,
+
+    /// Train stage 2 with weights rounded as they will be stored
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+
+    /// Let stage 2 learn from the model of stage 1 too: so many times the divergence of its classes from that model's
+    #[arg(long, value_name = "STRENGTH", default_value_t = 0.0)]
+    pub distill: f32,
 
     /// No stage 1: train factors of each --rank for all epochs
     #[arg(long)]
@@ -220,10 +247,18 @@ impl TrainArgs {
             epochs: self.epochs,
             batches: self.batches,
             transition,
+            settling: self
+                .settle
+                .filter(|_| !self.scratch)
+                .map(|tolerance| Settling { window: self.settle_window, tolerance }),
             rank: cut,
             penalty: self.penalty(),
+            rise: self.rise,
             rates: Rates { first: rate, last },
             rates_2: Rates { first: rate / 2.0, last: rate / 20.0 },
+            format: self.precision.format(),
+            distillation: self.distill,
+            align: (self.align > 0).then_some(self.align),
             seed: self.seed,
             ..Schedule::default()
         }

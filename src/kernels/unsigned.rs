@@ -11,9 +11,12 @@
 
 use alloc::vec::Vec;
 
+use super::epilogue::Epilogue;
+use super::gemm::{Activations, Offsets, Workspace, gemm};
+use super::pack::PackedMat;
 use crate::error::{Error, Result};
-use crate::kernels::{Activations, Epilogue, Offsets, PackedMat, Tier, Workspace, gemm};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
+use crate::tier::Tier;
 
 /// Within this range a byte with its offset fits an `i16`, and so the product of two such factors an `i32`.
 const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
@@ -23,7 +26,7 @@ const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
 /// # Example
 /// ```
 /// use skinny::kernels::{Requantize, Shift};
-/// use skinny::quant::{UnsignedMat, UnsignedWorkspace};
+/// use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 /// use skinny::{MatMut, MatRef, Tier};
 ///
 /// let lhs = UnsignedMat::pack(MatRef::new(&[130, 126, 128, 255], 2, 2)?, Tier::select()?)?;
