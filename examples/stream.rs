@@ -1,100 +1,68 @@
-//! Latency against speed: streams frames through a model, one frame a call as a microphone brings them, with time
-//! batches of 1, 2, 4 and 8 steps.
+//! A stream through a GRU, step by step: a memory of one bit.
 //!
-//!     cargo run --release --example stream                             the digits model in int8
-//!     cargo run --release --example stream -- small.safetensors        a file that the example `compress` wrote
+//!     cargo run --release --example stream
 //!
-//! A time batch of T reads the input weights once for T steps instead of once for each, and the first output waits for
-//! T steps. The outputs are the same bits; the program checks it.
+//! The weights are set by hand. The unit remembers which of two inputs, *set* and *reset*, came last: an update gate that
+//! is closed unless one of them is on, and a candidate that is +1 for the one and -1 for the other.
 
-use std::sync::Arc;
-use std::time::Instant;
+use skinny::factored::{Gru, Scratch, Weight};
+use skinny::{Mat, MatMut, MatRef, Tier};
 
-use skinny::kernels::WeightFormat;
-use skinny::model::{ImportOptions, Model, Session};
-use skinny::{MatRef, Tier};
+/// The frames of the stream: set, reset.
+const FRAMES: [[f32; 2]; 10] = [
+    [0.0, 0.0],
+    [1.0, 0.0],
+    [0.0, 0.0],
+    [0.0, 0.0],
+    [0.0, 1.0],
+    [0.0, 0.0],
+    [1.0, 0.0],
+    [0.0, 0.0],
+    [0.0, 1.0],
+    [0.0, 0.0],
+];
 
-type Failure = Box<dyn std::error::Error>;
-
-/// Frames of a run, and runs, of which the fastest counts.
-const FRAMES: usize = 800;
-const RUNS: usize = 5;
-
-fn model(tier: Tier) -> Result<Model, Failure> {
-    let options = ImportOptions { keep: vec!["features.mean".into(), "features.std".into()], ..Default::default() };
-    let model = match std::env::args().nth(1) {
-        Some(path) => Model::read(&std::fs::read(&path).map_err(|cause| format!("{path}: {cause}"))?, &options, tier)?,
-        None => Model::from_pytorch(include_bytes!("digits/model.safetensors"), &options)?
-            .quantize_to(WeightFormat::I8, tier)?,
-    };
-    Ok(model)
+/// r = 1; z = sigmoid(10 - 20 (set + reset)); n = tanh(5 (set - reset)); h' = (1 - z) n + z h.
+fn flip_flop() -> skinny::Result<Gru> {
+    // Rows are the gates r, z, n, as in PyTorch; here each has one feature.
+    let weight_ih = Mat::from_vec(vec![0.0, 0.0, -20.0, -20.0, 5.0, -5.0], 3, 2)?;
+    let weight_hh = Mat::zeros(3, 1)?;
+    Gru::new(Weight::dense(weight_ih)?, Weight::dense(weight_hh)?, Some(vec![10.0, 10.0, 0.0]), None)
 }
 
-/// Frames that look random, in -1..1 (a linear congruential generator).
-fn frames(width: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..FRAMES * width).map(|_| next()).collect()
-}
+fn main() -> skinny::Result<()> {
+    let gru = flip_flop()?;
+    let int8 = gru.quantize(Tier::select()?)?;
 
-/// What a run brought.
-struct Run {
-    outputs: Vec<f32>,
-    /// Frames that were pushed when the first output came; none if it came at the end.
-    first_output: Option<usize>,
-    seconds: f64,
-}
-
-fn run(session: &mut Session, frames: &[f32]) -> Result<Run, Failure> {
-    let mut outputs = Vec::new();
-    let mut first_output = None;
-    let start = Instant::now();
-    for (i, frame) in frames.chunks(session.model().input_size()).enumerate() {
-        let ready = session.push(MatRef::row_vector(frame))?;
-        outputs.extend_from_slice(ready.as_slice());
-        if ready.rows() > 0 {
-            first_output.get_or_insert(i + 1);
-        }
+    // A layer does not change. What a stream remembers is its state; the scratch is memory that streams may share.
+    let mut scratch = Scratch::new();
+    let (mut state, mut state_int8) = (gru.state()?, int8.state()?);
+    let mut stream = Vec::new();
+    println!("set reset   f32    int8");
+    for frame in &FRAMES {
+        let h = gru.step(frame, &mut state, &mut scratch)?[0];
+        let h_int8 = int8.step(frame, &mut state_int8, &mut scratch)?[0];
+        println!("{:>3} {:>5}  {h:>5.2}  {h_int8:>6.2}", frame[0], frame[1]);
+        stream.push(h);
     }
-    outputs.extend_from_slice(session.finish()?.as_slice());
-    Ok(Run { outputs, first_output, seconds: start.elapsed().as_secs_f64() })
-}
 
-fn main() -> Result<(), Failure> {
-    let tier = Tier::select()?;
-    let model = Arc::new(model(tier)?);
-    let frames = frames(model.input_size());
-    println!(
-        "{} layers, {} parameters in {} bytes, {} -> {} features; kernel tier {tier}; {FRAMES} frames, one a call",
-        model.layers().len(),
-        model.parameters(),
-        model.bytes(),
-        model.input_size(),
-        model.output_size()
-    );
-    if !model.is_streaming() {
-        println!("a bidirectional layer waits for the end: the first output comes after the last frame");
-    }
-    println!("time batch  first output after  us a frame  frames a second");
-    let mut expected: Option<Vec<u32>> = None;
-    for time_batch in [1, 2, 4, 8] {
-        let mut session = Session::new(Arc::clone(&model))?.with_time_batch(time_batch)?;
-        let runs = (0..RUNS).map(|_| run(&mut session, &frames)).collect::<Result<Vec<_>, _>>()?;
-        let seconds = runs.iter().map(|run| run.seconds).fold(f64::INFINITY, f64::min);
-        let bits: Vec<u32> = runs[0].outputs.iter().map(|output| output.to_bits()).collect();
-        if *expected.get_or_insert_with(|| bits.clone()) != bits {
-            return Err(format!("a time batch of {time_batch} changed the outputs").into());
-        }
-        let wait = runs[0].first_output.map_or("the end".into(), |frames| format!("{frames} frames"));
-        println!(
-            "{time_batch:>10}  {wait:>18}  {:>10.2}  {:>15.0}",
-            seconds * 1e6 / FRAMES as f64,
-            FRAMES as f64 / seconds
-        );
-    }
-    println!("outputs: the same bits for all time batches");
+    // Once set, it stays set until it is reset.
+    let set = |t: usize| stream[t] > 0.9;
+    assert!([1, 2, 3, 6, 7].into_iter().all(set) && [4, 5, 8, 9].into_iter().all(|t| stream[t] < -0.9));
+
+    // The whole sequence in one call gives the same bits as the steps.
+    let mut whole = [0.0; FRAMES.len()];
+    let frames = MatRef::new(FRAMES.as_flattened(), FRAMES.len(), 2)?;
+    let out = MatMut::new(&mut whole, FRAMES.len(), 1)?;
+    state.reset();
+    gru.forward(frames, &mut state, out, &mut scratch)?;
+    assert_eq!(whole[..], stream);
+
+    // A state that is cloned is a stream of its own: two futures of one past.
+    let mut other = state.clone();
+    let on = gru.step(&[1.0, 0.0], &mut state, &mut scratch)?[0];
+    let off = gru.step(&[0.0, 0.0], &mut other, &mut scratch)?[0];
+    println!("and then, of two futures: {on:.2} if it is set, {off:.2} if not");
+    assert!(on > 0.9 && off < -0.9);
     Ok(())
 }

@@ -5,8 +5,10 @@ mod file;
 use core::fmt;
 
 pub use file::{FileError, TensorProblem};
+#[cfg(feature = "safetensors")]
+pub(crate) use file::{Names, Quoted};
 
-use crate::kernels::Tier;
+use crate::tier::Tier;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -159,3 +161,8 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// Fails unless a vector or buffer has the length that it must have.
+pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}

@@ -17,7 +17,7 @@ const RESIDUAL: f64 = 1e-12;
 
 /// `G = V S V^T`, in no order.
 #[derive(Clone, Debug)]
-pub(super) struct Eigen {
+pub(crate) struct Eigen {
     pub values: Vec<f64>,
     /// `d x d`, one in each column.
     pub vectors: faer::Mat<f64>,

@@ -43,28 +43,33 @@ mod lstm;
 #[path = "../../tests/common/matrices.rs"]
 mod matrices;
 mod onnx;
+mod packing;
+mod quantizer;
 mod recurrent;
 mod scheme;
 mod scratch;
-mod stacked;
 #[cfg(feature = "svd")]
 mod svd;
 mod time_convolution;
 mod weight;
 
 pub use bidirectional::Bidirectional;
-pub use dense::{DenseWeight, Unpacked};
+pub use dense::DenseWeight;
+#[cfg(feature = "train")]
+pub(crate) use eigen::Eigen;
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
+pub use packing::Unpacked;
 pub use recurrent::Recurrent;
 pub use scheme::Scheme;
 #[cfg(feature = "svd")]
-pub(crate) use scheme::{beside, columns};
+pub(crate) use scheme::beside;
+#[cfg(any(feature = "svd", feature = "safetensors"))]
+pub(crate) use scheme::columns;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
-pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]
 pub(crate) use svd::Svd;
 #[cfg(feature = "svd")]
@@ -72,7 +77,7 @@ pub use svd::singular_values;
 #[cfg(all(test, feature = "svd"))]
 pub(crate) use svd::tests;
 pub use time_convolution::{TimeConvolution, TimeConvolutionState};
-pub use weight::Weight;
+pub use weight::{StackedWeight, Weight};
 
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;

@@ -10,10 +10,11 @@ use super::export::serialize;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
+use super::settling::RankHistory;
 use super::tensors::{parameter, tensor, values};
 use super::trainer::Trainer;
 use crate::error::{Error, FileError, Result};
-use crate::model::{Tensors, io_error, read};
+use crate::model::{Tensors, read, write};
 
 /// The metadata's key.
 const KEY: &str = "skinny.training";
@@ -26,31 +27,39 @@ struct Header {
     schedule: String,
     epoch: usize,
     cut: bool,
+    /// Epochs before the transition, if ranks have settled.
+    #[serde(default)]
+    settled: Option<usize>,
+    /// Stable ranks at the start and after each epoch of stage 1.
+    #[serde(default)]
+    ranks: Vec<Vec<f32>>,
     random: u64,
     /// Adam's steps for each parameter that had a gradient.
     steps: BTreeMap<String, usize>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 fn header_error(reason: impl ToString) -> Error {
     FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
 }
 
 impl Trainer {
-    /// Writes all that the run depends on into a safetensors file, which is complete or not there: a new file is written
-    /// beside it first. Parameters have their names of [`Recognizer::parameters_mut`]; Adam's moments `adam.1.NAME` and
-    /// `adam.2.NAME`.
+    /// Writes all that the run depends on into a safetensors file, which is complete or as it was before. Parameters have
+    /// their names of [`Recognizer::parameters_mut`]; Adam's moments are `adam.1.NAME` and `adam.2.NAME`; those of the model
+    /// that stage 2 learns from, if it does, `teacher.NAME`.
     ///
     /// # Errors
     /// [`FileError::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
         let mut tensors = BTreeMap::new();
         for (name, tensor) in self.model.parameters() {
             tensors.insert(name, (tensor.dims().to_vec(), values(tensor)));
         }
-        for (name, state) in &self.moments {
+        for (name, tensor) in self.teacher.iter().flat_map(Recognizer::parameters) {
+            tensors.insert(format!("teacher.{name}"), (tensor.dims().to_vec(), values(tensor)));
+        }
+        for (name, state) in &self.adam.states {
             for (moment, tensor) in [("1", &state.momentum.moment_1), ("2", &state.momentum.moment_2)] {
                 tensors.insert(format!("adam.{moment}.{name}"), (tensor.dims().to_vec(), values(tensor.clone())));
             }
@@ -60,15 +69,14 @@ impl Trainer {
             schedule: format!("{:?}", self.schedule),
             epoch: self.epoch,
             cut: self.cut,
+            settled: self.settled,
+            ranks: self.ranks.0.clone(),
             random: self.random.position(),
-            steps: self.moments.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
+            steps: self.adam.states.iter().map(|(name, state)| (name.clone(), state.momentum.time)).collect(),
         };
         let header = serde_json::to_string(&header).map_err(header_error)?;
         let bytes = serialize(&tensors, &[(KEY.to_string(), header)].into())?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-        written.map_err(|cause| io_error(path, &cause))
+        write(path.as_ref(), &bytes)
     }
 
     /// Reads a run that [`save`](Self::save) wrote. `model` is one of the same kind, whose numbers are replaced: as it was
@@ -83,7 +91,7 @@ impl Trainer {
         let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a checkpoint"))?;
         let header: Header = serde_json::from_str(json).map_err(header_error)?;
         if header.version != VERSION {
-            return Err(FileError::Version { found: header.version.to_string(), supported: "1" }.into());
+            return Err(FileError::Version { found: header.version.to_string(), supported: "2" }.into());
         }
         let found = format!("{schedule:?}");
         if header.schedule != found {
@@ -91,8 +99,25 @@ impl Trainer {
         }
         let mut run = Self::new(model, schedule)?;
         (run.epoch, run.cut, run.random) = (header.epoch, header.cut, Random::new(header.random));
+        let weights = run.model.weights().len();
+        if header.ranks.iter().any(|ranks| ranks.len() != weights) {
+            return Err(header_error(format!("ranks of other weights than the model's {weights}")));
+        }
+        if let Some(settled) = header.settled.filter(|&settled| settled > header.epoch) {
+            return Err(header_error(format!("ranks settled after epoch {settled}, of {} done", header.epoch)));
+        }
+        (run.settled, run.ranks) = (header.settled, RankHistory(header.ranks));
         let device = run.model.device().clone();
         if run.cut {
+            if run.schedule.distillation > 0.0 {
+                let mut teacher = run.model.without_gradients();
+                for (name, value) in teacher.parameters_mut() {
+                    let [rows, cols] = value.dims();
+                    let name = format!("teacher.{name}");
+                    *value = self::tensor(tensors.take_floats_of(&name, rows, cols)?.view(), &device);
+                }
+                run.teacher = Some(teacher);
+            }
             let ranks: BTreeMap<String, usize> = tensors
                 .remaining()
                 .filter_map(|(name, shape)| Some((name.strip_suffix(".v")?.to_string(), *shape.first()?)))
@@ -109,7 +134,7 @@ impl Trainer {
                     Ok::<_, Error>(self::tensor(moment.view(), &device))
                 };
                 let momentum = AdaptiveMomentumState::new(time, moment(1)?, moment(2)?);
-                run.moments.insert(name, AdamState::new(momentum));
+                run.adam.states.insert(name, AdamState::new(momentum));
             }
         }
         tensors.expect_empty()?;

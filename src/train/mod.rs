@@ -2,8 +2,10 @@
 //!
 //! - **Stage 1** trains full-rank factors, `W = U V`, under the penalty `lambda/2 (|U|_F^2 + |V|_F^2)`: its least value
 //!   over all factorizations is `lambda` times the trace norm of `W`, so that small singular values die ([`Penalty`]).
-//! - At the **transition** each product is decomposed and cut ([`Recognizer::truncate`]).
-//! - **Stage 2** goes on with the low-rank factors and without the penalty.
+//! - At the **transition**, after a given number of epochs or when ranks have settled ([`Settling`]), each product is
+//!   decomposed and cut ([`Recognizer::truncate`]).
+//! - **Stage 2** goes on with the low-rank factors and without the penalty. It may train them as they will run, in 8 or 4
+//!   bits ([`Recognizer::rounded`]), and go on learning from the model of stage 1 ([`distillation_loss`]).
 //!
 //! | part | what it is |
 //! |---|---|
@@ -11,7 +13,7 @@
 //! | [`Linear`], [`Gru`], [`Lstm`] | layers of them, in PyTorch's form; [`GateWeights`] are their matrices in any [`Scheme`](crate::factored::Scheme) |
 //! | [`Recognizer`] | GRU layers and a linear layer under a CTC loss |
 //! | [`Penalty`], [`Spectrum`] | what makes a weight's rank low, and how low it is |
-//! | [`Schedule`], [`Trainer`] | both stages, with checkpoints that resume to the same weights |
+//! | [`Schedule`], [`Trainer`] | both stages under an Adam that suits factors, with checkpoints that resume to the same weights |
 //!
 //! A trained [`Recognizer`] becomes a [`Model`](crate::model::Model) of this crate ([`Recognizer::to_model`]) or a
 //! safetensors file with PyTorch's names ([`Recognizer::to_safetensors`]).
@@ -27,9 +29,11 @@
 //! Functions on tensors panic, as burn's do, if shapes do not fit; what comes from files and settings gives an
 //! [`Error`](crate::Error).
 
+mod adam;
 mod checkpoint;
 mod ctc;
 mod data;
+mod distillation;
 mod export;
 mod gates;
 mod gru;
@@ -38,7 +42,9 @@ mod lstm;
 mod penalty;
 mod random;
 mod recognizer;
+mod rounding;
 mod schedule;
+mod settling;
 mod spectrum;
 mod sweep;
 mod tensors;
@@ -48,8 +54,9 @@ mod trainer;
 mod weight;
 
 pub use burn::tensor::{Device, Tensor};
-pub use ctc::{ErrorCount, ctc_loss, edit_distance, greedy};
+pub use ctc::{ctc_loss, greedy};
 pub use data::{Batch, Data};
+pub use distillation::distillation_loss;
 pub use gates::GateWeights;
 pub use gru::Gru;
 pub use linear::Linear;
@@ -58,6 +65,9 @@ pub use penalty::Penalty;
 pub use random::Random;
 pub use recognizer::{Initialization, Recognizer, Shape};
 pub use schedule::{Rates, Schedule};
+pub use settling::Settling;
 pub use spectrum::Spectrum;
 pub use trainer::{Report, Trainer};
 pub use weight::{Weight, WeightKind};
+
+pub use crate::error_rate::{ErrorCount, edit_distance};

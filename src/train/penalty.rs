@@ -29,6 +29,18 @@ pub enum Penalty {
 }
 
 impl Penalty {
+    /// The same, of `share` times the strengths.
+    pub(super) fn scaled(mut self, share: f32) -> Self {
+        match &mut self {
+            Penalty::None => {}
+            Penalty::TraceNorm { recurrent, non_recurrent } | Penalty::L2 { recurrent, non_recurrent } => {
+                *recurrent *= share;
+                *non_recurrent *= share;
+            }
+        }
+        self
+    }
+
     /// The sum over these weights, `[1]`; none if it would be zero whatever they are.
     pub fn of<'w>(self, weights: impl IntoIterator<Item = (WeightKind, &'w Weight)>) -> Option<Tensor<1>> {
         let terms = weights.into_iter().filter_map(|(kind, weight)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::ctc::{ErrorCount, edit_distance, greedy};
+use super::ctc::greedy;
 use super::data::Batch;
 use super::gru::Gru;
 use super::linear::Linear;
@@ -12,6 +12,7 @@ use super::random::Random;
 use super::tensors::{Parameters, values};
 use super::weight::{Weight, WeightKind};
 use crate::error::{Error, FileError, Result};
+use crate::error_rate::ErrorCount;
 use crate::factored::{LowRank, RankPolicy, Scheme};
 use crate::matrix::Mat;
 
@@ -167,8 +168,7 @@ impl Recognizer {
         let mut errors = ErrorCount::default();
         for batch in batches {
             for (found, wanted) in self.transcribe(batch)?.iter().zip(&batch.targets) {
-                errors.edits += edit_distance(found, wanted);
-                errors.symbols += wanted.len();
+                errors.add(found, wanted);
             }
         }
         Ok(errors)
@@ -178,6 +178,12 @@ impl Recognizer {
     pub fn weights(&self) -> Vec<(String, WeightKind, &Weight)> {
         let layers = self.layers.iter().enumerate();
         layers.flat_map(|(l, layer)| layer.weights.weights("gru.", &format!("_l{l}"))).collect()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn weights_mut(&mut self) -> Vec<(String, &mut Weight)> {
+        let layers = self.layers.iter_mut().enumerate();
+        layers.flat_map(|(l, layer)| layer.weights.weights_mut("gru.", &format!("_l{l}"))).collect()
     }
 
     /// All tensors by PyTorch's names; factors are `NAME.u` and `NAME.v`, biases have one row.
@@ -215,22 +221,20 @@ impl Recognizer {
 
     /// Factors of these ranks, all zeros, in place of all weights.
     pub(super) fn set_ranks(&mut self, ranks: &BTreeMap<String, usize>) -> Result<()> {
-        for (l, layer) in self.layers.iter_mut().enumerate() {
-            for (name, weight) in layer.weights.weights_mut("gru.", &format!("_l{l}")) {
-                let [n, k] = weight.shape();
-                let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
-                if !(1..=max).contains(&rank) {
-                    return Err(FileError::layer(name, Error::Rank { rank, max }));
-                }
-                *weight =
-                    Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &self.device);
+        let device = self.device.clone();
+        for (name, weight) in self.weights_mut() {
+            let [n, k] = weight.shape();
+            let (rank, max) = (ranks.get(&name).copied().unwrap_or(0), n.min(k));
+            if !(1..=max).contains(&rank) {
+                return Err(FileError::layer(name, Error::Rank { rank, max }));
             }
+            *weight = Weight::factored(&LowRank::from_factors(Mat::zeros(n, rank)?, Mat::zeros(rank, k)?)?, &device);
         }
         Ok(())
     }
 
     /// A copy outside of any graph, which is faster to run.
-    fn without_gradients(&self) -> Self {
+    pub(super) fn without_gradients(&self) -> Self {
         let mut model = self.clone();
         for (_, tensor) in model.parameters_mut() {
             *tensor = tensor.clone().without_autodiff();

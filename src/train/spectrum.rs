@@ -14,6 +14,9 @@ pub struct Spectrum {
     pub nu: f64,
     /// The least rank that explains 90% of the variance.
     pub rank_90: usize,
+    /// The squared Frobenius norm over the squared greatest singular value: 1 for rank one, the number of singular values if
+    /// they are equal; 0 of zeros. A smooth rank, which small singular values have no part in.
+    pub stable_rank: f64,
     /// The rank of its factors, or the greatest possible.
     pub rank: usize,
     /// The trace norm: the sum of the singular values.
@@ -31,8 +34,15 @@ impl Spectrum {
             name: name.into(),
             nu: nu(&sigma),
             rank_90: RankPolicy::Variance(0.9).rank(&sigma)?,
+            stable_rank: stable_rank(&sigma),
             rank: weight.rank().unwrap_or(sigma.len()),
             trace_norm: sigma.iter().sum(),
         })
     }
+}
+
+fn stable_rank(sigma: &[f64]) -> f64 {
+    let squares = || sigma.iter().map(|sigma| sigma.powi(2));
+    let greatest = squares().fold(0.0, f64::max);
+    if greatest == 0.0 { 0.0 } else { squares().sum::<f64>() / greatest }
 }

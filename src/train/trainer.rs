@@ -1,20 +1,20 @@
 //! The training loop, an epoch at a time.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
-
-use super::ctc::{ErrorCount, ctc_loss};
+use super::adam::AlignedAdam;
+use super::ctc::ctc_loss;
 use super::data::Data;
-use super::penalty::Penalty;
+use super::distillation::distillation_loss;
 use super::random::Random;
 use super::recognizer::Recognizer;
 use super::schedule::Schedule;
+use super::settling::RankHistory;
 use super::spectrum::Spectrum;
-use super::tensors::{leaf, scalar};
+use super::tensors::scalar;
 use crate::error::{Error, Result};
+use crate::error_rate::ErrorCount;
 
 /// A training run between two epochs.
 ///
@@ -28,9 +28,13 @@ pub struct Trainer {
     pub(super) epoch: usize,
     /// Whether the transition has been made.
     pub(super) cut: bool,
+    /// Epochs before the transition, if ranks have settled.
+    pub(super) settled: Option<usize>,
+    pub(super) ranks: RankHistory,
+    /// The model of stage 1, in a stage 2 that learns from it.
+    pub(super) teacher: Option<Recognizer>,
     pub(super) random: Random,
-    pub(super) moments: BTreeMap<String, AdamState<2>>,
-    pub(super) adam: Adam,
+    pub(super) adam: AlignedAdam,
 }
 
 /// What an epoch did.
@@ -42,7 +46,7 @@ pub struct Report {
     pub stage: u8,
     /// The CTC loss a symbol, mean over the epoch's batches.
     pub loss: f64,
-    /// The penalty at the end of the epoch.
+    /// The penalty at the end of the epoch, of the strengths that it has risen to.
     pub penalty: f64,
     /// Errors on the validation data right after the transition, if it was at the start of this epoch.
     pub at_cut: Option<ErrorCount>,
@@ -88,9 +92,8 @@ impl Trainer {
             model.expect_rank(schedule.rank)?;
         }
         let random = Random::new(schedule.seed);
-        // PyTorch's epsilon, not burn's.
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        Ok(Self { model, schedule, epoch: 0, cut: false, random, moments: BTreeMap::new(), adam })
+        let (adam, ranks) = (AlignedAdam::new(), RankHistory::default());
+        Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, teacher: None, random, adam })
     }
 
     /// The model so far.
@@ -108,19 +111,39 @@ impl Trainer {
         self.epoch
     }
 
+    /// Epochs before the transition: those of the schedule, or fewer if ranks have settled.
+    pub fn transition(&self) -> Option<usize> {
+        self.settled.or(self.schedule.transition)
+    }
+
+    /// The schedule, with the transition where ranks have settled.
+    fn plan(&self) -> Schedule {
+        self.settled.map_or_else(|| self.schedule.clone(), |epoch| self.schedule.with_transition(epoch))
+    }
+
     /// The same run with another schedule from here on, to try several ranks after one stage 1.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense, or that puts the transition into the past; as
-    /// [`new`](Self::new) for ranks.
+    /// [`Error::Parameter`] for a schedule that makes no sense, that puts the transition into the past, or that learns from a
+    /// stage 1 whose model was not kept; as [`new`](Self::new) for ranks.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         if !self.cut && schedule.has_stage_2() {
             self.model.expect_rank(schedule.rank)?;
         }
+        if !self.cut && schedule.settling != self.schedule.settling {
+            self.settled = None;
+        }
         if !self.cut && self.epoch > 0 && schedule.is_stage_2(self.epoch - 1) {
             let value = schedule.transition.unwrap_or(0) as f64;
             return Err(Error::Parameter { what: "transition", value, expected: "not before the epochs done" });
+        }
+        if self.cut && schedule.distillation == 0.0 {
+            self.teacher = None;
+        } else if self.cut && self.teacher.is_none() {
+            let value = schedule.distillation.into();
+            let expected = "0, as the model of stage 1 was not kept";
+            return Err(Error::Parameter { what: "strength of the distillation", value, expected });
         }
         self.schedule = schedule;
         Ok(self)
@@ -132,7 +155,7 @@ impl Trainer {
     /// Those of the data, [`Error::NotFinite`] for a loss that diverged (a lower learning rate or clip helps), those of
     /// [`Recognizer::truncate`] at the transition.
     pub fn train_epoch(&mut self, data: &mut impl Data) -> Result<Option<Report>> {
-        if self.epoch >= self.schedule.epochs {
+        if self.epoch >= self.plan().epochs {
             return Ok(None);
         }
         let mut next = self.clone();
@@ -144,45 +167,82 @@ impl Trainer {
     fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
         let start = Instant::now();
         data.validation().iter().try_for_each(|batch| self.model.expect_fitting(batch))?;
-        let stage_2 = self.schedule.is_stage_2(self.epoch);
+        let plan = self.plan();
+        let stage_2 = plan.is_stage_2(self.epoch);
         let mut at_cut = None;
         if stage_2 && !self.cut {
-            self.model = self.model.truncate(self.schedule.rank)?;
+            let low_rank = self.model.truncate(plan.rank)?;
+            let full_rank = std::mem::replace(&mut self.model, low_rank);
+            self.teacher = (plan.distillation > 0.0).then(|| full_rank.without_gradients());
             // The moments are of parameters that are no more.
-            self.moments.clear();
+            self.adam = AlignedAdam::new();
             self.cut = true;
-            at_cut = Some(self.model.evaluate(data.validation())?);
+            at_cut = Some(self.as_it_runs(&plan)?.evaluate(data.validation())?);
         }
-        let penalty = if stage_2 { Penalty::None } else { self.schedule.penalty };
+        if self.epoch == 0 {
+            self.ranks.push(&self.spectra()?);
+        }
         let mut sum = 0.0;
-        for batch in 0..self.schedule.batches {
-            sum += f64::from(self.step(data, penalty, batch)?);
+        for batch in 0..plan.batches {
+            sum += f64::from(self.step(data, &plan, batch)?);
         }
+        let penalty = plan.penalty(self.epoch, plan.batches - 1);
         self.epoch += 1;
+        let spectra = self.spectra()?;
+        if !stage_2 {
+            self.ranks.push(&spectra);
+            if plan.settling.is_some_and(|settling| self.ranks.settled(settling)) {
+                self.settled = Some(self.epoch);
+            }
+        }
         let weights = self.model.weights();
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
         Ok(Report {
             epoch: self.epoch,
             stage: if stage_2 { 2 } else { 1 },
-            loss: sum / self.schedule.batches as f64,
+            loss: sum / plan.batches as f64,
             penalty: penalty.map_or(0.0, |penalty| f64::from(scalar(penalty))),
             at_cut,
-            errors: self.model.evaluate(data.validation())?,
-            spectra: weights.iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect::<Result<_>>()?,
+            errors: self.as_it_runs(&plan)?.evaluate(data.validation())?,
+            spectra,
             parameters: self.model.parameter_count(),
             time: start.elapsed(),
         })
     }
 
+    /// The model, with rounded weights in a stage 2 that trains for few bits.
+    fn as_it_runs(&self, plan: &Schedule) -> Result<Recognizer> {
+        match plan.format {
+            Some(format) if self.cut => self.model.rounded(format),
+            _ => Ok(self.model.clone()),
+        }
+    }
+
+    fn spectra(&self) -> Result<Vec<Spectrum>> {
+        self.model.weights().iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect()
+    }
+
     /// One batch; returns the loss a symbol, without the penalty.
-    fn step(&mut self, data: &mut impl Data, penalty: Penalty, index: usize) -> Result<f32> {
+    fn step(&mut self, data: &mut impl Data, plan: &Schedule, index: usize) -> Result<f32> {
+        if plan.aligns(self.epoch, index) {
+            for (name, weight) in self.model.weights_mut() {
+                self.adam.align(&name, weight)?;
+            }
+        }
         let batch = data.batch(&mut self.random)?;
-        let loss = ctc_loss(self.model.scores(&batch)?, &batch).div_scalar(batch.symbols().max(1) as f32);
+        let scores = self.as_it_runs(plan)?.scores(&batch)?;
+        let symbols = batch.symbols().max(1) as f32;
+        let mut loss = ctc_loss(scores.clone(), &batch).div_scalar(symbols);
         let value = scalar(loss.clone());
         if !value.is_finite() {
             return Err(Error::NotFinite { what: "loss", index, value });
         }
+        if let Some(teacher) = &self.teacher {
+            let distillation = distillation_loss(scores, teacher.scores(&batch)?, &batch);
+            loss = loss + distillation.mul_scalar(plan.distillation / symbols);
+        }
         let weights = self.model.weights();
+        let penalty = plan.penalty(self.epoch, index);
         let penalty = penalty.of(weights.iter().map(|&(_, kind, weight)| (kind, weight)));
         let mut gradients = penalty.map_or(loss.clone(), |penalty| loss + penalty).backward();
 
@@ -193,15 +253,11 @@ impl Trainer {
         if !norm.is_finite() {
             return Err(Error::NotFinite { what: "gradient", index, value: norm });
         }
-        let scale = (self.schedule.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
-        let rate = self.schedule.rate(self.epoch, index);
+        let scale = (plan.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
+        let rate = plan.rate(self.epoch, index);
         for ((name, tensor), gradient) in parameters.iter_mut().zip(&mut of) {
             let Some(gradient) = gradient.take() else { continue };
-            let state = self.moments.remove(name);
-            let (updated, state) =
-                self.adam.step(rate, tensor.clone().without_autodiff(), gradient.mul_scalar(scale), state);
-            **tensor = leaf(updated);
-            self.moments.extend(state.map(|state| (name.clone(), state)));
+            self.adam.step(name, tensor, gradient.mul_scalar(scale), rate);
         }
         Ok(value)
     }

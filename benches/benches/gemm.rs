@@ -1,0 +1,141 @@
+//! Small-batch products, i8 in and i8 out with a float scale for each output feature:
+//!
+//!     cargo bench --bench gemm                            all groups
+//!     cargo bench --bench gemm -- 'gemm 6144x320 neon'    one of them
+//!     cargo bench --bench gemm -- --test                  each once, checked and not timed
+//!
+//! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier, its members are batches, and
+//! criterion's `elem/s` are multiply-accumulates a second. Weights are packed before the clock starts. Before it is
+//! timed, each product is compared with the oracle, to the bit.
+
+#![allow(missing_docs, reason = "criterion's macros write functions without")]
+
+mod settings;
+
+use std::hint::black_box;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use skinny::kernels::{
+    Activations, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, WeightFormat, Workspace, gemm, reference,
+};
+use skinny::{Mat, MatMut, MatRef, Tier};
+use skinny_benches::random_bytes;
+
+/// The largest batch: what fills one pass over the weights.
+const BATCH: usize = 10;
+
+/// Batches of the groups that are not the paper's.
+const BATCHES: [usize; 4] = [1, 2, 4, 8];
+
+/// Operands of one shape, and what the oracle makes of them.
+struct Product {
+    format: WeightFormat,
+    n: usize,
+    k: usize,
+    weights: Mat<i8>,
+    /// Of grouped weights.
+    multipliers: Mat<u8>,
+    /// `BATCH` columns; smaller batches take the first.
+    x: Mat<i8>,
+    scales: Scales,
+    expected: Vec<i8>,
+}
+
+impl Product {
+    fn new(format: WeightFormat, n: usize, k: usize) -> Self {
+        let (mut weights, x) = (random_bytes(1, n, k), random_bytes(2, BATCH, k));
+        if format != WeightFormat::I8 {
+            weights.as_mut_slice().iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+        }
+        let multipliers = random_bytes(3, n, k.div_ceil(GROUP));
+        let multipliers = multipliers.as_slice().iter().map(|byte| byte.unsigned_abs()).collect();
+        let multipliers = Mat::from_vec(multipliers, n, k.div_ceil(GROUP)).expect("as many values as elements");
+
+        let sums = match format {
+            WeightFormat::I4Group32 => reference::gemm_grouped(weights.view(), multipliers.view(), x.view()),
+            _ => reference::gemm(weights.view(), x.view()),
+        };
+        // Spreads the outputs over the bytes, with a few beyond them.
+        let mean = sums.iter().map(|&sum| f64::from(sum).abs()).sum::<f64>() / sums.len() as f64;
+        let scale = (60.0 / mean) as f32;
+        let byte = |&sum: &i32| (sum as f32 * scale).round_ties_even().clamp(-128.0, 127.0) as i8;
+        let expected = sums.iter().map(byte).collect();
+        let scales = Scales::new(vec![scale; n]).expect("finite");
+        Self { format, n, k, weights, multipliers, x, scales, expected }
+    }
+
+    fn pack(&self, tier: Tier) -> PackedMat {
+        let weights = self.weights.view();
+        match self.format {
+            WeightFormat::I4 => PackedMat::i4_for_tier(weights, tier),
+            WeightFormat::I4Group32 => PackedMat::i4_grouped_for_tier(weights, self.multipliers.view(), tier),
+            _ => PackedMat::for_tier(weights, tier),
+        }
+        .expect("an available tier")
+    }
+
+    /// Checks and times the product on `tier` at each of `batches`.
+    fn bench(&self, c: &mut Criterion, tier: Tier, batches: impl IntoIterator<Item = usize>) {
+        let packed = self.pack(tier);
+        let weights = match self.format {
+            WeightFormat::I4 => " i4",
+            WeightFormat::I4Group32 => " i4 by groups",
+            _ => "",
+        };
+        let mut group = c.benchmark_group(format!("gemm {}x{}{weights} {tier}", self.n, self.k));
+        for m in batches {
+            self.bench_batch(&mut group, &packed, m);
+        }
+        group.finish();
+    }
+
+    fn bench_batch(&self, group: &mut BenchmarkGroup<'_, WallTime>, packed: &PackedMat, m: usize) {
+        let x = MatRef::new(&self.x.as_slice()[..m * self.k], m, self.k).expect("the first columns");
+        let epilogue = RequantizeFloat::new(&self.scales, 0i8);
+        let mut out = vec![0; m * self.n];
+        let mut workspace = Workspace::new();
+        let mut call = |out: &mut [i8]| {
+            let out = MatMut::new(out, m, self.n).expect("as many outputs as the product has");
+            gemm(packed, Activations::new(black_box(x)), &epilogue, out, &mut workspace).expect("shapes fit");
+        };
+
+        call(&mut out);
+        assert!(out == self.expected[..out.len()], "{} x {} x {m} differs from the oracle", self.n, self.k);
+
+        group.throughput(Throughput::Elements((m * self.n * self.k) as u64));
+        group.bench_function(BenchmarkId::from_parameter(m), |b| b.iter(|| call(black_box(&mut out))));
+    }
+}
+
+/// The table of the paper, on every tier that this machine has. The weights, 1.9 MB, exceed the caches of most boards:
+/// at small batches this is memory bandwidth.
+fn paper(c: &mut Criterion) {
+    let product = Product::new(WeightFormat::I8, 6144, 320);
+    for &tier in Tier::available() {
+        product.bench(c, tier, 1..=BATCH);
+    }
+}
+
+/// The same in half the bytes.
+fn four_bits(c: &mut Criterion) {
+    for format in [WeightFormat::I4, WeightFormat::I4Group32] {
+        Product::new(format, 6144, 320).bench(c, tier(), BATCHES);
+    }
+}
+
+/// What low-rank speech layers are made of, on the tier that would be chosen: the factors of a layer 1024 -> 1024 at
+/// rank 128 and of larger and smaller ones, and the stacked gates of a GRU with 256 hidden units. Weights stay in L2.
+fn low_rank(c: &mut Criterion) {
+    for (n, k) in [(1024, 128), (128, 1024), (128, 128), (512, 32), (2048, 256), (3 * 256, 256)] {
+        Product::new(WeightFormat::I8, n, k).bench(c, tier(), BATCHES);
+    }
+}
+
+/// The tier that would be chosen.
+fn tier() -> Tier {
+    Tier::select().expect("SKINNY_TIER names a tier of this machine")
+}
+
+criterion_group! { name = benches; config = settings::settings(); targets = paper, four_bits, low_rank }
+criterion_main!(benches);

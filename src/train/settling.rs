@@ -1,0 +1,70 @@
+//! A transition that waits for the ranks.
+
+use super::spectrum::Spectrum;
+use crate::error::{Error, Result};
+
+/// When ranks have settled: the stable rank ([`Spectrum::stable_rank`]) of no weight has varied by more than a tolerance
+/// for some epochs. What stage 1 learns from then on fits the ranks that it has reached, so stage 2 may as well learn it,
+/// with fewer numbers (Cuttlefish, Wang et al., arXiv 2305.02538).
+///
+/// Ranks that have yet to move have not settled: at the start of training a CTC loss stays on a plateau for some epochs, and
+/// the weights with it. So one rank at least must have moved from where it began, by more than the tolerance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settling {
+    /// Epochs over which no rank varies.
+    pub window: usize,
+    /// How much may be called no variation: the greatest less the least of a weight's stable ranks, next to the last one.
+    pub tolerance: f32,
+}
+
+impl Default for Settling {
+    /// 5% over 5 epochs.
+    fn default() -> Self {
+        Self { window: 5, tolerance: 0.05 }
+    }
+}
+
+impl Settling {
+    pub(super) fn check(self) -> Result<()> {
+        if self.window == 0 {
+            let value = self.window as f64;
+            return Err(Error::Parameter { what: "epochs of settling", value, expected: "at least 1" });
+        }
+        if !(self.tolerance >= 0.0 && self.tolerance.is_finite()) {
+            let value = self.tolerance.into();
+            return Err(Error::Parameter { what: "tolerance of settling", value, expected: "at least 0" });
+        }
+        Ok(())
+    }
+}
+
+/// The stable ranks of all weights, at the start of a run and after each epoch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RankHistory(pub(super) Vec<Vec<f32>>);
+
+impl RankHistory {
+    pub(super) fn push(&mut self, spectra: &[Spectrum]) {
+        // Not f64: checkpoints hold them in decimals, of which f32 come back as they were.
+        self.0.push(spectra.iter().map(|spectrum| spectrum.stable_rank as f32).collect());
+    }
+
+    pub(super) fn settled(&self, settling: Settling) -> bool {
+        let Settling { window, tolerance } = settling;
+        // Ranks before the window's first epoch and after each.
+        let (Some(first), Some(recent)) = (self.0.first(), self.0.len().checked_sub(window + 1)) else {
+            return false;
+        };
+        let varies = |epochs: &mut dyn Iterator<Item = &Vec<f32>>, weight: usize| {
+            let mut range = (f32::INFINITY, 0.0f32);
+            let mut last = 0.0;
+            for ranks in epochs {
+                last = ranks[weight];
+                range = (range.0.min(last), range.1.max(last));
+            }
+            range.1 - range.0 > tolerance * last
+        };
+        let weights = 0..first.len();
+        !weights.clone().any(|weight| varies(&mut self.0[recent..].iter(), weight))
+            && weights.clone().any(|weight| varies(&mut self.0.iter(), weight))
+    }
+}
