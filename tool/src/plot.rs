@@ -30,8 +30,8 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 fn spectra(area: &Area<'_>, matrices: &[MatrixReport]) -> Result<(), Failure> {
     // In units of the greatest, so that matrices can be compared.
     let relative = |matrix: &MatrixReport| -> Vec<f64> {
-        let greatest = matrix.singular_values.first().map_or(1.0, |&sigma| f64::from(sigma)).max(f64::MIN_POSITIVE);
-        matrix.singular_values.iter().map(|&sigma| (f64::from(sigma) / greatest).max(1e-4)).collect()
+        let greatest = matrix.singular_values.first().copied().unwrap_or(1.0).max(f64::MIN_POSITIVE);
+        matrix.singular_values.iter().map(|sigma| (sigma / greatest).max(1e-4)).collect()
     };
     let longest = matrices.iter().map(|matrix| matrix.singular_values.len()).max().unwrap_or(1);
     let mut chart = ChartBuilder::on(area)
