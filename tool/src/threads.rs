@@ -9,7 +9,7 @@ use crate::error::{Failure, Result};
 /// The caller's thread alone, or a pool of this many.
 pub fn of(count: usize) -> Result<Threads> {
     match count {
-        0 => Err(Failure::input("--threads 0: expected at least 1")),
+        0 | 1025.. => Err(Failure::input(format!("--threads {count}: expected 1 to 1024"))),
         1 => Ok(Threads::Caller),
         _ => {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();

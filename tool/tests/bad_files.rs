@@ -157,8 +157,12 @@ fn numbers_that_make_no_sense() {
     let refused = |arguments: &[&str], what: &str| expect_refused(&[arguments, &KEPT[..]].concat(), 2, what);
     let compress = ["compress", &model, "--out", &out];
     let larger = ["compress", &digits(), "--out", &out];
-    refused(&[&larger[..], &["--budget", "0.01"]].concat(), "the least possible with ranks of 16 is 0.");
-    refused(&[&larger[..], &["--latency", "0.01"]].concat(), "the least possible on cortex-a53 is");
+    for (limit, told) in [
+        (["--budget", "0.01"], "the least possible with ranks of 16 is 0."),
+        (["--latency", "0.01"], "the least possible on cortex-a53 is"),
+    ] {
+        expect_refused(&[&larger[..], &limit].concat(), 2, told);
+    }
     refused(&[&compress[..], &["--bytes", "1"]].concat(), "--bytes 1: the least possible is");
     refused(&[&compress[..], &["--parameters", "1"]].concat(), "--parameters 1: the least");
     refused(&[&compress[..], &["--layer-precision", "no=f32"]].concat(), "gru.l0, gru.l1, fc");
@@ -168,6 +172,8 @@ fn numbers_that_make_no_sense() {
     expect_refused(&["bench", "--shape", "gru:8,linear:9x4"], 2, "--shape");
     expect_refused(&["gemm", "--precision", "f32"], 2, "--precision f32");
     expect_refused(&["gemm", "--threads", "0"], 2, "--threads 0");
+    expect_refused(&["gemm", "--n", "1000000000", "--k", "1000000000"], 2, "--n 1000000000");
+    expect_refused(&["bench", "--shape", "gru:65536x9"], 2, "more weights");
     // Usage: clap's message, which may be longer.
     for arguments in [
         &["compress", &model, "--out", &out, "--budget", "30"][..],

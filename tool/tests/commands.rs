@@ -19,7 +19,7 @@ fn inspect_tells_layers_and_tensors() {
     assert!(told.contains("features.mean"), "{told}");
 
     let model = json(&["inspect", &digits(), "--json"]);
-    assert_eq!((&model["problem"], &model["kind"]), (&Value::Null, &"PyTorch".into()));
+    assert_eq!((&model["problem"], &model["kind"]), (&Value::Null, &"safetensors".into()));
     let sum =
         |of: &str| model["layers"].as_array().unwrap().iter().map(|layer| layer[of].as_u64().unwrap()).sum::<u64>();
     for of in ["parameters", "bytes", "macs_per_step"] {

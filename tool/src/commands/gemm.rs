@@ -74,6 +74,9 @@ fn tier(text: &str) -> Result<Tier, String> {
     text.parse().map_err(|cause: skinny::Error| cause.to_string())
 }
 
+/// Weights, and numbers of a batch: beyond this a typing error fills the memory.
+const MOST: usize = 1 << 30;
+
 /// A row of the table.
 struct Measured {
     tier: Tier,
@@ -116,8 +119,14 @@ impl Weights {
             return Err(Failure::input("--n and --k: expected at least 1"));
         }
         let (n, k, groups) = (args.n, args.k, args.k.div_ceil(GROUP));
-        let len = n.checked_mul(k).filter(|&len| len <= 1 << 32);
-        let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^32")))?;
+        if n.max(k).saturating_mul(*args.batch.end()) > MOST {
+            return Err(Failure::input(format!(
+                "--n {n} --k {k} --batch {}: more numbers than 2^30",
+                args.batch.end()
+            )));
+        }
+        let len = n.checked_mul(k).filter(|&len| len <= MOST);
+        let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^30")))?;
         let mut values = Random::new(1).bytes(len);
         if args.precision != Precision::Int8 {
             values.iter_mut().for_each(|w| *w %= MAX_I4 + 1);

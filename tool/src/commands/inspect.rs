@@ -48,13 +48,13 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
     let problem = import.as_ref().err().map(remedy);
     let model = import.as_ref().map(|import| &import.model);
     let assumptions = import.as_ref().map(|import| &import.assumptions[..]).unwrap_or_default();
-    let kind = if file.metadata().contains_key("skinny") { "skinny" } else { "PyTorch" };
+    let kind = if file.metadata().contains_key("skinny") { "skinny" } else { "safetensors" };
     if args.json {
         let layers = model.map_or(Value::Null, layers_json);
         let tensors: Vec<Value> = tensors.iter().map(tensor_json).collect();
         console.json(&json!({
             "file": path.display().to_string(),
-            "bytes": bytes.len(),
+            "file_bytes": bytes.len(),
             "kind": kind,
             "layers": layers,
             "total": model.map_or(Value::Null, total_json),
@@ -65,7 +65,8 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
         }))?;
     } else {
         let size = count(bytes.len());
-        console.answer(format_args!("{}: safetensors of {kind}, {size} bytes\n\n", path.display()))?;
+        let what = if kind == "skinny" { "a model of skinny's own" } else { "safetensors" };
+        console.answer(format_args!("{}: {what}, {size} bytes\n\n", path.display()))?;
         if let Ok(model) = model {
             console.answer(format_args!(
                 "{}

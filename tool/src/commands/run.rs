@@ -194,7 +194,8 @@ fn stream(args: &RunArgs, session: &mut Session, frames: &Mat<f32>, console: Con
         console.remark(format_args!("wrote {}: {} states", file.display(), states.len()));
     }
     outputs.extend_from_slice(session.finish()?.as_slice());
-    Ok(Mat::from_vec(outputs.clone(), outputs.len() / width, width)?)
+    let rows = outputs.len() / width;
+    Ok(Mat::from_vec(outputs, rows, width)?)
 }
 
 fn answer(args: &RunArgs, text: Option<&str>, comparison: Option<&Comparison>, console: Console) -> Result<()> {

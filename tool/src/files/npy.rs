@@ -7,6 +7,9 @@ use crate::report::dimensions;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
+/// As many as NumPy has.
+const MOST_DIMENSIONS: usize = 64;
+
 /// Reads an array of floats or small integers, little-endian, in C or Fortran order.
 pub fn decode(bytes: &[u8]) -> Result<Array, String> {
     let rest = bytes.strip_prefix(MAGIC).ok_or("is no .npy file: it does not begin with \\x93NUMPY")?;
@@ -64,7 +67,8 @@ impl Header {
             rest = rest.trim_start().strip_prefix(',').unwrap_or(rest).trim_start();
         }
         (rest.trim() == "}").then_some(())?;
-        Some(Self { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+        let shape: Vec<usize> = shape.filter(|shape: &Vec<usize>| shape.len() <= MOST_DIMENSIONS)?;
+        Some(Self { descr: descr?, fortran_order: fortran_order?, shape })
     }
 
     fn array(self, data: &[u8]) -> Result<Array, String> {

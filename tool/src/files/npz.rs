@@ -46,8 +46,14 @@ struct Entry {
 /// The arrays of an archive, by their names without `.npy`.
 pub fn decode(bytes: &[u8]) -> Result<Named, String> {
     let damaged = "is no .npz file, or a damaged one: it has no directory of a zip archive";
+    let entries = directory(bytes).ok_or(damaged)?;
+    // Entries that share their data are how small archives unpack to terabytes.
+    let packed = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.packed));
+    if packed.is_none_or(|packed| packed > bytes.len() as u64) {
+        return Err(damaged.into());
+    }
     let mut arrays = Named::new();
-    for entry in directory(bytes).ok_or(damaged)? {
+    for entry in entries {
         let name = entry.name.strip_suffix(".npy").unwrap_or(&entry.name).to_owned();
         let array = entry.data(bytes).and_then(|data| npy::decode(&data));
         arrays.push((name.clone(), array.map_err(|cause| format!("{name}: {cause}"))?));

@@ -14,6 +14,9 @@ pub fn prepare(path: &Path) -> Result<()> {
     if path.file_name().is_none() {
         return Err("names no file").about(path);
     }
+    if is_device(path) {
+        return Ok(());
+    }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)
             .map_err(|cause| format!("its folder cannot be made: {}", why(&cause)))
@@ -26,19 +29,57 @@ pub fn prepare(path: &Path) -> Result<()> {
 
 /// Writes a file in one go: another is written beside it and takes its name.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = beside(path);
-    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    written
-        .map_err(|cause| {
-            // Half a file helps nobody.
+    let written = if is_device(path) {
+        fs::write(path, bytes)
+    } else {
+        let beside = beside(path);
+        let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+        if written.is_err() {
+            // Half a file helps nobody; what cannot be removed was not written either.
             let _ = fs::remove_file(&beside);
-            format!("cannot be written: {}", why(&cause))
-        })
-        .about(path)
+        }
+        written
+    };
+    written.map_err(|cause| format!("cannot be written: {}", why(&cause))).about(path)
 }
 
+/// Whether the path is of something that must not be replaced by a file, such as `/dev/null`.
+fn is_device(path: &Path) -> bool {
+    path.exists() && !path.is_file()
+}
+
+/// A name that no other process uses at the same time.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".part");
+    name.push(format!(".{}.part", std::process::id()));
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_complete_and_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/folder/file");
+        prepare(&path).unwrap();
+        assert!(!path.exists());
+        for bytes in ["first", "second"] {
+            write(&path, bytes.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), bytes);
+        }
+        assert_eq!(fs::read_dir(folder.path().join("new/folder")).unwrap().count(), 1);
+        assert!(prepare(folder.path()).is_err() && prepare(&path.join("below")).is_err());
+        assert!(write(&path.join("below"), b"x").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_stays_one() {
+        let null = Path::new("/dev/null");
+        prepare(null).unwrap();
+        write(null, b"x").unwrap();
+        assert!(is_device(null));
+    }
 }

@@ -139,7 +139,7 @@ fn model(args: &BenchArgs, tier: Tier) -> Result<(String, Model)> {
             Ok((file.display().to_string(), model))
         }
         None => {
-            let told = |cause: skinny::Error| Failure::input(format!("--shape: {cause}"));
+            let told = |cause: Failure| Failure::input(format!("--shape: {cause}"));
             if args.features == Some(0) {
                 return Err(Failure::input("--features 0: expected at least 1"));
             }

@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use skinny::Mat;
 use skinny::factored::{Gru, Linear, LowRank, Lstm, Weight};
 use skinny::model::{Layer, Model};
-use skinny::{Mat, Result};
 
+use crate::error::{Failure, Result};
 use crate::random::Random;
 
 /// A layer of `--shape`.
@@ -24,6 +25,9 @@ enum Kind {
 
 /// No layer is wider: beyond this a typing error fills the memory.
 const MOST: usize = 1 << 16;
+
+/// Weights of all layers.
+const MOST_WEIGHTS: usize = 1 << 29;
 
 impl FromStr for Shape {
     type Err = String;
@@ -56,10 +60,10 @@ impl FromStr for Shape {
 
 /// The model of layers one on the other. The first takes `features`, or as many as it has itself.
 pub fn model(shapes: &[Shape], features: Option<usize>) -> Result<Model> {
-    let mut random = Random::new(1);
+    let mut weights = RandomWeights { random: Random::new(1), left: MOST_WEIGHTS };
     let mut layers: Vec<(String, Layer)> = Vec::new();
     for (i, Shape { kind, rank }) in shapes.iter().enumerate() {
-        let mut weight = |n: usize, k: usize| weight(n, k, *rank, &mut random);
+        let mut weight = |n: usize, k: usize| weights.next(n, k, *rank);
         let before = layers.last().map(|(_, layer)| layer.output_size()).or(features);
         match *kind {
             Kind::Linear { input, output } => {
@@ -82,21 +86,31 @@ pub fn model(shapes: &[Shape], features: Option<usize>) -> Result<Model> {
             }
         }
     }
-    Model::new(layers)
+    Ok(Model::new(layers)?)
 }
 
 /// Weights about as large as trained ones are.
-fn weight(n: usize, k: usize, rank: Option<usize>, random: &mut Random) -> Result<Weight> {
-    let mut matrix = |rows: usize, cols: usize| {
-        let scale = 1.0 / (cols as f32).sqrt();
-        Mat::from_vec(random.floats(rows * cols).into_iter().map(|value| value * scale).collect(), rows, cols)
-    };
-    match rank {
-        None => Weight::dense(matrix(n, k)?),
-        Some(rank) => {
-            let rank = rank.min(n).min(k);
-            Ok(LowRank::from_factors(matrix(n, rank)?, matrix(rank, k)?)?.into())
-        }
+struct RandomWeights {
+    random: Random,
+    /// How many may still be made.
+    left: usize,
+}
+
+impl RandomWeights {
+    fn next(&mut self, n: usize, k: usize, rank: Option<usize>) -> Result<Weight> {
+        let rank = rank.map(|rank| rank.min(n).min(k));
+        let count = rank.map_or(n.saturating_mul(k), |rank| rank.saturating_mul(n.saturating_add(k)));
+        let left = self.left.checked_sub(count);
+        self.left = left.ok_or_else(|| Failure::input(format!("more weights than {MOST_WEIGHTS}")))?;
+        let mut matrix = |rows: usize, cols: usize| {
+            let scale = 1.0 / (cols as f32).sqrt();
+            let values = self.random.floats(rows * cols).into_iter().map(|value| value * scale);
+            Mat::from_vec(values.collect(), rows, cols)
+        };
+        Ok(match rank {
+            None => Weight::dense(matrix(n, k)?)?,
+            Some(rank) => LowRank::from_factors(matrix(n, rank)?, matrix(rank, k)?)?.into(),
+        })
     }
 }
 
@@ -135,6 +149,8 @@ mod tests {
     fn layers_that_do_not_fit_are_refused() {
         let shapes: Vec<Shape> = ["gru:16", "linear:20x24"].iter().map(|text| text.parse().unwrap()).collect();
         assert!(model(&shapes, None).is_err());
+        let huge = ["gru:65536x65536".parse().unwrap()];
+        assert!(model(&huge, None).unwrap_err().to_string().contains("more weights"));
         assert_eq!(model(&shapes[..1], Some(5)).unwrap().input_size(), 5);
     }
 }
