@@ -5,8 +5,10 @@ mod file;
 use core::fmt;
 
 pub use file::{FileError, TensorProblem};
+#[cfg(feature = "safetensors")]
+pub(crate) use file::{Names, Quoted};
 
-use crate::kernels::Tier;
+use crate::tier::Tier;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -97,19 +99,14 @@ pub enum Error {
         /// The form of the weight.
         found: &'static str,
     },
-    /// The singular value decomposition did not converge.
-    Svd {
-        /// Rows of the matrix.
-        rows: usize,
-        /// Columns of the matrix.
-        cols: usize,
-    },
     /// A budget is below the least that can be reached.
     Budget {
-        /// What was asked for, in the units of the budget.
+        /// What was asked for.
         asked: f64,
         /// The least possible.
         least: f64,
+        /// What both are counted in: "parameters", "bytes", "us per step".
+        unit: &'static str,
     },
     /// A model file was refused.
     File(FileError),
@@ -156,14 +153,16 @@ impl fmt::Display for Error {
             Error::Stored { operation, expected, found } => {
                 write!(f, "cannot {operation} a weight stored as {found}, only as {expected}")
             }
-            Error::Budget { asked, least } => {
-                write!(f, "a budget of {asked} is out of reach, the least possible is {least}")
-            }
-            Error::Svd { rows, cols } => {
-                write!(f, "the SVD of a {rows} x {cols} matrix did not converge")
+            Error::Budget { asked, least, unit } => {
+                write!(f, "a budget of {asked} {unit} is out of reach, the least possible is {least} {unit}")
             }
         }
     }
 }
 
 impl core::error::Error for Error {}
+
+/// Fails unless a vector or buffer has the length that it must have.
+pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}

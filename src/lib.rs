@@ -30,8 +30,9 @@
 //!     Mat         factored            quant           kernels          factored            model
 //! ```
 //!
-//! Modules import in that direction only: `error <- matrix <- kernels <- quant <- factored <- compress <- model`. A
-//! whole model goes this way by `Model::from_pytorch` and `Model::decompose`.
+//! Modules import in that direction only: `error, matrix <- kernels, quant <- factored <- compress <- model`, and so do
+//! files within them (`scripts/imports` has the order). A whole model goes this way by `Model::from_pytorch` and
+//! `Model::decompose`.
 //!
 //! In the sources: `kernels/pack.rs` makes panels of a weight, `kernels/tier.rs` chooses the tier and
 //! `kernels/registry.rs` the kernel, `kernels/gemm.rs` runs it. Weights and activations are rounded in `quant`, outputs in
@@ -74,24 +75,34 @@ pub mod audio;
 pub mod compress;
 #[forbid(unsafe_code)]
 mod error;
+#[cfg(any(feature = "audio", feature = "train"))]
+#[forbid(unsafe_code)]
+mod error_rate;
 #[forbid(unsafe_code)]
 pub mod factored;
 #[forbid(unsafe_code)]
 mod float;
+#[forbid(unsafe_code)]
+mod format;
 pub mod kernels;
+#[cfg(feature = "svd")]
+#[forbid(unsafe_code)]
+mod linalg;
 #[forbid(unsafe_code)]
 mod matrix;
 #[forbid(unsafe_code)]
 pub mod model;
 #[forbid(unsafe_code)]
 pub mod quant;
+#[forbid(unsafe_code)]
+mod tier;
 #[cfg(feature = "train")]
 #[forbid(unsafe_code)]
 pub mod train;
 
 pub use error::{Error, FileError, Result, TensorProblem};
-pub use kernels::Tier;
 pub use matrix::{Mat, MatMut, MatRef};
+pub use tier::Tier;
 
 /// Runs the code of README.md.
 #[cfg(all(doctest, feature = "svd"))]

@@ -1,13 +1,16 @@
-//! In the steady state, layers allocate nothing: counted by an allocator of this test's own.
+//! In the steady state layers allocate nothing, on a pool when they are called from one of its threads: counted by an
+//! allocator of this test's own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
 use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scratch, TimeConvolution, Weight};
+#[cfg(feature = "rayon")]
+use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
@@ -249,4 +252,82 @@ fn sessions_allocate_nothing() {
             session.finish().unwrap();
         });
     }
+}
+
+/// Allocations of each thread of a pool so far.
+#[cfg(feature = "rayon")]
+fn calls(pool: &rayon::ThreadPool) -> Vec<usize> {
+    pool.broadcast(|_| CALLS.get())
+}
+
+/// Of a layer with two products large enough for all threads: called from a thread of the pool, none of them allocates;
+/// from elsewhere, rayon needs a job for each part but the caller's own, and a block of its queue for every 63 jobs.
+#[cfg(feature = "rayon")]
+#[test]
+fn steps_on_a_pool_allocate_nothing_when_called_from_it() {
+    const THREADS: usize = 4;
+    const STEPS: usize = 100;
+    const PRODUCTS: usize = 2;
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap());
+    let gru = Gru::new(Weight::dense(mat(900, 300)).unwrap(), Weight::dense(mat(900, 300)).unwrap(), None, None);
+    let gru = gru.unwrap().quantize(Tier::select().unwrap()).unwrap();
+    assert!(gru.bytes() / PRODUCTS >= THREADS * 64 * 1024);
+    let x = mat(1, 300);
+    let mut state = gru.state().unwrap();
+    let mut scratch = Scratch::with_threads(Threads::Pool(pool.clone()));
+    let mut steps = || {
+        for _ in 0..STEPS {
+            gru.step(x.as_slice(), &mut state, &mut scratch).unwrap();
+        }
+        CALLS.get()
+    };
+
+    pool.install(&mut steps);
+    let before = calls(&pool);
+    pool.install(&mut steps);
+    assert_eq!(calls(&pool), before, "on the pool");
+
+    // Outside it, the caller allocates jobs and the pool's threads free them.
+    let jobs = STEPS * PRODUCTS * (THREADS - 1);
+    let first = steps();
+    let by_caller = steps() - first;
+    assert!((jobs..=jobs + jobs / 20).contains(&by_caller), "{by_caller} by the caller, for {jobs} jobs");
+    let by_pool: usize = calls(&pool).iter().zip(before).map(|(after, before)| after - before).sum();
+    assert!(by_pool >= jobs, "{by_pool} by the pool, for {jobs} jobs: is it used?");
+}
+
+#[cfg(feature = "audio")]
+#[test]
+fn streams_of_sound_allocate_nothing() {
+    use skinny::audio::{Features, Framing, FrontEnd, GreedyDecoder, Labels, MelBands, Resampler, Stft};
+
+    let samples: Vec<f32> = (0..4410).map(|i| ((i * 37 + 11) % 101) as f32 / 101.0 - 0.5).collect();
+    let framings = [Framing::Window, Framing::Transform, Framing::CenteredZeros, Framing::CenteredReflected];
+    for (framing, input_rate) in framings.into_iter().zip([8000, 44_100, 16_000, 8000]) {
+        let mut stft = Stft::new(200, 96);
+        (stft.fft, stft.framing) = (256, framing);
+        let mut features = Features::log_mel(8000, stft, MelBands::new(40, 60.0, 4000.0));
+        (features.stack, features.tail) = (2, 1600);
+        let mut front_end = FrontEnd::new(features).unwrap().with_input_rate(input_rate).unwrap();
+        assert_allocates_nothing(&format!("{framing:?}"), || {
+            for piece in samples.chunks(441).chain(samples.chunks(1).take(500)) {
+                front_end.push(piece).unwrap();
+            }
+            front_end.finish().unwrap();
+        });
+    }
+
+    let mut resampler = Resampler::new(44_100, 16_000).unwrap();
+    assert_allocates_nothing("resampling", || {
+        samples.chunks(441).for_each(|piece| assert!(resampler.push(piece).unwrap().len() < 1000));
+        resampler.finish().unwrap();
+    });
+
+    let mut decoder = GreedyDecoder::new(Labels::from_alphabet("ab", 0).unwrap());
+    assert_allocates_nothing("decoding", || {
+        for scores in [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]] {
+            decoder.push(MatRef::row_vector(&scores)).unwrap();
+        }
+        decoder.reset();
+    });
 }

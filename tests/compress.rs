@@ -216,3 +216,178 @@ fn what_does_not_fit_is_refused() {
     calibration.add(&other, Mat::from_vec(vec![1.0; 5], 1, 5).unwrap().view()).unwrap();
     assert!(model.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ()).is_err());
 }
+
+/// A model of linear layers, all of one input, one after the other.
+fn linear_model(weights: Vec<Mat<f32>>) -> Model {
+    let layer = |w: Mat<f32>| {
+        let bias = vec![0.25; w.rows()];
+        Layer::Linear(Linear::new(Weight::dense(w).unwrap(), Some(bias)).unwrap())
+    };
+    let layers = weights.into_iter().enumerate().map(|(i, w)| (format!("fc{i}"), layer(w)));
+    Model::new(layers.collect()).unwrap()
+}
+
+#[test]
+fn a_plan_has_no_rank_above_the_full_one() {
+    let (model, _) = low_rank_model(20, 10);
+    let decomposed = model.decompose(Scheme::PartiallyJoint, None, Weighting::Data, |_, _, _| ()).unwrap();
+    for rank in [20, 21, usize::MAX] {
+        assert_eq!(decomposed.plan(&Cutting::Each(RankPolicy::Fixed(rank))), Ok(vec![Choice::Dense; 2]));
+    }
+    let none = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(0)));
+    assert_eq!(none, Err(Error::Rank { rank: 0, max: 20 }));
+    let budget = Budget { limit: 1e9, cost: Cost::Parameters };
+    let together = |rank_multiple| decomposed.plan(&Cutting::Together { budget, rank_multiple });
+    assert!(matches!(together(0), Err(Error::Parameter { .. })));
+    for plan in [together(1), together(usize::MAX)] {
+        assert_eq!(plan, Ok(vec![Choice::Dense; 2]));
+    }
+}
+
+/// What a cut takes away of the mean of the outputs comes back through the biases.
+#[test]
+fn the_mean_of_the_outputs_stays() {
+    let mut random = Random(8);
+    let mut x = random.mat(60, 24, 1.0);
+    x.as_mut_slice().iter_mut().for_each(|x| *x += 3.0);
+    let convolution = {
+        let linear = Linear::new(Weight::dense(random.mat(16, 24, 0.5)).unwrap(), None).unwrap();
+        Layer::TimeConvolution(skinny::factored::TimeConvolution::new(linear, 1, 1, 0).unwrap())
+    };
+    for model in [
+        linear_model(vec![random.mat(16, 24, 0.5)]),
+        linear_model(vec![random.mat(16, 24, 0.5), random.mat(30, 16, 0.5)]),
+        Model::new(vec![("conv".into(), convolution)]).unwrap(),
+    ] {
+        let mut calibration = Calibration::new(Scheme::Split);
+        calibration.add(&model, x.view()).unwrap();
+        let decomposed = model.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ()).unwrap();
+        let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(4))).unwrap();
+        // In f32, as inputs in 8 bits have errors of their own.
+        let small = decomposed.build(&plan, |_| F32, Tier::Portable).unwrap();
+        assert!(small.matrices.iter().all(|matrix| matrix.choice == Choice::LowRank(4)));
+        let mean = |model: &Model| {
+            let (outputs, mut sums) = (outputs(model, &x), vec![0.0; model.output_size()]);
+            for frame in outputs.chunks(sums.len()) {
+                sums.iter_mut().zip(frame).for_each(|(sum, &y)| *sum += f64::from(y) / 60.0);
+            }
+            sums
+        };
+        for (small, exact) in mean(&small.model).iter().zip(mean(&model)) {
+            assert!((small - exact).abs() < 1e-4, "{small}, {exact}");
+        }
+    }
+}
+
+/// Errors of weights count relative to each weight, errors on the data as they are.
+#[test]
+fn what_counts_more_gets_the_ranks() {
+    let mut random = Random(5);
+    let w = random.mat(32, 32, 0.3);
+    let larger = Mat::from_vec(w.as_slice().iter().map(|w| w * 64.0).collect(), 32, 32).unwrap();
+    // Two layers of one input each, by a model of two: the second one's inputs are the first one's outputs.
+    let model = linear_model(vec![w, larger]);
+    let mut calibration = Calibration::new(Scheme::Split);
+    calibration.add(&model, random.mat(200, 32, 1.0).view()).unwrap();
+    let ranks = |weighting| {
+        let decomposed = model.decompose(Scheme::Split, Some(&calibration), weighting, |_, _, _| ()).unwrap();
+        let budget = Budget { limit: 0.5 * 2.0 * 32.0 * 32.0, cost: Cost::Parameters };
+        let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: 1 }).unwrap();
+        assert!((0.0..1.0).contains(&decomposed.error(&plan)));
+        plan.into_iter().map(|choice| match choice {
+            Choice::LowRank(rank) => rank,
+            Choice::Dense => 32,
+        })
+    };
+    let [first, second] = ranks(Weighting::Weights).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((first, second), (8, 8));
+    let [first, second] = ranks(Weighting::Data).collect::<Vec<_>>().try_into().unwrap();
+    assert!(first == 1 && second >= 14, "{first}, {second}");
+}
+
+#[test]
+fn inputs_at_the_ends_of_the_range_are_no_cause_to_fail() {
+    for (of_w, of_x) in [(1.0, 3e38), (1e-30, 3e38), (1.0, 1e-40), (1e-20, 1e-20), (1e30, 1e-10)] {
+        let mut random = Random(9);
+        let (w, x) = (random.mat(24, 16, of_w), random.mat(50, 16, of_x));
+        let model = linear_model(vec![w]);
+        let mut calibration = Calibration::new(Scheme::Split);
+        calibration.add(&model, x.view()).unwrap();
+        for weighting in [Weighting::Weights, Weighting::Data] {
+            let decomposed = model.decompose(Scheme::Split, Some(&calibration), weighting, |_, _, _| ()).unwrap();
+            let budget = Budget { limit: 0.5 * 24.0 * 16.0, cost: Cost::Parameters };
+            for cutting in [
+                Cutting::Together { budget, rank_multiple: 1 },
+                Cutting::Each(RankPolicy::Variance(0.7)),
+                Cutting::Each(RankPolicy::Fixed(4)),
+            ] {
+                let plan = decomposed.plan(&cutting).unwrap();
+                assert!(matches!(plan[..], [Choice::LowRank(2..=8)]), "{of_w}, {of_x}: {plan:?}");
+                assert!((0.1..1.0).contains(&decomposed.error(&plan)), "{of_w}, {of_x}");
+                let small = decomposed.build(&plan, |_| F32, Tier::Portable).unwrap();
+                let matrix = &small.matrices[0];
+                assert!((0.1..1.0).contains(&matrix.relative_error), "{of_w}, {of_x}: {matrix:?}");
+                assert!((1.0..20.0).contains(&matrix.signal_to_noise.unwrap()), "{of_w}, {of_x}: {matrix:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_calibration_is_of_one_model() {
+    let mut random = Random(2);
+    let [one, two] = [1, 2].map(|layers| linear_model((0..layers).map(|_| random.mat(8, 8, 0.5)).collect()));
+    let x = random.mat(5, 8, 1.0);
+    let mut calibration = Calibration::new(Scheme::Split);
+    calibration.add(&one, x.view()).unwrap();
+    let misfit = Err(Error::Length { what: "calibrated layers", expected: 1, found: 2 });
+    assert_eq!(calibration.add(&two, x.view()), misfit);
+    assert_eq!(calibration.frames(), 5);
+    let decomposed = two.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ());
+    assert_eq!(decomposed.err(), Some(Error::Length { what: "calibrated layers", expected: 2, found: 1 }));
+    // What fails in the second layer has not been added in the first.
+    let huge = linear_model(vec![random.mat(8, 8, 1e30), random.mat(8, 8, 0.5)]);
+    let (mut calibration, huge_x) = (Calibration::new(Scheme::Split), random.mat(5, 8, 1e30));
+    assert!(matches!(calibration.add(&huge, huge_x.view()), Err(Error::NotFinite { .. })));
+    assert_eq!(calibration.frames(), 0);
+    calibration.add(&one, x.view()).unwrap();
+}
+
+/// On any number of threads a model is compressed to the same bytes.
+#[cfg(feature = "rayon")]
+#[test]
+fn threads_change_no_bit() {
+    let compressed = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut files = Vec::new();
+            // Large enough for faer to split, had it threads; of many matrices, for the crate to share out.
+            for (input, hidden, scheme) in [(300, 160, Scheme::PartiallyJoint), (40, 24, Scheme::Split)] {
+                let (model, x) = low_rank_model(input, hidden);
+                let mut calibration = Calibration::new(scheme);
+                calibration.add(&model, x.view()).unwrap();
+                let mut told = 0;
+                let decomposed = model.decompose(scheme, Some(&calibration), Weighting::Data, |_, done, _| {
+                    assert_eq!(done, told);
+                    told += 1;
+                });
+                let decomposed = decomposed.unwrap();
+                let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(8))).unwrap();
+                let storage = Storage { format: Some(WeightFormat::I4), correct: true };
+                for storage in [F32, storage] {
+                    let small = decomposed.build(&plan, |_| storage, Tier::Portable).unwrap();
+                    let sigma = small.matrices.iter().flat_map(|matrix| &matrix.singular_values);
+                    files.push((
+                        small.model.to_bytes().unwrap(),
+                        sigma.map(|sigma| sigma.to_bits()).collect::<Vec<_>>(),
+                    ));
+                }
+            }
+            files
+        })
+    };
+    let one = compressed(1);
+    for threads in [2, 4] {
+        assert!(compressed(threads) == one, "{threads} threads");
+    }
+}

@@ -8,13 +8,8 @@ mod formulas;
 mod hostile_gemm;
 #[path = "common/hostile_unsigned.rs"]
 mod hostile_unsigned;
-#[path = "common/hostile_wav.rs"]
-mod hostile_wav;
 #[path = "common/random.rs"]
 mod random;
-#[allow(dead_code, unused_imports, reason = "the example opens files")]
-#[path = "../examples/digits/wav.rs"]
-mod wav;
 
 use std::path::Path;
 
@@ -55,9 +50,4 @@ fn products_are_refused_or_right() {
 #[test]
 fn unsigned_products_are_refused_or_right() {
     damaged("unsigned", 40).for_each(|input| hostile_unsigned::multiply_unsigned(&input));
-}
-
-#[test]
-fn recordings_are_refused_or_read() {
-    damaged("wav", 200).for_each(|input| hostile_wav::decode(&input));
 }

@@ -12,15 +12,17 @@ use skinny::kernels::{
     Activation, Activations, Offsets, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums, WeightFormat,
     Workspace, gemm,
 };
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, UnsignedMat, UnsignedWorkspace, ZeroPoint};
+use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
-/// Counts the calls of this thread, so that the test harness's own do not count.
+/// Counts the calls of this thread, so that the test harness's own do not count, and the bytes asked for.
 struct Counting;
 
 thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: every call is passed on to the system's allocator as it is.
@@ -28,6 +30,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // The thread may be ending, when there is nothing to count any more.
         let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
@@ -298,6 +301,106 @@ fn a_time_batch_set_in_the_middle_of_a_stream_changes_no_output() {
             out.extend(run(&mut session, rest));
             assert_eq!(bits(&out), bits(&expected), "{name}, {before} then {after}");
         }
+    }
+}
+
+#[test]
+fn a_time_batch_is_as_many_steps_as_it_says() {
+    let stride = 3;
+    let conv = TimeConvolution::new(Linear::new(dense(INPUT, 2 * INPUT, 1), None).unwrap(), 2, stride, 1).unwrap();
+    let layers = vec![("conv".into(), Layer::TimeConvolution(conv)), ("gru".into(), Layer::Gru(gru(1)))];
+    let model = Arc::new(Model::new(layers).unwrap());
+    for steps in [1, 4, 10] {
+        let mut session = Session::new(model.clone()).unwrap().with_time_batch(steps).unwrap();
+        assert_eq!((session.time_batch(), session.frames_a_batch()), (steps, steps * stride));
+        let frames = pattern(steps * stride * INPUT, 5);
+        let (all_but_one, last) = frames.split_at(frames.len() - INPUT);
+        let frames = MatRef::new(all_but_one, steps * stride - 1, INPUT).unwrap();
+        assert_eq!(session.push(frames).unwrap().rows(), 0);
+        // A clone goes on as the session does.
+        let mut clone = session.clone();
+        assert_eq!(clone.time_batch(), steps);
+        let last = MatRef::new(last, 1, INPUT).unwrap();
+        let out = session.push(last).unwrap();
+        assert_eq!(out.rows(), steps);
+        assert_eq!(bits(clone.push(last).unwrap().as_slice()), bits(out.as_slice()));
+    }
+}
+
+/// The gates of a time batch are in memory at once, no more and no fewer.
+#[test]
+fn a_layer_computes_the_input_products_of_a_time_batch_at_once() {
+    let x = mat(30, INPUT, 5);
+    let bytes_of = |steps: usize, run: &dyn Fn(&mut Scratch)| {
+        let mut scratch = Scratch::new().with_time_batch(steps).unwrap();
+        let before = BYTES.get();
+        run(&mut scratch);
+        BYTES.get() - before
+    };
+    let gru = gru(1);
+    let lstm = Lstm::new(dense(4 * H, INPUT, 1), dense(4 * H, H, 2), None, None).unwrap();
+    let run_gru = |scratch: &mut Scratch| {
+        let (mut state, mut out) = (gru.state().unwrap(), Mat::zeros(30, H).unwrap());
+        gru.forward(x.view(), &mut state, out.view_mut(), scratch).unwrap();
+    };
+    let run_lstm = |scratch: &mut Scratch| {
+        let (mut state, mut out) = (lstm.state().unwrap(), Mat::zeros(30, H).unwrap());
+        lstm.forward(x.view(), &mut state, out.view_mut(), scratch).unwrap();
+    };
+    for (gates, run) in [(3, &run_gru as &dyn Fn(&mut Scratch)), (4, &run_lstm)] {
+        for steps in [2, 5, 10] {
+            let more = bytes_of(steps, run) - bytes_of(1, run);
+            assert_eq!(more, (steps - 1) * gates * H * size_of::<f32>(), "{gates} gates, {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn a_stream_without_frames_has_no_outputs() {
+    let conv = |padding| {
+        let linear = Linear::new(dense(INPUT, 4 * INPUT, 1), Some(pattern(INPUT, 2))).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, 4, 1, padding).unwrap())
+    };
+    // Behind a convolution that has no output of few frames, and that does not pad.
+    let two = Model::new(vec![("first".into(), conv(0)), ("second".into(), conv(3))]).unwrap();
+    let one = Model::new(vec![("conv".into(), conv(3))]).unwrap();
+    let models = models().into_iter().map(|(_, _, model)| model).chain([Arc::new(one), Arc::new(two.clone())]);
+    for model in models {
+        let mut session = Session::new(model).unwrap();
+        assert_eq!(session.finish().unwrap().rows(), 0);
+        assert_eq!(session.push(MatRef::new(&[], 0, INPUT).unwrap()).unwrap().rows(), 0);
+        assert_eq!(session.finish().unwrap().rows(), 0);
+        let frames = pattern(6 * INPUT, 5);
+        let expected = run(&mut session, &frames);
+        assert!(!expected.is_empty());
+        // It has ended already.
+        assert_eq!(session.finish().unwrap().rows(), 0);
+        session.push(MatRef::new(&frames, 6, INPUT).unwrap()).unwrap();
+        session.reset();
+        assert_eq!(session.finish().unwrap().rows(), 0);
+        assert_eq!(bits(&run(&mut session, &frames)), bits(&expected));
+    }
+    let mut session = Session::new(Arc::new(two)).unwrap();
+    assert!(run(&mut session, &pattern(3 * INPUT, 5)).is_empty());
+    // One output of the first, which is in each of four windows of the second.
+    assert_eq!(run(&mut session, &pattern(4 * INPUT, 5)).len() / INPUT, 4);
+}
+
+/// Layers write to one buffer from another, and an odd number of them begins each run with the other one.
+#[test]
+fn the_first_run_of_a_session_is_the_last_that_allocates() {
+    // A convolution's first run has an output less than later ones.
+    let steady = |layer: &Layer| !layer.is_bidirectional() && !matches!(layer, Layer::TimeConvolution(_));
+    for (name, layer) in layers().into_iter().filter(|(_, layer)| steady(layer)) {
+        let model = Model::new(vec![(name.into(), layer)]).unwrap();
+        let mut session = Session::new(Arc::new(model)).unwrap().with_time_batch(4).unwrap();
+        let frames = pattern(4 * INPUT, 5);
+        let frames = MatRef::new(&frames, 4, INPUT).unwrap();
+        session.push(frames).unwrap();
+        let before = CALLS.get();
+        session.push(frames).unwrap();
+        session.push(frames).unwrap();
+        assert_eq!(CALLS.get(), before, "{name}");
     }
 }
 

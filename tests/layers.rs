@@ -5,8 +5,8 @@ mod common;
 
 use common::{Random, bits, product_bound};
 use skinny::factored::{Linear, LowRank, Scratch, Weight};
-use skinny::kernels::{Activation, WeightFormat};
-use skinny::quant::QuantizedMat;
+use skinny::kernels::{Activation, PackedMat, Sums, WeightFormat, Workspace, gemm};
+use skinny::quant::{QuantizedActivations, QuantizedMat, ZeroPoint};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 #[test]
@@ -99,4 +99,43 @@ fn layers_run_in_4_bits_the_same_on_every_tier() {
             assert_eq!(run(&layer.quantize_to(format, tier).unwrap()), portable, "{tier} {format:?}");
         }
     }
+}
+
+/// With zero points the sums are those of `q - z`, by their definition.
+#[test]
+fn quantized_activations_bring_their_zero_points_to_the_product() {
+    let (n, k, m) = (35, 40, 3);
+    let mut random = Random(15);
+    let w = QuantizedMat::quantize(random.mat(n, k, 1.0).view()).unwrap();
+    // Of one sign, so that zero points are far from 0.
+    let x: Vec<f32> = random.vec(m * k, 1.0).iter().map(|x| x.abs() + 0.5).collect();
+    let mut quantized = QuantizedActivations::new();
+    for zero_point in [ZeroPoint::PerColumn, ZeroPoint::None] {
+        quantized.quantize(MatRef::new(&x, m, k).unwrap(), zero_point).unwrap();
+        assert!(quantized.zero_points().iter().all(|&z| (z == -128) == (zero_point == ZeroPoint::PerColumn)));
+        let sum = |i: usize| {
+            let z = quantized.zero_points()[i / n];
+            let terms = w.values().row(i % n).iter().zip(quantized.values().row(i / n));
+            terms.map(|(&w, &q)| i32::from(w) * (i32::from(q) - z)).sum::<i32>()
+        };
+        let expected: Vec<i32> = (0..m * n).map(sum).collect();
+        for &tier in Tier::available() {
+            let packed = PackedMat::for_tier(w.values(), tier).unwrap();
+            let mut found = vec![0; m * n];
+            let out = MatMut::new(&mut found, m, n).unwrap();
+            gemm(&packed, quantized.operand(), &Sums, out, &mut Workspace::new()).unwrap();
+            assert_eq!(found, expected, "{tier} {zero_point:?}");
+        }
+    }
+}
+
+/// Of no elements, however many rows they would have: there is nothing to do, and no loop over what is not there.
+#[test]
+fn an_empty_output_takes_no_time() {
+    let weight = Weight::dense(Mat::zeros(usize::MAX, 0).unwrap()).unwrap();
+    let out = MatMut::new(&mut [], 0, usize::MAX).unwrap();
+    weight.apply(MatRef::new(&[], 0, 0).unwrap(), None, Activation::Relu, out, &mut Scratch::new()).unwrap();
+    let weight = Weight::dense(Mat::zeros(0, 3).unwrap()).unwrap();
+    let (x, out) = (MatRef::new(&[1.0; 6], 2, 3).unwrap(), MatMut::new(&mut [], 2, 0).unwrap());
+    weight.apply(x, None, Activation::Relu, out, &mut Scratch::new()).unwrap();
 }

@@ -217,6 +217,19 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
     let mut other = Lstm::with_projection(dense(8, 3), dense(8, 1), dense(1, 2), None, None).unwrap().state().unwrap();
     let refused = lstm.step(&[1.0; 3], &mut other, &mut Scratch::new()).unwrap_err();
     assert_eq!(refused, Error::Length { what: "hidden state", expected: 2, found: 1 });
+
+    // Outputs of the same size, projected from other numbers of cells.
+    let mut projected = |hidden| {
+        let weights = (dense(4 * hidden, 3), dense(4 * hidden, 2), dense(2, hidden));
+        Lstm::with_projection(weights.0, weights.1, weights.2, None, None).unwrap()
+    };
+    for (hidden, other) in [(5, 4), (4, 5)] {
+        let (lstm, mut state) = (projected(hidden), projected(other).state().unwrap());
+        let before = state.clone();
+        let refused = lstm.step(&[1.0; 3], &mut state, &mut Scratch::new()).unwrap_err();
+        assert_eq!(refused, Error::Length { what: "cell state", expected: hidden, found: other });
+        assert_eq!(state, before);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
-use common::hostile::load_and_run;
+use common::hostile::{file_of_input, load_and_run, load_input};
 use skinny::model::{ImportOptions, Model};
 use skinny::{Error, FileError, TensorProblem, Tier, kernels::WeightFormat};
 
@@ -99,7 +99,7 @@ impl Random {
 fn damaged_files_do_no_harm() {
     let mut random = Random(1);
     for file in files() {
-        load_and_run(&file);
+        load_and_run(&file, &ImportOptions::default());
         // Headers hold text; what it becomes in memory is some dozen times its size at worst.
         let justified = |len: usize| 64 * len as isize + 65_536;
         for _ in 0..400 {
@@ -120,21 +120,53 @@ fn damaged_files_do_no_harm() {
                     damaged = join(&text, &data);
                 }
             }
-            let held = most_bytes_held(|| load_and_run(&damaged));
+            let held = most_bytes_held(|| load_and_run(&damaged, &ImportOptions::default()));
             assert!(held < justified(damaged.len()), "{held} bytes for a file of {}", damaged.len());
         }
     }
 }
 
+/// The seeds and what fuzzing found, each also damaged.
 #[test]
 fn the_corpus_of_the_fuzz_target_does_no_harm() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/model_file");
+    let mut random = Random(2);
     let mut files = 0;
     for entry in std::fs::read_dir(corpus).unwrap() {
-        load_and_run(&std::fs::read(entry.unwrap().path()).unwrap());
+        let input = std::fs::read(entry.unwrap().path()).unwrap();
+        load_input(&input);
         files += 1;
+        for _ in 0..200 {
+            let mut damaged = input.clone();
+            (0..=random.below(3)).for_each(|_| damaged[random.below(input.len())] = random.below(256) as u8);
+            load_input(&damaged);
+        }
     }
-    assert!(files > 0, "the corpus is empty");
+    assert!(files > 20, "{files} files");
+}
+
+/// Seeds that look for a layer's tensors must find them: else they would test nothing but the refusal.
+#[test]
+fn seeds_reach_what_they_are_about() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/model_file");
+    for name in ["options", "composed_factored", "composed_split", "composed_joint", "composed_stack", "composed_both"]
+    {
+        let (file, options) = file_of_input(&std::fs::read(corpus.join(name)).unwrap());
+        Model::from_pytorch(&file, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    for (name, part) in [
+        ("zero_dimension", "no dimension of 0"),
+        ("composed_zero", "no dimension of 0"),
+        ("many_orders", "in no order"),
+        ("composed_orders", "in no order"),
+        ("wrapping_offsets", "beyond the 0 bytes"),
+        ("composed_offsets", "beyond the 0 bytes"),
+        ("twice", "is there twice"),
+    ] {
+        let (file, options) = file_of_input(&std::fs::read(corpus.join(name)).unwrap());
+        let error = Model::from_pytorch(&file, &options).unwrap_err().to_string();
+        assert!(error.contains(part), "{name}: {error}");
+    }
 }
 
 #[test]
@@ -149,6 +181,11 @@ fn what_is_wrong_is_said() {
     assert!(matches!(refused(&with("skinny", "skinni")), FileError::Header { .. }));
     let version = refused(&with(r#"\"version\":\"1\""#, r#"\"version\":\"2\""#));
     assert_eq!(version, FileError::Version { found: "2".into(), supported: "1" });
+    let long = "x".repeat(100_000);
+    for (field, most) in [(r#"\"version\":\"1"#, 200), (r#"\"name\":\"fc\",\""#, 1200)] {
+        let message = refused(&with(field, &format!("{field}{long}"))).to_string();
+        assert!(message.len() < most && message.contains("bytes)"), "{message}");
+    }
     let tensor = |name: &str, problem| FileError::Tensor { tensor: name.into(), problem };
     assert_eq!(refused(&with(r#""fc.bias""#, r#""fc.bios""#)), tensor("fc.bias", TensorProblem::Missing));
     let shape = TensorProblem::Shape { expected: "[7, 12]".into(), found: vec![12, 7] };
@@ -160,6 +197,137 @@ fn what_is_wrong_is_said() {
     let dtype = TensorProblem::Dtype { expected: "I8", found: "U8".into() };
     let retyped = with(r#""fc.weight.values":{"dtype":"I8""#, r#""fc.weight.values":{"dtype":"U8""#);
     assert_eq!(refused(&retyped), tensor("fc.weight.values", dtype));
+}
+
+#[test]
+fn dimensions_of_zero_are_refused() {
+    for (n, k) in [(0usize, 3usize), (3, 0), (0, 0)] {
+        for (format, tensors) in [
+            ("f32", vec![("fc.weight", "F32", [n, k])]),
+            ("int8", vec![("fc.weight.values", "I8", [n, k])]),
+            ("int4", vec![("fc.weight.nibbles", "U8", [n, k.div_ceil(2)])]),
+            (
+                "int4 in groups of 32",
+                vec![
+                    ("fc.weight.multipliers", "U8", [n, k.div_ceil(32)]),
+                    ("fc.weight.nibbles", "U8", [n, k.div_ceil(2)]),
+                ],
+            ),
+        ] {
+            let layer = format!(
+                r#"{{"linear":{{"weight":{{"dense":{{"n":{n},"k":{k},"format":"{format}"}}}},"bias":false,"activation":"identity"}}}}"#
+            );
+            let model = format!(r#"{{"version":"1","layers":[{{"name":"fc","layer":{layer}}}]}}"#);
+            let entries = tensors.iter().map(|(name, dtype, shape)| {
+                format!(r#","{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[0,0]}}"#)
+            });
+            let entries: String = entries.collect();
+            let scales = format!(r#","fc.weight.scales":{{"dtype":"F32","shape":[{n}],"data_offsets":[0,{}]}}"#, 4 * n);
+            let scales = if format == "f32" { String::new() } else { scales };
+            let metadata = serde_json::to_string(&model).unwrap();
+            let header = format!(r#"{{"__metadata__":{{"skinny":{metadata}}}{entries}{scales}}}"#);
+            let data = if format == "f32" { vec![] } else { vec![0; 4 * n] };
+            match refused(&join(&header, &data)) {
+                FileError::Tensor { tensor, problem: TensorProblem::Shape { expected, found } } => {
+                    assert!(tensor.starts_with("fc.weight") && found.contains(&0), "{tensor} {found:?}");
+                    assert_eq!(expected, "no dimension of 0");
+                }
+                other => panic!("{format}, {n} x {k}: {other}"),
+            }
+        }
+    }
+    let empty = skinny::model::Attachment::new(vec![3, 0], vec![]);
+    assert_eq!(empty.unwrap_err().to_string(), "dimension of an attachment is 0, must be at least 1");
+}
+
+/// A folder for the files of one test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("skinny-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn model(file: &[u8]) -> Model {
+    Model::from_bytes(file, Tier::Portable).unwrap()
+}
+
+/// Elsewhere a file that is open may not be replaced.
+#[cfg(unix)]
+#[test]
+fn a_file_is_replaced_in_one_step() {
+    use std::io::Read;
+
+    let folder = Folder::new("replaced");
+    let path = folder.0.join("model.safetensors");
+    let [small, large] = [&files()[3], &files()[1]];
+    model(small).save(&path).unwrap();
+    assert_eq!(&std::fs::read(&path).unwrap(), small);
+    // Whoever is reading the old file goes on reading it.
+    let mut reading = std::fs::File::open(&path).unwrap();
+    model(large).save(&path).unwrap();
+    let mut rest = Vec::new();
+    reading.read_to_end(&mut rest).unwrap();
+    assert_eq!(&rest, small);
+    assert_eq!(&std::fs::read(&path).unwrap(), large);
+    assert_eq!(folder.names(), ["model.safetensors"]);
+    assert_eq!(Model::load(&path, Tier::Portable).unwrap().to_bytes().unwrap(), *large);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_nothing_behind() {
+    let folder = Folder::new("unwritable");
+    // A folder is in its place.
+    let path = folder.0.join("model.safetensors");
+    std::fs::create_dir(&path).unwrap();
+    let io = |result: Result<(), Error>, at: &Path| match result {
+        Err(Error::File(FileError::Io { path, .. })) => assert_eq!(path, at.display().to_string()),
+        other => panic!("{other:?}"),
+    };
+    io(model(&files()[3]).save(&path), &path);
+    assert_eq!(folder.names(), ["model.safetensors"]);
+    let path = folder.0.join("nowhere").join("model.safetensors");
+    io(model(&files()[3]).save(&path), &path);
+    io(Model::load(&path, Tier::Portable).map(drop), &path);
+    io(Model::load_pytorch(&path, &ImportOptions::default()).map(drop), &path);
+}
+
+#[cfg(unix)]
+#[test]
+fn many_writers_of_a_file_leave_one_of_theirs() {
+    let folder = Folder::new("writers");
+    let path = folder.0.join("model.safetensors");
+    let files = files();
+    let models: Vec<Model> = files.iter().map(|file| model(file)).collect();
+    std::thread::scope(|scope| {
+        for model in &models {
+            scope.spawn(|| (0..10).for_each(|_| model.save(&path).unwrap()));
+        }
+        scope.spawn(|| {
+            for _ in 0..30 {
+                match std::fs::read(&path) {
+                    Ok(file) => assert!(files.contains(&file), "{} bytes", file.len()),
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+                }
+            }
+        });
+    });
+    assert!(files.contains(&std::fs::read(&path).unwrap()));
+    assert_eq!(folder.names(), ["model.safetensors"]);
 }
 
 #[test]

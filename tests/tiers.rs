@@ -76,6 +76,12 @@ mod skinny_tier {
     }
 
     #[test]
+    fn that_is_empty_counts_as_not_set() {
+        let best = Tier::available().last().unwrap();
+        assert_eq!(with_skinny_tier(""), best.name());
+    }
+
+    #[test]
     fn of_another_machine_is_an_error_that_lists_those_there_are() {
         let available: Vec<&str> = Tier::available().iter().map(|tier| tier.name()).collect();
         for tier in Tier::ALL.into_iter().filter(|tier| !tier.is_available()) {
@@ -86,7 +92,7 @@ mod skinny_tier {
 
     #[test]
     fn that_names_no_tier_is_an_error_that_lists_the_names() {
-        for name in ["sse", "", "NEON", "neon "] {
+        for name in ["sse", " ", "NEON", "neon "] {
             let expected = "unknown kernel tier (SKINNY_TIER takes portable|neon|dotprod|i8mm)";
             assert_eq!(with_skinny_tier(name), expected, "{name:?}");
         }

@@ -12,7 +12,8 @@ use skinny::{Error, Mat, MatMut, MatRef, Tier};
 const GEOMETRIES: [(usize, usize, usize); 10] =
     [(1, 1, 0), (3, 1, 1), (3, 2, 2), (5, 3, 0), (4, 4, 3), (2, 5, 1), (1, 3, 0), (7, 2, 6), (2, 9, 0), (6, 1, 3)];
 
-/// PyTorch's `Conv1d` of one sequence, `time x in`, from its definition; outputs are `time x out`.
+/// PyTorch's `Conv1d` of one sequence, `time x in`, from its definition; outputs are `time x out`. PyTorch refuses a
+/// sequence without frames, which has no outputs here, whatever the padding.
 fn conv1d(
     weight: &[f32],
     [out, input, kernel]: [usize; 3],
@@ -22,7 +23,7 @@ fn conv1d(
 ) -> Vec<Vec<f64>> {
     let mut outputs = Vec::new();
     for start in (0..x.rows() + 2 * padding).step_by(stride) {
-        if start + kernel > x.rows() + 2 * padding {
+        if x.rows() == 0 || start + kernel > x.rows() + 2 * padding {
             break;
         }
         let output = |o: usize| {
@@ -93,6 +94,30 @@ fn a_convolution_of_pytorch_is_its_definition_however_the_sequence_is_cut() {
             assert_eq!(bits(&outputs(&layer, &x, 3, &mut state)), bits(&whole), "{what}, after a reset");
         }
     }
+}
+
+#[test]
+fn padding_alone_makes_no_outputs() {
+    // Twice the padding reaches over the kernel.
+    let layer = TimeConvolution::from_conv1d(&[1.0; 5], [1, 1, 5], Some(vec![3.0]), 1, 4).unwrap();
+    let (mut state, mut scratch) = (layer.state().unwrap(), Scratch::new());
+    let (mut out, none) = ([0.0; 9], Mat::zeros(0, 1).unwrap());
+    let mut finish = |state: &mut TimeConvolutionState, expected: &[f32]| {
+        assert_eq!(layer.outputs_at_end(state), expected.len());
+        let count = layer.finish(state, MatMut::new(&mut out, 9, 1).unwrap(), &mut scratch).unwrap();
+        assert_eq!(&out[..count], expected);
+    };
+    finish(&mut state, &[]);
+    layer.forward(none.view(), &mut state, MatMut::new(&mut [], 0, 1).unwrap(), &mut Scratch::new()).unwrap();
+    finish(&mut state, &[]);
+    // One frame, which is in each of five windows: one ends with it, four in the padding.
+    let x = MatRef::new(&[2.0], 1, 1).unwrap();
+    layer.forward(x, &mut state, MatMut::new(&mut [0.0], 1, 1).unwrap(), &mut Scratch::new()).unwrap();
+    finish(&mut state, &[5.0; 4]);
+    finish(&mut state, &[]);
+    layer.forward(x, &mut state, MatMut::new(&mut [0.0], 1, 1).unwrap(), &mut Scratch::new()).unwrap();
+    layer.reset(&mut state);
+    finish(&mut state, &[]);
 }
 
 #[test]

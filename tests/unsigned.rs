@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use skinny::kernels::{MAX_DEPTH_ZERO_POINT, Requantize, Shift, Sums};
-use skinny::quant::{UnsignedMat, UnsignedWorkspace};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::{Error, MatMut, MatRef, Tier};
 
 /// The sums modulo `2^32`, `m x n`, from the definition in wide integers.

@@ -16,8 +16,8 @@ same machine give the same file.
 prints the figures of the model.safetensors that is there and trains nothing.
 
 The two other halves of this file live in Rust and must agree with it: the
-features in features.rs (fixtures/log_mel_7_jackson_45.txt, written here, is what
-its test compares with) and the recipe of the validation strings in fsdd.rs.
+features in skinny::audio (fixtures/log_mel_7_jackson_45.txt, written here, is what
+tests/audio compares with) and the recipe of the validation strings in fsdd.rs.
 """
 
 import argparse
@@ -506,7 +506,7 @@ def metadata(options, ranks, figures):
 
 
 def write_fixture(validation):
-    """Log-mel frames of one bundled recording, before normalisation, for features.rs."""
+    """Log-mel frames of one bundled recording, before normalisation, for tests/audio."""
     samples = validation["jackson"][[d for d, _ in validation["jackson"]].index(7)][1]
     frames = batch_features([("", samples)])[0][0]
     with open(HERE / "fixtures" / "log_mel_7_jackson_45.txt", "w") as f:

@@ -2,13 +2,11 @@
 
 use alloc::vec::Vec;
 
-use faer::Side;
-use faer::linalg::solvers::Solve;
-
-use super::{Moment, to_f32, to_f64};
+use super::Moment;
 use crate::error::{Error, Result};
 use crate::factored::{LowRank, Unpacked, expect_finite};
 use crate::kernels::WeightFormat;
+use crate::linalg::{Cholesky, gram, product, to_f32, to_f64};
 use crate::matrix::MatRef;
 
 /// Of the mean of the diagonal of a normal matrix, what is added to the diagonal.
@@ -64,13 +62,16 @@ struct Seen {
 impl Seen {
     fn new(v: &faer::Mat<f64>, weighted: &faer::Mat<f64>, c: Option<&faer::Mat<f64>>) -> Self {
         let transposed = v.transpose();
-        let gram = c.map_or_else(|| v * transposed, |c| v * (c * transposed));
-        Self { cross: weighted * transposed, gram }
+        let gram = match c {
+            None => gram(transposed),
+            Some(c) => product(v.as_ref(), product(c.as_ref(), transposed).as_ref()),
+        };
+        Self { cross: product(weighted.as_ref(), transposed), gram }
     }
 
     /// `tr((W - U V) C (W - U V)^T)` less that of `W`, which is the same for all.
     fn error(&self, u: &faer::Mat<f64>) -> f64 {
-        let product = u * &self.gram;
+        let product = product(u.as_ref(), self.gram.as_ref());
         let term = |row, i| u[(row, i)] * (product[(row, i)] - 2.0 * self.cross[(row, i)]);
         (0..u.nrows()).map(|row| (0..u.ncols()).map(|i| term(row, i)).sum::<f64>()).sum()
     }
@@ -127,9 +128,9 @@ pub fn round_corrected(
     expect_finite("weights", w.as_slice())?;
     let exact = to_f64(w);
     let c = moment.map(Moment::covariance);
-    let weighted = c.as_ref().map_or_else(|| exact.clone(), |c| &exact * c);
+    let weighted = c.as_ref().map_or_else(|| exact.clone(), |c| product(exact.as_ref(), c.as_ref()));
     let seen = |v: &Rounded| Seen::new(&v.values, &weighted, c.as_ref());
-    let fit_v = |u: &Rounded| match solve(u.values.transpose() * &u.values, u.values.transpose() * &exact) {
+    let fit_v = |u: &Rounded| match solve(gram(u.values.as_ref()), product(u.values.transpose(), exact.as_ref())) {
         Some(v) => Rounded::fitted(v.as_ref(), widths, format),
         None => Ok(None),
     };
@@ -165,12 +166,13 @@ pub fn round_corrected(
 }
 
 /// `A^-1 B` of a symmetric `A` that is positive but for rounding; none if it is zero.
-fn solve(mut a: faer::Mat<f64>, b: faer::Mat<f64>) -> Option<faer::Mat<f64>> {
+fn solve(mut a: faer::Mat<f64>, mut b: faer::Mat<f64>) -> Option<faer::Mat<f64>> {
     let mean = (0..a.nrows()).map(|i| a[(i, i)]).sum::<f64>() / a.nrows().max(1) as f64;
     for i in 0..a.nrows() {
         a[(i, i)] += RIDGE * mean;
     }
-    Some(a.llt(Side::Lower).ok()?.solve(&b))
+    Cholesky::new(a)?.solve(b.as_mut());
+    Some(b)
 }
 
 #[cfg(test)]
@@ -220,8 +222,7 @@ mod tests {
         }
     }
 
-    /// Singular values that fall as `1 / i`. From the factors as they are alone, without those of length 1, it is 0.77,
-    /// 0.79 and 0.84.
+    /// Singular values that fall as `1 / i`. The ratios are 0.740, 0.748 and 0.787.
     #[test]
     fn a_quarter_of_what_rounding_adds_is_made_up_for() {
         let (n, k, rank) = (192, 128, 32);

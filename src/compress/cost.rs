@@ -102,6 +102,15 @@ fn bytes(n: usize, k: usize, format: Option<WeightFormat>) -> f64 {
 }
 
 impl Cost {
+    /// The unit, as error messages name it.
+    pub fn unit(&self) -> &'static str {
+        match self {
+            Cost::Parameters => "parameters",
+            Cost::Bytes(_) => "bytes",
+            Cost::Latency(..) => "us per step",
+        }
+    }
+
     /// What one `n x k` matrix costs.
     pub fn matrix(&self, n: usize, k: usize, recurrent: bool) -> f64 {
         match self {
@@ -114,5 +123,28 @@ impl Cost {
     /// What two factors of an `n x k` matrix cost.
     pub fn factors(&self, n: usize, k: usize, rank: usize, recurrent: bool) -> f64 {
         self.matrix(rank, k, recurrent) + self.matrix(n, rank, recurrent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_weights_and_scales_and_groups() {
+        for (n, k) in [(3usize, 64usize), (5, 32), (2, 70), (7, 2)] {
+            let groups = k.div_ceil(GROUP);
+            for (format, expected) in [
+                (None, 4 * n * k),
+                (Some(WeightFormat::I8), n * k + 4 * n),
+                (Some(WeightFormat::I4), n * k / 2 + 4 * n),
+                (Some(WeightFormat::I4Group32), n * k / 2 + n * groups + 4 * n),
+            ] {
+                assert_eq!(Cost::Bytes(format).matrix(n, k, false), expected as f64, "{n} x {k}, {format:?}");
+            }
+        }
+        // Of factors, the groups of each.
+        let cost = Cost::Bytes(Some(WeightFormat::I4Group32));
+        assert_eq!(cost.factors(6, 40, 4, true), (4 * 20 + 4 * 2 + 16) as f64 + (6 * 2 + 6 + 24) as f64);
     }
 }

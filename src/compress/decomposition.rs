@@ -2,12 +2,10 @@
 
 use alloc::vec::Vec;
 
-use faer::Side;
-use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
-
-use super::{Moment, to_f64};
+use super::Moment;
 use crate::error::{Error, Result};
 use crate::factored::{LowRank, Svd, expect_finite};
+use crate::linalg::Cholesky;
 use crate::matrix::MatRef;
 
 /// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
@@ -16,10 +14,11 @@ use crate::matrix::MatRef;
 /// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
 /// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
 /// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
-/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`.
+/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`. More
+/// is added, ten times as much again and again, where rounding has left `C` without a factor `L` nevertheless: inputs
+/// that vary by a millionth of their magnitude.
 ///
-/// Products and solves are in `f64`, the decomposition itself in `f32`. With feature `rayon` it is done by the threads
-/// of the pool that calls it.
+/// All of it is in `f64`, on one thread.
 ///
 /// # Example
 /// ```
@@ -39,6 +38,8 @@ use crate::matrix::MatRef;
 #[derive(Clone, Debug)]
 pub struct Decomposition {
     svd: Svd,
+    /// Those of the decomposition, times what the inputs were divided by.
+    singular_values: Vec<f64>,
 }
 
 /// Of the mean of the diagonal of `C`, what is added to the diagonal.
@@ -49,42 +50,22 @@ impl Decomposition {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
-    /// inputs, [`Error::Rank`] for weights without elements, [`Error::Svd`] if the decomposition does not converge.
+    /// inputs, [`Error::Rank`] for weights without elements, [`Error::Allocation`].
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
-        let (rows, cols) = w.shape();
-        let Some(moment) = moment else { return Ok(Self { svd: Svd::new(w)? }) };
-        if moment.k() != cols {
-            let (expected, found) = ((cols, cols), (moment.k(), moment.k()));
-            return Err(Error::Shape { what: "second moment", expected, found });
-        }
-        let c = moment.covariance();
-        let variance = (0..cols).map(|i| c[(i, i)]).sum::<f64>();
-        // Beside the squares it was computed from, less is rounding.
-        let squares = (0..cols).map(|i| moment.get(i, i)).sum::<f64>();
-        if variance <= squares * 1e-12 {
-            return Ok(Self { svd: Svd::new(w)? });
-        }
-        // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
-        let variance = variance / cols as f64;
-        let mut c = c * faer::Scale(1.0 / variance);
-        for i in 0..cols {
-            c[(i, i)] += DAMPING;
-        }
-        let cholesky = c.llt(Side::Lower).map_err(|_| Error::Svd { rows, cols })?;
-        let weighted = to_f64(w) * cholesky.L();
-        let weighted = faer::Mat::from_fn(rows, cols, |row, column| weighted[(row, column)] as f32);
-        let svd = Svd::of(weighted.as_ref())?;
-        // V^T L^-1 = (L^-T V)^T.
-        let mut v = faer::Mat::from_fn(cols, svd.singular_values().len(), |row, i| f64::from(svd.v()[(row, i)]));
-        let upper = cholesky.L().transpose();
-        solve_upper_triangular_in_place(upper, v.as_mut(), faer::get_global_parallelism());
-        Ok(Self { svd: svd.with_v(v, variance.sqrt()) })
+        let Some((magnitude, cholesky)) = moment.map(|moment| weighting(w.cols(), moment)).transpose()?.flatten()
+        else {
+            let svd = Svd::new(w, None)?;
+            return Ok(Self { singular_values: svd.singular_values().to_vec(), svd });
+        };
+        let svd = Svd::new(w, Some(cholesky))?;
+        Ok(Self { singular_values: svd.singular_values().iter().map(|sigma| sigma * magnitude).collect(), svd })
     }
 
-    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`.
-    pub fn singular_values(&self) -> &[f32] {
-        self.svd.singular_values()
+    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`. They are `f64` as they
+    /// may lie beyond `f32`.
+    pub fn singular_values(&self) -> &[f64] {
+        &self.singular_values
     }
 
     /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`, or with a
@@ -101,12 +82,41 @@ impl Decomposition {
         let mut errors = Vec::from([0.0]);
         let mut sum = 0.0;
         for &sigma in self.singular_values().iter().rev() {
-            sum += f64::from(sigma) * f64::from(sigma);
+            sum += sigma * sigma;
             errors.push(sum);
         }
         errors.reverse();
         errors
     }
+}
+
+/// The root of the mean variance of `k` inputs, and `L` of inputs divided by it; none of inputs that do not vary.
+fn weighting(k: usize, moment: &Moment) -> Result<Option<(f64, Cholesky)>> {
+    if moment.k() != k {
+        let (expected, found) = ((k, k), (moment.k(), moment.k()));
+        return Err(Error::Shape { what: "second moment", expected, found });
+    }
+    let c = moment.covariance();
+    let variance = (0..k).map(|i| c[(i, i)]).sum::<f64>();
+    // Beside the squares it was computed from, less is rounding.
+    let squares = (0..k).map(|i| moment.get(i, i)).sum::<f64>();
+    if variance <= squares * 1e-12 {
+        return Ok(None);
+    }
+    // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
+    let variance = variance / k as f64;
+    Ok(damped_factor(&(c * faer::Scale(variance.recip()))).map(|cholesky| (variance.sqrt(), cholesky)))
+}
+
+/// `L` of `C` with as little added to its diagonal as it takes; none of no numbers.
+fn damped_factor(c: &faer::Mat<f64>) -> Option<Cholesky> {
+    let damped = |damping: f64| {
+        let mut damped = c.clone();
+        (0..c.nrows()).for_each(|i| damped[(i, i)] += damping);
+        damped
+    };
+    let dampings = core::iter::successors(Some(DAMPING), |damping| Some(damping * 10.0)).take(8);
+    dampings.map(damped).find_map(Cholesky::new)
 }
 
 #[cfg(test)]
@@ -199,7 +209,7 @@ mod tests {
             moment.add(MatRef::new(&x, 100, k).unwrap()).unwrap();
             let decomposition = Decomposition::new(w.view(), Some(&moment)).unwrap();
             let low_rank = decomposition.truncate(5).unwrap();
-            let scaled = f64::from(decomposition.singular_values()[0]) / f64::from(magnitude);
+            let scaled = decomposition.singular_values()[0] / f64::from(magnitude);
             assert!((0.1..100.0).contains(&scaled), "{scaled}");
             products.push(low_rank.product().unwrap());
         }
@@ -210,22 +220,54 @@ mod tests {
     }
 
     #[test]
-    fn weights_at_the_ends_of_the_range_are_no_cause_to_panic() {
-        let x = inputs(6, 50);
-        let mut moment = Moment::new(6).unwrap();
-        moment.add(x.view()).unwrap();
-        for magnitude in [1e-44, 1e-30, 1e30, 3e38] {
-            let w: Vec<f32> = weight(4, 6).as_slice().iter().map(|w| w * magnitude).collect();
-            for moment in [None, Some(&moment)] {
-                // Where sums exceed f32 there is an error, and no factors of infinities.
-                if let Ok(low_rank) =
-                    Decomposition::new(MatRef::new(&w, 4, 6).unwrap(), moment).and_then(|d| d.truncate(4))
-                {
-                    let finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
-                    assert!(finite(low_rank.u().as_slice()) && finite(low_rank.v().as_slice()));
+    fn weights_and_inputs_at_the_ends_of_the_range_are_decomposed_like_others() {
+        let at = |w: &Mat<f32>, scale: f32| {
+            Mat::from_vec(w.as_slice().iter().map(|w| w * scale).collect(), w.rows(), w.cols()).unwrap()
+        };
+        for (n, k) in [(9, 6), (4, 6)] {
+            let (w, x) = (weight(n, k), inputs(k, 50));
+            let x = at(&x, 1.0 / x.as_slice().iter().fold(0.0f32, |greatest, x| greatest.max(x.abs())));
+            for (of_w, of_x) in [(1e-44, 1.0), (1e-30, 1e-30), (1e30, 3e38), (3e38, 3e38), (3e38, 1e-40), (1e-40, 3e38)]
+            {
+                let (w, x) = (at(&w, of_w), at(&x, of_x));
+                let mut moment = Moment::new(k).unwrap();
+                moment.add(x.view()).unwrap();
+                for moment in [None, Some(&moment)] {
+                    let decomposition = Decomposition::new(w.view(), moment).unwrap();
+                    let errors = decomposition.squared_errors();
+                    assert!(
+                        errors.iter().all(|error| error.is_finite()) && errors[0] > 0.0,
+                        "{of_w}, {of_x}: {errors:?}"
+                    );
+                    // Of full rank it is the weight, but for the rounding of what may be subnormal.
+                    let full = decomposition.truncate(n.min(k)).unwrap().product().unwrap();
+                    let pairs = w.as_slice().iter().zip(full.as_slice());
+                    let off = pairs.map(|(w, a)| (f64::from(*w) - f64::from(*a)).abs()).fold(0.0, f64::max);
+                    assert!(off <= 1e-6 * f64::from(of_w) + 3e-45, "{n} x {k}, {of_w}, {of_x}: off by {off}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn inputs_that_hardly_vary_beside_their_mean_are_no_cause_to_fail() {
+        // The covariance is a difference of numbers 1e11 times as large: what is left has eigenvalues below zero.
+        for k in [40, 200] {
+            let direction = weight(1, k);
+            for variation in [1e-4, 1e-5, 4e-6, 2e-6, 1e-6] {
+                let noise = weight(300, k);
+                let x = (0..300 * k).map(|i| direction.as_slice()[i % k] * (1.0 + variation * noise.as_slice()[i]));
+                let mut moment = Moment::new(k).unwrap();
+                moment.add(Mat::from_vec(x.collect(), 300, k).unwrap().view()).unwrap();
+                let w = weight(9, k);
+                let low_rank = Decomposition::new(w.view(), Some(&moment)).unwrap().truncate(9).unwrap();
+                assert!(crate::compress::relative_error(w.view(), low_rank.product().unwrap().view()).unwrap() < 1e-5);
+            }
+        }
+        // Of eigenvalues 2.02 and -0.02.
+        let c = faer::Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 1.02 });
+        let l = damped_factor(&c).unwrap();
+        assert!((l.l()[(0, 0)].powi(2) - 1.1).abs() < 1e-12);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a cut costs, and how low a weight's rank is already.
 
-use super::{Moment, to_f64};
+use super::Moment;
 use crate::error::Result;
+use crate::linalg::{product, to_f64};
 use crate::matrix::MatRef;
 
 /// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026: `(|sigma|_1 / |sigma|_2 - 1) /
@@ -14,8 +15,8 @@ use crate::matrix::MatRef;
 /// assert_eq!(nu(&[3.0, 0.0, 0.0]), 0.0);
 /// assert!((nu(&[2.0, 2.0, 2.0]) - 1.0).abs() < 1e-6);
 /// ```
-pub fn nu(singular_values: &[f32]) -> f64 {
-    let sum: f64 = singular_values.iter().map(|&sigma| f64::from(sigma)).sum();
+pub fn nu(singular_values: &[f64]) -> f64 {
+    let sum: f64 = singular_values.iter().sum();
     let norm = squares(singular_values).sqrt();
     let d = singular_values.len() as f64;
     if d < 2.0 || norm == 0.0 { 0.0 } else { ((sum / norm - 1.0) / (d.sqrt() - 1.0)).max(0.0) }
@@ -30,13 +31,13 @@ pub fn nu(singular_values: &[f32]) -> f64 {
 ///
 /// assert_eq!(explained_variance(&[3.0, 1.0], 1), 0.9);
 /// ```
-pub fn explained_variance(singular_values: &[f32], rank: usize) -> f64 {
+pub fn explained_variance(singular_values: &[f64], rank: usize) -> f64 {
     let all = squares(singular_values);
     if all == 0.0 { 1.0 } else { squares(&singular_values[..rank.min(singular_values.len())]) / all }
 }
 
-fn squares(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+fn squares(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
 }
 
 /// `|W - A|_F / |W|_F` of two matrices of one shape; 0 if both are zeros, infinite if `W` alone is.
@@ -55,7 +56,8 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
     approximation.expect_shape("approximation", w.rows(), w.cols())?;
     let pairs = w.as_slice().iter().zip(approximation.as_slice());
     let error: f64 = pairs.map(|(&w, &a)| (f64::from(w) - f64::from(a)).powi(2)).sum();
-    Ok(if error == 0.0 { 0.0 } else { (error / squares(w.as_slice())).sqrt() })
+    let all: f64 = w.as_slice().iter().map(|&w| f64::from(w).powi(2)).sum();
+    Ok(if error == 0.0 { 0.0 } else { (error / all).sqrt() })
 }
 
 /// The signal-to-noise ratio in dB of an approximation's products with inputs of this moment's covariance `C`, the mean
@@ -85,7 +87,7 @@ pub fn signal_to_noise(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>, momen
 
 /// `tr(W C W^T)`, what varies of the product with the inputs of a moment.
 pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
-    let product = w * moment.covariance();
+    let product = product(w, moment.covariance().as_ref());
     let rows = 0..w.nrows();
     rows.map(|row| (0..w.ncols()).map(|column| product[(row, column)] * w[(row, column)]).sum::<f64>())
         .sum::<f64>()

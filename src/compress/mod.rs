@@ -9,6 +9,7 @@
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.
 
+mod candidate;
 mod correct;
 mod cost;
 mod decomposition;
@@ -16,21 +17,10 @@ mod metrics;
 mod moment;
 mod ranks;
 
+pub use candidate::{Budget, Candidate, Choice, RANK_MULTIPLE};
 pub use correct::{RoundedFactors, round_corrected};
 pub use cost::{Core, Cost};
 pub use decomposition::Decomposition;
 pub use metrics::{explained_variance, nu, relative_error, signal_to_noise};
 pub use moment::Moment;
-pub use ranks::{Budget, Candidate, Choice, RANK_MULTIPLE, allocate};
-
-use crate::matrix::{Mat, MatRef};
-
-/// `w` in `f64`, for what must not lose digits.
-fn to_f64(w: MatRef<'_, f32>) -> faer::Mat<f64> {
-    faer::Mat::from_fn(w.rows(), w.cols(), |row, column| f64::from(w.row(row)[column]))
-}
-
-fn to_f32(w: faer::MatRef<'_, f64>) -> crate::Result<Mat<f32>> {
-    let values = (0..w.nrows()).flat_map(|row| (0..w.ncols()).map(move |column| w[(row, column)] as f32));
-    Mat::from_vec(values.collect(), w.nrows(), w.ncols())
-}
+pub use ranks::allocate;

@@ -2,12 +2,9 @@
 
 use alloc::vec::Vec;
 
-use faer::Accum;
-use faer::linalg::matmul::triangular::{BlockStructure, matmul};
-
-use super::to_f64;
 use crate::error::{Error, Result};
 use crate::factored::expect_finite;
+use crate::linalg::{add_gram, expect_memory, to_f64};
 use crate::matrix::MatRef;
 
 /// `E[x x^T]` and `E[x]` of the vectors `x` that a weight is multiplied with, summed in `f64`, and with them their
@@ -46,10 +43,7 @@ impl Moment {
         if k == 0 {
             return Err(Error::Parameter { what: "elements of an input", value: 0.0, expected: "at least 1" });
         }
-        let bytes = k.checked_mul(k).and_then(|len| len.checked_mul(size_of::<f64>()));
-        let bytes = bytes.ok_or(Error::TooLarge { what: "second moment", rows: k, cols: k })?;
-        // faer's own allocation would abort.
-        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Allocation { bytes })?;
+        expect_memory("second moment", 1, k, k)?;
         Ok(Self { sum: faer::Mat::zeros(k, k), sum_of_x: alloc::vec![0.0; k], count: 0 })
     }
 
@@ -67,9 +61,7 @@ impl Moment {
                     *sum += block[(row, column)];
                 }
             }
-            let (whole, lower) = (BlockStructure::Rectangular, BlockStructure::TriangularLower);
-            let threads = faer::get_global_parallelism();
-            matmul(self.sum.as_mut(), lower, Accum::Add, block.transpose(), whole, &block, whole, 1.0, threads);
+            add_gram(self.sum.as_mut(), block.as_ref());
         }
         self.count += x.rows();
         Ok(())

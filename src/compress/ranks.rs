@@ -2,81 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::Cost;
+use super::{Budget, Candidate, Choice, Cost};
 use crate::error::{Error, Result};
 use crate::factored::expect_finite;
-
-/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for
-/// in full (`kernels` README).
-pub const RANK_MULTIPLE: usize = 16;
-
-/// A weight that may be factored.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// Output features.
-    pub n: usize,
-    /// Input features.
-    pub k: usize,
-    /// Its singular values, the greatest first; `min(n, k)` of them, plain or weighted.
-    pub singular_values: &'a [f32],
-    /// What an error whose square is 1 counts, next to those of other weights: one over the sum of the squared singular
-    /// values makes errors of weights count alike, each relative to its weight.
-    pub importance: f64,
-    /// Whether its product is done at every step by itself, not for several steps at once.
-    pub recurrent: bool,
-    /// Whether it stays one matrix, whatever that costs.
-    pub pinned: bool,
-}
-
-/// How much the weights of a model may cost together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// The limit.
-    pub limit: f64,
-    /// What it is counted in.
-    pub cost: Cost,
-}
-
-/// What becomes of a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// It stays one matrix: factors would cost as much.
-    Dense,
-    /// It becomes factors of this rank.
-    LowRank(usize),
-}
-
-impl Candidate<'_> {
-    /// What it costs if this becomes of it.
-    pub fn cost(&self, cost: &Cost, choice: Choice) -> f64 {
-        match choice {
-            Choice::Dense => cost.matrix(self.n, self.k, self.recurrent),
-            Choice::LowRank(rank) => cost.factors(self.n, self.k, rank, self.recurrent),
-        }
-    }
-
-    /// Factors of this rank, or the matrix itself where they do not pay, `rank (n + k) >= n k` for parameters, or where
-    /// it is pinned.
-    pub fn choose(&self, cost: &Cost, rank: usize) -> Choice {
-        if self.pinned {
-            return Choice::Dense;
-        }
-        let choice = Choice::LowRank(rank.min(self.n.min(self.k)));
-        if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
-    }
-
-    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are
-    /// cut.
-    pub fn error(&self, choice: Choice) -> f64 {
-        match choice {
-            Choice::Dense => 0.0,
-            Choice::LowRank(rank) => {
-                let cut = self.singular_values.get(rank..).unwrap_or_default();
-                self.importance * cut.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>()
-            }
-        }
-    }
-}
 
 /// One of the things that a weight may become, with its cost and what its squared error counts.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +28,7 @@ fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level>
     // From the smallest up, so that small tails keep their digits.
     let mut tails = alloc::vec![0.0; sigma.len() + 1];
     for (i, &sigma) in sigma.iter().enumerate().rev() {
-        tails[i] = tails[i + 1] + f64::from(sigma) * f64::from(sigma);
+        tails[i] = tails[i + 1] + sigma * sigma;
     }
     let mut levels = Vec::new();
     let mut rank = 0usize;
@@ -237,8 +165,8 @@ impl<'l> Allocation<'l> {
 /// use skinny::compress::{Budget, Candidate, Choice, Cost, allocate};
 ///
 /// let (steep, flat) = (&[8.0, 1.0, 0.1, 0.0, 0.0, 0.0], &[1.0; 6]);
-/// let candidate = |singular_values: &'static [f32]| {
-///     let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+/// let candidate = |singular_values: &'static [f64]| {
+///     let importance = 1.0 / singular_values.iter().map(|sigma| sigma * sigma).sum::<f64>();
 ///     Candidate { n: 6, k: 30, singular_values, importance, recurrent: false, pinned: false }
 /// };
 /// let budget = Budget { limit: 216.0, cost: Cost::Parameters };
@@ -261,7 +189,8 @@ pub fn allocate(candidates: &[Candidate<'_>], budget: &Budget, multiple: usize) 
         candidates.iter().map(|candidate| levels(candidate, &budget.cost, multiple)).collect();
     let mut stepwise = Allocation::new(&levels, budget.limit);
     if stepwise.spent.partial_cmp(&budget.limit).is_none_or(|order| order.is_gt()) {
-        return Err(Error::Budget { asked: budget.limit, least: stepwise.spent });
+        let (asked, least, unit) = (budget.limit, stepwise.spent, budget.cost.unit());
+        return Err(Error::Budget { asked, least, unit });
     }
     let dense = Allocation::dense(&levels, budget.limit);
     let best = if dense.spent <= budget.limit {
@@ -281,15 +210,15 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::compress::Core;
+    use crate::compress::{Core, RANK_MULTIPLE};
 
     /// Singular values that fall as a power.
-    fn spectrum(d: usize, power: f64) -> Vec<f32> {
-        (0..d).map(|i| (1.0 + i as f64).powf(-power) as f32).collect()
+    fn spectrum(d: usize, power: f64) -> Vec<f64> {
+        (0..d).map(|i| (1.0 + i as f64).powf(-power)).collect()
     }
 
-    fn candidate(n: usize, k: usize, singular_values: &[f32]) -> Candidate<'_> {
-        let importance = 1.0 / singular_values.iter().map(|&sigma| f64::from(sigma).powi(2)).sum::<f64>();
+    fn candidate(n: usize, k: usize, singular_values: &[f64]) -> Candidate<'_> {
+        let importance = 1.0 / singular_values.iter().map(|sigma| sigma * sigma).sum::<f64>();
         Candidate { n, k, singular_values, importance, recurrent: false, pinned: false }
     }
 
@@ -355,7 +284,7 @@ mod tests {
         let sigma = spectrum(20, 1.0);
         let candidate = candidate(20, 40, &sigma);
         let with = |limit| allocate(&[candidate], &Budget { limit, cost: Cost::Parameters }, 2);
-        assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0 }));
+        assert_eq!(with(119.0), Err(Error::Budget { asked: 119.0, least: 120.0, unit: "parameters" }));
         assert!(matches!(with(f64::NAN), Err(Error::Budget { .. })));
         assert_eq!(with(120.0), Ok(vec![Choice::LowRank(2)]));
         assert_eq!(with(1e9), Ok(vec![Choice::Dense]));
@@ -370,7 +299,7 @@ mod tests {
     #[test]
     fn of_many_large_weights_the_ranks_are_near_the_best_and_errors_fall_with_the_budget() {
         let shapes = [(2304, 768), (2304, 320), (3072, 768), (3072, 1024), (3840, 1024), (3840, 1280), (1536, 1280)];
-        let spectra: Vec<Vec<f32>> =
+        let spectra: Vec<Vec<f64>> =
             shapes.iter().enumerate().map(|(i, &(n, k))| spectrum(n.min(k), 0.1 + 0.1 * i as f64)).collect();
         let candidates: Vec<Candidate<'_>> = shapes
             .iter()
@@ -432,7 +361,7 @@ mod tests {
         let free = candidate(20, 40, &sigma);
         let candidates = [free, Candidate { pinned: true, ..free }];
         let with = |limit| allocate(&candidates, &Budget { limit, cost: Cost::Parameters }, 2);
-        assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0 }));
+        assert_eq!(with(919.0), Err(Error::Budget { asked: 919.0, least: 920.0, unit: "parameters" }));
         assert_eq!(with(920.0), Ok(vec![Choice::LowRank(2), Choice::Dense]));
     }
 

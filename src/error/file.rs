@@ -51,6 +51,13 @@ pub enum FileError {
         /// Why.
         problem: Box<Error>,
     },
+    /// The list of the layers asks for what there is not, or for what a layer does not take.
+    LayerList {
+        /// The part of the list at fault.
+        item: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The order of the layers does not follow from the tensors' shapes.
     Order {
         /// The layers, as far as they are known.
@@ -84,18 +91,31 @@ pub enum TensorProblem {
     },
     /// Its numbers cannot be used.
     Invalid(Box<Error>),
+    /// It belongs to something that is not supported, or may belong to it.
+    NotSupported {
+        /// What that is, and what helps.
+        reason: String,
+    },
 }
 
 #[cfg(feature = "safetensors")]
 impl FileError {
     /// A tensor with a problem.
-    #[cfg(feature = "safetensors")]
     pub(crate) fn tensor(tensor: impl Into<String>, problem: TensorProblem) -> Error {
         FileError::Tensor { tensor: tensor.into(), problem }.into()
     }
 
+    /// A tensor that belongs to something that is not supported.
+    pub(crate) fn not_supported(tensor: impl Into<String>, reason: impl Into<String>) -> Error {
+        Self::tensor(tensor, TensorProblem::NotSupported { reason: reason.into() })
+    }
+
+    /// A part of the list of layers that cannot be followed.
+    pub(crate) fn layer_list(item: impl Into<String>, reason: impl Into<String>) -> Error {
+        FileError::LayerList { item: item.into(), reason: reason.into() }.into()
+    }
+
     /// A tensor whose numbers cannot be used.
-    #[cfg(feature = "safetensors")]
     pub(crate) fn invalid(tensor: impl Into<String>, cause: Error) -> Error {
         Self::tensor(tensor, TensorProblem::Invalid(Box::new(cause)))
     }
@@ -114,19 +134,69 @@ impl From<FileError> for Error {
     }
 }
 
+/// Text of a file as messages quote it, control characters escaped, and cut where it is long: names.
+pub(crate) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_cut(self.0, 80, f)
+    }
+}
+
+/// The same for sentences with text of a file in them.
+struct Sentence<'a>(&'a str);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_cut(self.0, 1000, f)
+    }
+}
+
+fn write_cut(text: &str, most: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, c) in text.chars().enumerate() {
+        if i == most {
+            return write!(f, "... ({} bytes)", text.len());
+        }
+        if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+    }
+    Ok(())
+}
+
+/// The first of some names, and how many more there are.
+pub(crate) struct Names<'a, S>(pub &'a [S], pub &'static str);
+
+impl<S> Names<'_, S> {
+    /// Names that are shown.
+    const MOST: usize = 12;
+}
+
+impl<S: AsRef<str>> fmt::Display for Names<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(names, separator) = *self;
+        for (i, name) in names.iter().take(Self::MOST).enumerate() {
+            write!(f, "{}{}", if i == 0 { "" } else { separator }, Quoted(name.as_ref()))?;
+        }
+        match names.len().saturating_sub(Self::MOST) {
+            0 => Ok(()),
+            more => write!(f, "{separator}... and {more} more"),
+        }
+    }
+}
+
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileError::Io { path, reason } => write!(f, "{path}: {reason}"),
-            FileError::Container { reason } => write!(f, "not a safetensors file: {reason}"),
-            FileError::Header { key, reason } => write!(f, "model file, metadata {key}: {reason}"),
+            FileError::Container { reason } => write!(f, "not a safetensors file: {}", Sentence(reason)),
+            FileError::Header { key, reason } => write!(f, "model file, metadata {key}: {}", Sentence(reason)),
             FileError::Version { found, supported } => {
-                write!(f, "model file of version {found}, this release reads version {supported}")
+                write!(f, "model file of version {}, this release reads version {supported}", Quoted(found))
             }
-            FileError::Tensor { tensor, problem } => write!(f, "tensor {tensor}: {problem}"),
-            FileError::Layer { layer, problem } => write!(f, "layer {layer}: {problem}"),
+            FileError::Tensor { tensor, problem } => write!(f, "tensor {}: {problem}", Quoted(tensor)),
+            FileError::Layer { layer, problem } => write!(f, "layer {}: {problem}", Quoted(layer)),
+            FileError::LayerList { item, reason } => write!(f, "list of layers, `{}`: {reason}", Quoted(item)),
             FileError::Order { layers, reason } => {
-                write!(f, "the order of the layers ({}) is unknown: {reason}", layers.join(", "))
+                write!(f, "the order of the layers ({}) is unknown: {reason}", Names(layers, ", "))
             }
         }
     }
@@ -138,8 +208,14 @@ impl fmt::Display for TensorProblem {
             TensorProblem::Missing => write!(f, "missing"),
             TensorProblem::Unexpected => write!(f, "the model has no use for it"),
             TensorProblem::Dtype { expected, found } => write!(f, "expected {expected}, found {found}"),
-            TensorProblem::Shape { expected, found } => write!(f, "expected {expected}, found {found:?}"),
+            TensorProblem::Shape { expected, found } if found.len() <= 8 => {
+                write!(f, "expected {expected}, found {found:?}")
+            }
+            TensorProblem::Shape { expected, found } => {
+                write!(f, "expected {expected}, found {} dimensions", found.len())
+            }
             TensorProblem::Invalid(cause) => write!(f, "{cause}"),
+            TensorProblem::NotSupported { reason } => write!(f, "{reason}"),
         }
     }
 }

@@ -4,20 +4,20 @@ use alloc::vec::Vec;
 
 use super::scratch::Scratch;
 use super::{expect_bias_length, expect_finite};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
 use crate::matrix::{Mat, MatMut, MatRef};
-use crate::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
+use crate::quant::{QuantizedActivations, ZeroPoint};
 
 /// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
 ///
 /// A further storage format is a further variant of the private `Storage` and the arms that the compiler then asks for,
-/// all in this file.
+/// here and in `packing.rs`.
 #[derive(Clone, Debug)]
-pub struct DenseWeight(Storage);
+pub struct DenseWeight(pub(super) Storage);
 
 #[derive(Clone, Debug)]
-enum Storage {
+pub(super) enum Storage {
     F32(Mat<f32>),
     /// 8 or 4 bits, as the packed matrix says.
     Quantized {
@@ -26,87 +26,11 @@ enum Storage {
     },
 }
 
-/// A matrix in the form it has before it is laid out for a processor.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Unpacked {
-    /// In `f32`.
-    F32(Mat<f32>),
-    /// In 8 bits, with one scale for each output feature.
-    I8(QuantizedMat),
-    /// In 4 bits, with one scale for each output feature and, in groups, a multiplier for each group.
-    I4(QuantizedMatI4),
-}
-
-impl Unpacked {
-    /// Quantizes `w` (`n x k`) to 8 or 4 bits.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
-    pub fn quantize(w: MatRef<'_, f32>, format: WeightFormat) -> Result<Self> {
-        Ok(match format {
-            WeightFormat::I8 => Unpacked::I8(QuantizedMat::quantize(w)?),
-            WeightFormat::I4 => Unpacked::I4(QuantizedMatI4::quantize(w)?),
-            WeightFormat::I4Group32 => Unpacked::I4(QuantizedMatI4::quantize_grouped(w)?),
-        })
-    }
-
-    /// Lays the weights out for the kernels of `tier`; `f32` weights stay as they are.
-    ///
-    /// # Errors
-    /// As [`QuantizedMat::pack`]; [`Error::NotFinite`] for an `f32` weight that is infinite or NaN.
-    pub fn pack(self, tier: Tier) -> Result<DenseWeight> {
-        match self {
-            Unpacked::F32(w) => DenseWeight::from_f32(w),
-            Unpacked::I8(w) => w.pack(tier),
-            Unpacked::I4(w) => w.pack(tier),
-        }
-    }
-
-    /// The weights that the numbers stand for, `n x k`.
-    ///
-    /// # Errors
-    /// [`Error::Allocation`].
-    pub fn dequantize(&self) -> Result<Mat<f32>> {
-        match self {
-            Unpacked::F32(w) => Ok(w.clone()),
-            Unpacked::I8(w) => w.dequantize(),
-            Unpacked::I4(w) => w.dequantize(),
-        }
-    }
-}
-
-impl QuantizedMat {
-    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
-    ///
-    /// # Errors
-    /// [`Error::TierUnavailable`] if this machine lacks the tier, [`Error::Depth`] if sums could overflow,
-    /// [`Error::Allocation`].
-    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
-        let weights = PackedMat::for_tier(self.values(), tier)?;
-        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
-    }
-}
-
-impl QuantizedMatI4 {
-    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
-    ///
-    /// # Errors
-    /// As [`QuantizedMat::pack`].
-    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
-        let weights = match self.multipliers() {
-            Some(multipliers) => PackedMat::i4_grouped_for_tier(self.values(), multipliers, tier)?,
-            None => PackedMat::i4_for_tier(self.values(), tier)?,
-        };
-        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
-    }
-}
-
 impl DenseWeight {
     /// Weights in `f32`, `n x k`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN.
+    /// [`Error::NotFinite`](crate::Error::NotFinite) for the first weight that is infinite or NaN.
     pub fn from_f32(w: Mat<f32>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
         Ok(Self(Storage::F32(w)))
@@ -115,27 +39,6 @@ impl DenseWeight {
     /// Weights that were seen to be finite.
     pub(super) fn from_finite(w: Mat<f32>) -> Self {
         Self(Storage::F32(w))
-    }
-
-    /// The same in 8 bits, for the kernels of `tier`.
-    ///
-    /// # Errors
-    /// [`Error::Stored`] unless it is in `f32`, and those of [`QuantizedMat::pack`].
-    pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        self.quantize_to(WeightFormat::I8, tier)
-    }
-
-    /// The same in 8 or in 4 bits, for the kernels of `tier`.
-    ///
-    /// # Errors
-    /// As [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        match &self.0 {
-            Storage::F32(w) => Unpacked::quantize(w.view(), format)?.pack(tier),
-            Storage::Quantized { .. } => {
-                Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() })
-            }
-        }
     }
 
     /// Output features.
@@ -170,30 +73,6 @@ impl DenseWeight {
         }
     }
 
-    /// The weights as they were before packing: what a file holds, and what another tier can be packed from.
-    ///
-    /// # Errors
-    /// [`Error::Allocation`].
-    pub fn unpack(&self) -> Result<Unpacked> {
-        match &self.0 {
-            Storage::F32(w) => {
-                let mut copy = Mat::zeros(w.rows(), w.cols())?;
-                copy.as_mut_slice().copy_from_slice(w.as_slice());
-                Ok(Unpacked::F32(copy))
-            }
-            Storage::Quantized { weights, scales } => {
-                let (values, scales) = (weights.unpack()?, scales.clone());
-                match weights.format() {
-                    WeightFormat::I8 => Ok(Unpacked::I8(QuantizedMat::from_parts(values, scales)?)),
-                    WeightFormat::I4 | WeightFormat::I4Group32 => {
-                        let multipliers = weights.unpack_multipliers()?;
-                        Ok(Unpacked::I4(QuantizedMatI4::from_parts(values, multipliers, scales)?))
-                    }
-                }
-            }
-        }
-    }
-
     /// Weights.
     pub fn parameters(&self) -> usize {
         self.n() * self.k()
@@ -204,6 +83,14 @@ impl DenseWeight {
         match &self.0 {
             Storage::F32(w) => size_of_val(w.as_slice()),
             Storage::Quantized { weights, scales } => weights.bytes() + size_of_val(&scales[..]),
+        }
+    }
+
+    /// The bits that it is stored in; none for `f32`.
+    pub fn stored_as(&self) -> Option<WeightFormat> {
+        match &self.0 {
+            Storage::F32(_) => None,
+            Storage::Quantized { weights, .. } => Some(weights.format()),
         }
     }
 
@@ -224,7 +111,7 @@ impl DenseWeight {
     /// In 8 bits, each row of `x` is quantized by itself, symmetrically ([`ZeroPoint::None`]).
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit, [`Error::Allocation`].
+    /// [`Error::Shape`](crate::Error::Shape) or [`Error::Length`](crate::Error::Length) for operands that do not fit, [`Error::Allocation`](crate::Error::Allocation).
     pub fn apply(
         &self,
         x: MatRef<'_, f32>,

@@ -129,7 +129,7 @@ impl RankPolicy {
     ///
     /// assert_eq!(RankPolicy::Variance(0.9).rank(&[3.0, 1.0, 0.1]), Ok(2)); // 9 of 10.01, then 10 of 10.01
     /// ```
-    pub fn rank(self, singular_values: &[f32]) -> Result<usize> {
+    pub fn rank(self, singular_values: &[f64]) -> Result<usize> {
         let max = singular_values.len();
         match self {
             RankPolicy::Fixed(rank) if (1..=max).contains(&rank) => Ok(rank),
@@ -139,7 +139,7 @@ impl RankPolicy {
                 if max == 0 {
                     return Err(Error::Rank { rank: 1, max });
                 }
-                let variance = |&sigma: &f32| f64::from(sigma) * f64::from(sigma);
+                let variance = |&sigma: &f64| sigma * sigma;
                 let wanted = f64::from(share) * singular_values.iter().map(variance).sum::<f64>();
                 let mut kept = 0.0;
                 let reached = singular_values.iter().position(|sigma| {

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::quantizer::Quantizer;
 use super::recurrent::{bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
-use super::weight::{Quantizer, Weight};
+use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
 use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};

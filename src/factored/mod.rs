@@ -29,35 +29,47 @@
 
 mod bidirectional;
 mod dense;
+#[cfg(feature = "svd")]
+mod eigen;
 pub mod gates;
 mod gru;
+#[cfg(feature = "svd")]
+mod jacobi;
 mod linear;
 mod low_rank;
 mod low_rank_linear;
 mod lstm;
+#[cfg(all(test, feature = "svd"))]
+#[path = "../../tests/common/matrices.rs"]
+mod matrices;
 mod onnx;
+mod packing;
+mod quantizer;
 mod recurrent;
 mod scheme;
 mod scratch;
-mod stacked;
 #[cfg(feature = "svd")]
 mod svd;
 mod time_convolution;
 mod weight;
 
 pub use bidirectional::Bidirectional;
-pub use dense::{DenseWeight, Unpacked};
+pub use dense::DenseWeight;
+#[cfg(feature = "train")]
+pub(crate) use eigen::Eigen;
 pub use gru::{Gru, GruState};
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
+pub use packing::Unpacked;
 pub use recurrent::Recurrent;
 pub use scheme::Scheme;
 #[cfg(feature = "svd")]
-pub(crate) use scheme::{beside, columns};
+pub(crate) use scheme::beside;
+#[cfg(any(feature = "svd", feature = "safetensors"))]
+pub(crate) use scheme::columns;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
-pub use stacked::StackedWeight;
 #[cfg(feature = "svd")]
 pub(crate) use svd::Svd;
 #[cfg(feature = "svd")]
@@ -65,16 +77,17 @@ pub use svd::singular_values;
 #[cfg(all(test, feature = "svd"))]
 pub(crate) use svd::tests;
 pub use time_convolution::{TimeConvolution, TimeConvolutionState};
-pub use weight::Weight;
+pub use weight::{StackedWeight, Weight};
 
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;
 
 /// Fails at the first element that is infinite or NaN.
-pub(crate) fn expect_finite(what: &'static str, values: &[f32]) -> Result<()> {
-    match values.iter().position(|value| !value.is_finite()) {
+pub(crate) fn expect_finite<T: Copy + Into<f64>>(what: &'static str, values: &[T]) -> Result<()> {
+    match values.iter().position(|&value| !value.into().is_finite()) {
         None => Ok(()),
-        Some(index) => Err(Error::NotFinite { what, index, value: values[index] }),
+        // Infinity and NaN are the same in f32.
+        Some(index) => Err(Error::NotFinite { what, index, value: values[index].into() as f32 }),
     }
 }
 

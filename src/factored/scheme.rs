@@ -1,13 +1,13 @@
 //! Which matrices of a recurrent layer are factored together.
 
-#[cfg(feature = "svd")]
+#[cfg(any(feature = "svd", feature = "safetensors"))]
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
 use super::{LowRank, LowRankLinear, RankPolicy, Weight};
-#[cfg(feature = "svd")]
+#[cfg(any(feature = "svd", feature = "safetensors"))]
 use crate::error::Result;
-#[cfg(feature = "svd")]
+#[cfg(any(feature = "svd", feature = "safetensors"))]
 use crate::matrix::{Mat, MatRef};
 
 /// Which matrices of a recurrent layer are factored together (Kliegl et al., arXiv 1710.09026). With gates 1 to `g`,
@@ -76,7 +76,7 @@ pub(crate) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>>
 }
 
 /// Some columns of `w`.
-#[cfg(feature = "svd")]
+#[cfg(any(feature = "svd", feature = "safetensors"))]
 pub(crate) fn columns(w: MatRef<'_, f32>, range: core::ops::Range<usize>) -> Result<Mat<f32>> {
     let values: Vec<f32> = (0..w.rows()).flat_map(|row| &w.row(row)[range.clone()]).copied().collect();
     Mat::from_vec(values, w.rows(), range.len())

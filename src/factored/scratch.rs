@@ -14,8 +14,8 @@ pub const DEFAULT_TIME_BATCH: usize = 4;
 pub const MAX_TIME_BATCH: usize = 10;
 
 /// Memory, threads and time batch for the layers that one thread runs. Memory grows to what the layers need and is
-/// kept, so from the second step on nothing is allocated. It carries nothing from one call to the next that results
-/// depend on.
+/// kept, so from the second step on nothing is allocated, but for the jobs of a pool: see [`Threads`]. It carries nothing
+/// from one call to the next that results depend on.
 ///
 /// # Example
 /// ```

@@ -1,113 +1,201 @@
 //! Truncated singular value decomposition: from a dense weight to the best low-rank one.
+//!
+//! The shorter side's Gram matrix, `W^T W` or `W W^T`, is decomposed in `f64`, which holds squares of `f32` with digits
+//! to spare: singular values are right to about `1e-8` of the largest one, for every shape, rank and scale. What the
+//! Gram matrix says of the smallest ones is lost in its rounding, so those are measured on the weight itself, as lengths of
+//! `W v`. A cut is the projection `W V V^T` on some of the vectors, so it errs by what the others hold of `W`, even
+//! where they are mixed up among themselves.
 
 use alloc::vec::Vec;
 
+use super::eigen::Eigen;
 use super::expect_finite;
 use super::low_rank::{LowRank, RankPolicy};
 use crate::error::{Error, Result};
+use crate::linalg::{Cholesky, expect_memory, gram, product, to_f64};
 use crate::matrix::{Mat, MatRef};
 
-/// The singular values of `w`, the greatest first; `min(n, k)` of them.
+/// The singular values of `w`, the greatest first; `min(n, k)` of them. Each is right to a millionth of the norm of `w`.
+///
+/// They are `f64` as they may lie beyond `f32`: the greatest is up to `sqrt(n k)` times the greatest weight.
 ///
 /// # Errors
-/// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Svd`] if the decomposition does not
-/// converge.
+/// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
 ///
 /// # Example
 /// ```
 /// use skinny::{MatRef, factored::singular_values};
 ///
 /// let sigma = singular_values(MatRef::new(&[0.0, -3.0, 4.0, 0.0], 2, 2)?)?;
-/// assert!((sigma[0] - 4.0).abs() < 1e-5 && (sigma[1] - 3.0).abs() < 1e-5);
+/// assert!((sigma[0] - 4.0).abs() < 1e-12 && (sigma[1] - 3.0).abs() < 1e-12);
 /// # Ok::<(), skinny::Error>(())
 /// ```
-pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f32>> {
+pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f64>> {
     expect_finite("weights", w.as_slice())?;
     if w.as_slice().is_empty() {
         return Ok(Vec::new());
     }
-    let (rows, cols) = w.shape();
-    view(w).singular_values().map_err(|_| Error::Svd { rows, cols })
+    let (matrix, exponent) = scaled(w)?;
+    let Singular { values, .. } = Singular::of(matrix.as_ref());
+    Ok(values.into_iter().map(|sigma| sigma * exp2(exponent)).collect())
 }
 
-/// `W = U S V^T`, the factors in the columns of `U` and `V`.
+/// Squared singular values below this share of the greatest are those that rounding of the Gram matrix has touched.
+const ROUNDED: f64 = 1e-8;
+
+/// The singular values of a matrix, the greatest first, and the singular vectors of its shorter side.
+#[derive(Clone, Debug)]
+struct Singular {
+    values: Vec<f64>,
+    /// `d x d` with `d` the shorter side, one in each column: `V` of a matrix with at least as many rows as columns,
+    /// `U` of others.
+    vectors: faer::Mat<f64>,
+}
+
+impl Singular {
+    /// Decomposes `a`, neither side of which is 0 and whose elements are of magnitudes that can be squared twice.
+    fn of(a: faer::MatRef<'_, f64>) -> Self {
+        let a = if a.nrows() >= a.ncols() { a } else { a.transpose() };
+        let d = a.ncols();
+        let Eigen { values: squares, vectors } = Eigen::new(&gram(a));
+        let mut order: Vec<usize> = (0..d).collect();
+        order.sort_by(|&i, &j| squares[j].total_cmp(&squares[i]));
+        let vectors = faer::Mat::from_fn(d, d, |row, i| vectors[(row, order[i])]);
+        let squares: Vec<f64> = order.iter().map(|&i| squares[i].max(0.0)).collect();
+
+        let mut values: Vec<f64> = squares.iter().map(|square| square.sqrt()).collect();
+        let sure = squares.iter().position(|&square| square <= ROUNDED * squares[0]).unwrap_or(d);
+        if sure == d {
+            return Self { values, vectors };
+        }
+        let products = product(a, vectors.subcols(sure, d - sure));
+        for (i, value) in values[sure..].iter_mut().enumerate() {
+            *value = products.col(i).norm_l2();
+        }
+        let mut order: Vec<usize> = (0..d).collect();
+        order.sort_by(|&i, &j| values[j].total_cmp(&values[i]));
+        Self {
+            values: order.iter().map(|&i| values[i]).collect(),
+            vectors: faer::Mat::from_fn(d, d, |row, i| vectors[(row, order[i])]),
+        }
+    }
+}
+
+/// `W = 2^exponent A`, the greatest magnitude of `A` between 1/2 and 1, unless all are zeros. Both are exact.
+fn scaled(w: MatRef<'_, f32>) -> Result<(faer::Mat<f64>, i32)> {
+    let (long, short) = (w.rows().max(w.cols()), w.rows().min(w.cols()));
+    // The matrix, and its Gram matrix, the eigenvectors and what they are made of and checked with.
+    expect_memory("weights", 1, w.rows(), w.cols())?;
+    expect_memory("weights", 6, long.min(short), short)?;
+    let greatest = w.as_slice().iter().fold(0.0f64, |greatest, &w| greatest.max(f64::from(w).abs()));
+    // Of a normal number, which every f32 is in f64.
+    let exponent = if greatest == 0.0 { 0 } else { (greatest.to_bits() >> 52) as i32 - 1022 };
+    let mut matrix = to_f64(w);
+    matrix.col_iter_mut().for_each(|column| column.iter_mut().for_each(|w| *w *= exp2(-exponent)));
+    Ok((matrix, exponent))
+}
+
+/// `2^exponent`, a normal number.
+fn exp2(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
+}
+
+/// The singular value decomposition of `W L`, or of `W` if there is no `L`, and what factors of `W` are made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Svd {
-    u: faer::Mat<f32>,
-    sigma: Vec<f32>,
-    v: faer::Mat<f32>,
-    /// What the products of the columns of `U` and `V` are multiplied with to add up to `W`: `sigma`, unless that was
-    /// scaled.
-    strengths: Vec<f32>,
+    w: Mat<f32>,
+    singular: Singular,
+    weighting: Option<Cholesky>,
 }
 
 impl Svd {
-    /// Decomposes finite weights.
-    pub fn new(w: MatRef<'_, f32>) -> Result<Self> {
-        Self::of(view(w))
-    }
-
-    pub fn of(w: faer::MatRef<'_, f32>) -> Result<Self> {
+    /// Decomposes finite weights times the factor `L` of `C = L L^T`, whose diagonal is about 1.
+    pub fn new(w: MatRef<'_, f32>, weighting: Option<Cholesky>) -> Result<Self> {
         // Of any number of rows or columns, which faer would round up.
-        if w.nrows().min(w.ncols()) == 0 {
+        if w.rows().min(w.cols()) == 0 {
             return Err(Error::Rank { rank: 1, max: 0 });
         }
-        let svd = w.thin_svd().map_err(|_| Error::Svd { rows: w.nrows(), cols: w.ncols() })?;
-        let sigma: Vec<f32> = svd.S().column_vector().iter().map(|sigma| sigma.max(0.0)).collect();
-        Ok(Self { u: svd.U().to_owned(), strengths: sigma.clone(), sigma, v: svd.V().to_owned() })
+        let (matrix, exponent) = scaled(w)?;
+        let matrix = match &weighting {
+            None => matrix,
+            Some(cholesky) => product(matrix.as_ref(), cholesky.l()),
+        };
+        let mut singular = Singular::of(matrix.as_ref());
+        singular.values.iter_mut().for_each(|sigma| *sigma *= exp2(exponent));
+        let w = Mat::from_vec(w.as_slice().to_vec(), w.rows(), w.cols())?;
+        Ok(Self { w, singular, weighting })
     }
 
-    /// The same with other factors in `V`, and with all singular values scaled, in name only: the product is `U S V^T`
-    /// of the values before.
-    pub fn with_v(self, v: faer::Mat<f64>, scale: f64) -> Self {
-        Self {
-            u: self.u,
-            sigma: self.strengths.iter().map(|&sigma| (f64::from(sigma) * scale) as f32).collect(),
-            strengths: self.strengths,
-            v: faer::Mat::from_fn(v.nrows(), v.ncols(), |row, i| v[(row, i)] as f32),
-        }
+    /// The greatest first.
+    pub fn singular_values(&self) -> &[f64] {
+        &self.singular.values
     }
 
-    pub fn v(&self) -> faer::MatRef<'_, f32> {
-        self.v.as_ref()
-    }
-
-    pub fn singular_values(&self) -> &[f32] {
-        &self.sigma
-    }
-
-    /// Balanced factors of the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T`.
+    /// Factors of the first `rank` singular values, balanced: `U sqrt(S)` and `sqrt(S) V^T L^-1`.
     pub fn truncate(&self, rank: usize) -> Result<LowRank> {
-        let max = self.sigma.len();
-        if !(1..=max).contains(&rank) {
-            return Err(Error::Rank { rank, max });
+        let sigma = self.singular_values();
+        if !(1..=sigma.len()).contains(&rank) {
+            return Err(Error::Rank { rank, max: sigma.len() });
         }
-        let (n, k) = (self.u.nrows(), self.v.nrows());
-        let (mut u, mut v) = (Mat::zeros(n, rank)?, Mat::zeros(rank, k)?);
-        for (i, strength) in self.strengths[..rank].iter().enumerate() {
-            let root = strength.sqrt();
-            for row in 0..n {
-                u.view_mut().row_mut(row)[i] = self.u[(row, i)] * root;
+        let (w, vectors) = (to_f64(self.w.view()), self.singular.vectors.subcols(0, rank));
+        // One side holds singular vectors, the other one their products with W, which are `sigma` times as long.
+        let (u, v_transposed, of_vectors) = if w.nrows() >= w.ncols() {
+            match &self.weighting {
+                None => (product(w.as_ref(), vectors), vectors.to_owned(), Side::V),
+                Some(cholesky) => {
+                    let u = product(w.as_ref(), product(cholesky.l(), vectors).as_ref());
+                    let mut v = vectors.to_owned();
+                    cholesky.solve_transposed(v.as_mut());
+                    (u, v, Side::V)
+                }
             }
-            for (column, v) in v.view_mut().row_mut(i).iter_mut().enumerate() {
-                *v = self.v[(column, i)] * root;
+        } else {
+            // U U^T W, as U^T W L L^-1 has no need of L.
+            (vectors.to_owned(), product(w.transpose(), vectors), Side::U)
+        };
+        let balance = |side: Side, i: usize| {
+            let root = sigma[i].sqrt();
+            if side == of_vectors {
+                root
+            } else if root > 0.0 {
+                root.recip()
+            } else {
+                0.0
+            }
+        };
+        let (mut left, mut right) = (Mat::zeros(u.nrows(), rank)?, Mat::zeros(rank, v_transposed.nrows())?);
+        for row in 0..u.nrows() {
+            for (i, left) in left.view_mut().row_mut(row).iter_mut().enumerate() {
+                *left = (u[(row, i)] * balance(Side::U, i)) as f32;
             }
         }
-        LowRank::from_factors(u, v)
+        for i in 0..rank {
+            for (column, right) in right.view_mut().row_mut(i).iter_mut().enumerate() {
+                *right = (v_transposed[(column, i)] * balance(Side::V, i)) as f32;
+            }
+        }
+        LowRank::from_factors(left, right)
     }
 }
 
+/// One of the two factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    U,
+    V,
+}
 impl LowRank {
     /// The rank-`r` matrix nearest to `w` (`n x k`) in the Frobenius norm, `r` chosen by `policy`, as balanced factors:
     /// `U sqrt(S)` and `sqrt(S) V^T` of the singular value decomposition, which is where
     /// `(||U||_F^2 + ||V||_F^2) / 2` is least and equals the trace norm of the product (Kliegl et al., arXiv
     /// 1710.09026).
     ///
-    /// The last bits depend on the processor, as the decomposition uses what vector instructions there are.
+    /// The last bits depend on the processor, as the decomposition uses what vector instructions there are; they do not
+    /// depend on the number of threads.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, those of [`RankPolicy::rank`], [`Error::Svd`]
-    /// if the decomposition does not converge, [`Error::Allocation`].
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, those of [`RankPolicy::rank`],
+    /// [`Error::Allocation`].
     ///
     /// # Example
     /// ```
@@ -128,19 +216,16 @@ impl LowRank {
         {
             return Err(Error::Rank { rank, max: n.min(k) });
         }
-        let svd = Svd::new(w)?;
+        let svd = Svd::new(w, None)?;
         svd.truncate(policy.rank(svd.singular_values())?)
     }
-}
-
-fn view(w: MatRef<'_, f32>) -> faer::MatRef<'_, f32> {
-    faer::MatRef::from_row_major_slice(w.as_slice(), w.rows(), w.cols())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use alloc::vec;
 
+    use super::super::{jacobi, matrices};
     use super::*;
 
     /// `n x k`, of full rank.
@@ -166,7 +251,7 @@ pub(crate) mod tests {
             for rank in 1..=n.min(k) {
                 let low_rank = LowRank::truncate(w.view(), RankPolicy::Fixed(rank)).unwrap();
                 assert_eq!((low_rank.n(), low_rank.k(), low_rank.rank()), (n, k, rank));
-                let dropped: f64 = sigma[rank..].iter().map(|&s| f64::from(s).powi(2)).sum();
+                let dropped: f64 = sigma[rank..].iter().map(|s| s * s).sum();
                 let distance = squared_distance(&low_rank.product().unwrap(), &w);
                 assert!((distance - dropped).abs() < 1e-4, "{n} x {k}, rank {rank}: {distance} for {dropped}");
             }
@@ -178,7 +263,7 @@ pub(crate) mod tests {
         let w = weight(10, 16);
         let low_rank = LowRank::truncate(w.view(), RankPolicy::Variance(1.0)).unwrap();
         let norm = |factor: MatRef<'_, f32>| factor.as_slice().iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-        let trace: f64 = singular_values(w.view()).unwrap().iter().map(|&s| f64::from(s)).sum();
+        let trace: f64 = singular_values(w.view()).unwrap().iter().sum();
         assert!((norm(low_rank.u()) - trace).abs() < 1e-4 && (norm(low_rank.v()) - trace).abs() < 1e-4);
     }
 
@@ -198,5 +283,32 @@ pub(crate) mod tests {
             assert_eq!(LowRank::truncate(empty, RankPolicy::Variance(0.9)), Err(Error::Rank { rank: 1, max: 0 }));
             assert_eq!(singular_values(empty), Ok(Vec::new()));
         }
+    }
+
+    #[test]
+    fn singular_values_are_those_of_jacobi() {
+        let mut shapes: Vec<(&str, usize, usize, u32)> = (0..40).map(|seed| ("rows", 160, 130, seed)).collect();
+        for family in
+            ["gaussian", "decaying", "floor", "columns", "integers", "ternary", "pattern", "blocks", "graded", "mixed"]
+        {
+            shapes.extend([(family, 60, 40, 3), (family, 24, 96, 4), (family, 640, 10, 5), (family, 7, 7, 6)]);
+        }
+        for (family, rows, cols, seed) in shapes {
+            let w = matrices::matrix(family, rows, cols, seed, 0);
+            let exact = jacobi::tests::singular_values(&w, rows, cols);
+            let found = singular_values(MatRef::new(&w, rows, cols).unwrap()).unwrap();
+            let norm = exact.iter().map(|sigma| sigma * sigma).sum::<f64>().sqrt();
+            let off = found.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(off <= 1e-8 * norm, "{family} {rows} x {cols}, seed {seed}: off by {off} of {norm}");
+            assert!(found.windows(2).all(|pair| pair[0] >= pair[1]), "{family} {rows} x {cols}, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_rounding_hides_in_the_gram_matrix_is_measured_on_the_weight() {
+        // Of rank 5: the square roots of the other eigenvalues are about 1e-8 of the first.
+        let w = matrices::matrix("integers", 96, 64, 2, 0);
+        let sigma = singular_values(MatRef::new(&w, 96, 64).unwrap()).unwrap();
+        assert!(sigma[4] > 1.0 && sigma[5] < 1e-12 * sigma[0], "{:?}", &sigma[..7]);
     }
 }

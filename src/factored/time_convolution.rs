@@ -175,13 +175,13 @@ impl TimeConvolution {
     /// [`Error::Allocation`].
     pub fn state(&self) -> Result<TimeConvolutionState> {
         let frames = Mat::zeros(self.kernel - 1, self.input_size())?;
-        Ok(TimeConvolutionState { frames, held: self.padding, skip: 0 })
+        Ok(TimeConvolutionState { frames, begun: false, held: self.padding, skip: 0 })
     }
 
     /// Sets a state back to the start of a sequence.
     pub fn reset(&self, state: &mut TimeConvolutionState) {
         state.frames.as_mut_slice().fill(0.0);
-        (state.held, state.skip) = (self.padding, 0);
+        (state.begun, state.held, state.skip) = (false, self.padding, 0);
     }
 
     /// Outputs that [`forward`](Self::forward) writes if it is given `frames` frames.
@@ -193,9 +193,9 @@ impl TimeConvolution {
         }
     }
 
-    /// Outputs that [`finish`](Self::finish) writes.
+    /// Outputs that [`finish`](Self::finish) writes: none of a sequence without frames.
     pub fn outputs_at_end(&self, state: &TimeConvolutionState) -> usize {
-        self.outputs(state, self.padding)
+        if state.begun { self.outputs(state, self.padding) } else { 0 }
     }
 
     /// Takes frames, `x` (`time x in`), moves `state` on and writes the outputs that are ready to the first rows of
@@ -212,7 +212,9 @@ impl TimeConvolution {
         scratch: &mut Scratch,
     ) -> Result<usize> {
         expect_depth("input", x, self.input_size())?;
-        self.run(x.as_slice(), x.rows(), state, out, scratch)
+        let count = self.run(x.as_slice(), x.rows(), state, out, scratch)?;
+        state.begun |= x.rows() > 0;
+        Ok(count)
     }
 
     /// Ends the sequence: takes the padding behind its last frame, writes the outputs that are ready to the first rows
@@ -227,7 +229,8 @@ impl TimeConvolution {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<usize> {
-        let count = self.run(&[], self.padding, state, out, scratch)?;
+        let padding = if state.begun { self.padding } else { 0 };
+        let count = self.run(&[], padding, state, out, scratch)?;
         self.reset(state);
         Ok(count)
     }
@@ -312,7 +315,9 @@ impl TimeConvolution {
 pub struct TimeConvolutionState {
     /// Frames of the next output that have come, with room for all but its last: `kernel - 1` rows.
     frames: Mat<f32>,
-    /// How many those are.
+    /// Whether a frame has come. The padding alone makes no outputs.
+    begun: bool,
+    /// How many frames are held.
     held: usize,
     /// Frames to come before the next output's first, where the stride exceeds the kernel.
     skip: usize,

@@ -1,16 +1,15 @@
 //! The linear map behind every layer: one matrix, two factors, or a stack of these.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::dense::DenseWeight;
+use super::dense::{DenseWeight, shared_activations};
+use super::expect_bias_length;
 use super::low_rank::LowRank;
 use super::low_rank_linear::LowRankLinear;
 use super::scratch::Scratch;
-use super::stacked::StackedWeight;
-use crate::error::Result;
-use crate::kernels::{Activation, Tier, WeightFormat};
-use crate::matrix::{Mat, MatMut, MatRef};
+use crate::error::{Error, Result};
+use crate::kernels::Activation;
+use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::QuantizedActivations;
 
 /// A linear map from `k` to `n` features, dense or factored, in `f32` or in 8 bits.
@@ -58,7 +57,7 @@ impl From<LowRank> for Weight {
 }
 
 impl TryFrom<Mat<f32>> for Weight {
-    type Error = crate::Error;
+    type Error = Error;
 
     fn try_from(weight: Mat<f32>) -> Result<Self> {
         Self::dense(weight)
@@ -69,7 +68,7 @@ impl Weight {
     /// A dense weight in `f32`, `n x k`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`](crate::Error::NotFinite) for the first weight that is infinite or NaN.
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN.
     pub fn dense(weight: Mat<f32>) -> Result<Self> {
         Ok(Weight::Dense(DenseWeight::from_f32(weight)?))
     }
@@ -78,7 +77,7 @@ impl Weight {
     /// them are taken apart.
     ///
     /// # Errors
-    /// [`Error::Parameter`](crate::Error::Parameter) if there are none, [`Error::Shape`](crate::Error::Shape) if depths
+    /// [`Error::Parameter`] if there are none, [`Error::Shape`] if depths
     /// differ.
     ///
     /// # Example
@@ -96,28 +95,11 @@ impl Weight {
         Ok(Weight::Stacked(StackedWeight::new(parts)?))
     }
 
-    /// The same weight in 8 bits, each matrix quantized row by row, for the kernels of `tier`.
-    ///
-    /// # Errors
-    /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of
-    /// [`QuantizedMat::pack`](crate::quant::QuantizedMat::pack).
-    pub fn quantize(&self, tier: Tier) -> Result<Self> {
-        self.quantize_to(WeightFormat::I8, tier)
-    }
-
-    /// The same weight in 8 or in 4 bits, for the kernels of `tier`.
-    ///
-    /// # Errors
-    /// As [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        Quantizer::new(format, tier).weight(self)
-    }
-
     /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the
     /// factors of the first stage of training are. A stack stays one, each part by itself.
     ///
     /// # Errors
-    /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of [`LowRank::truncate`].
+    /// [`Error::Stored`] unless it is in `f32`, and those of [`LowRank::truncate`].
     #[cfg(feature = "svd")]
     pub fn factor(&self, policy: super::RankPolicy) -> Result<Self> {
         match self {
@@ -136,7 +118,7 @@ impl Weight {
     /// scales, factors multiplied.
     ///
     /// # Errors
-    /// [`Error::Allocation`](crate::Error::Allocation).
+    /// [`Error::Allocation`].
     pub fn dequantize(&self) -> Result<Mat<f32>> {
         let whole = |w: &DenseWeight| w.unpack()?.dequantize();
         match self {
@@ -159,7 +141,7 @@ impl Weight {
         self.add_matrices(&mut matrices);
         match matrices.iter().find(|w| w.as_f32().is_none()) {
             None => self.dequantize(),
-            Some(w) => Err(crate::Error::Stored { operation: "factor", expected: "f32", found: w.format() }),
+            Some(w) => Err(Error::Stored { operation: "factor", expected: "f32", found: w.format() }),
         }
     }
 
@@ -236,8 +218,8 @@ impl Weight {
     /// `out = activation(x W^T + bias)`: `x` is `m x k`, `out` is `m x n`, `bias` has `n` elements.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) or [`Error::Length`](crate::Error::Length) for operands that do not fit,
-    /// [`Error::Allocation`](crate::Error::Allocation).
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit,
+    /// [`Error::Allocation`].
     pub fn apply(
         &self,
         x: MatRef<'_, f32>,
@@ -267,34 +249,121 @@ impl Weight {
     }
 }
 
-/// Quantizes the weights of one layer. A factor that some of them share is quantized once and shared again.
-pub(super) struct Quantizer<'w> {
-    format: WeightFormat,
-    tier: Tier,
-    /// Factors `U`, and the same quantized.
-    done: Vec<(&'w Arc<DenseWeight>, Arc<DenseWeight>)>,
+/// Weights that share their input, one below the other: gates of a recurrent layer that are factored each by itself.
+/// Made by [`Weight::stack`].
+///
+/// In 8 bits the input is quantized once for all parts. Each part writes its outputs where they belong; a batch goes by
+/// way of a buffer.
+#[derive(Clone, Debug)]
+pub struct StackedWeight {
+    /// At least one, of one depth, none a stack itself.
+    parts: Vec<Weight>,
+    n: usize,
 }
 
-impl<'w> Quantizer<'w> {
-    pub(super) fn new(format: WeightFormat, tier: Tier) -> Self {
-        Self { format, tier, done: Vec::new() }
-    }
-
-    pub(super) fn weight(&mut self, weight: &'w Weight) -> Result<Weight> {
-        let (format, tier) = (self.format, self.tier);
-        Ok(match weight {
-            Weight::Dense(weight) => Weight::Dense(weight.quantize_to(format, tier)?),
-            Weight::LowRank(weight) => Weight::LowRank(weight.quantize_with(|u| self.factor(u), format, tier)?),
-            Weight::Stacked(stack) => Weight::Stacked(stack.map(|part| self.weight(part))?),
-        })
-    }
-
-    fn factor(&mut self, u: &'w Arc<DenseWeight>) -> Result<Arc<DenseWeight>> {
-        if let Some((_, quantized)) = self.done.iter().find(|(other, _)| Arc::ptr_eq(other, u)) {
-            return Ok(quantized.clone());
+impl StackedWeight {
+    pub(super) fn new(parts: Vec<Weight>) -> Result<Self> {
+        let flat = |part| match part {
+            Weight::Stacked(stack) => stack.parts,
+            part => alloc::vec![part],
+        };
+        let parts: Vec<Weight> = parts.into_iter().flat_map(flat).collect();
+        let Some(first) = parts.first() else {
+            return Err(Error::Parameter { what: "number of stacked weights", value: 0.0, expected: "at least 1" });
+        };
+        let (k, mut n) = (first.k(), 0usize);
+        for part in &parts {
+            if part.k() != k {
+                let (expected, found) = ((part.n(), k), (part.n(), part.k()));
+                return Err(Error::Shape { what: "stacked weight", expected, found });
+            }
+            n = n.checked_add(part.n()).ok_or(Error::TooLarge {
+                what: "stacked weights",
+                rows: usize::MAX,
+                cols: k,
+            })?;
         }
-        let quantized = Arc::new(u.quantize_to(self.format, self.tier)?);
-        self.done.push((u, quantized.clone()));
-        Ok(quantized)
+        Ok(Self { parts, n })
+    }
+
+    /// The parts, from the top down.
+    pub fn parts(&self) -> &[Weight] {
+        &self.parts
+    }
+
+    /// The same stack of other parts of the same shapes.
+    pub(super) fn map<'w>(&'w self, part: impl FnMut(&'w Weight) -> Result<Weight>) -> Result<Self> {
+        Ok(Self { parts: self.parts.iter().map(part).collect::<Result<_>>()?, n: self.n })
+    }
+
+    /// Output features: those of all parts.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Depth: input features.
+    pub fn k(&self) -> usize {
+        self.parts.first().map_or(0, Weight::k)
+    }
+
+    /// `out = activation(x W^T + bias)`: `x` is `m x k`, `out` is `m x n`, `bias` has `n` elements.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit, [`Error::Allocation`].
+    pub fn apply(
+        &self,
+        x: MatRef<'_, f32>,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        out: MatMut<'_, f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        x.expect_shape("input", x.rows(), self.k())?;
+        out.expect_shape("output", x.rows(), self.n)?;
+        expect_bias_length("bias", bias, self.n)?;
+        // Out of the scratch while the parts use the rest of it.
+        let mut quantized = core::mem::take(&mut scratch.stack_input);
+        let mut buffer = core::mem::take(&mut scratch.stack_part);
+        let done = self.apply_parts(x, bias, activation, out, &mut quantized, &mut buffer, scratch);
+        (scratch.stack_input, scratch.stack_part) = (quantized, buffer);
+        done
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of `apply` and two buffers")]
+    fn apply_parts(
+        &self,
+        x: MatRef<'_, f32>,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        mut out: MatMut<'_, f32>,
+        quantized: &mut QuantizedActivations,
+        buffer: &mut Vec<f32>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let shared = if self.parts.iter().any(Weight::is_quantized) {
+            shared_activations(x, quantized)?;
+            Some(&*quantized)
+        } else {
+            None
+        };
+        let mut start = 0;
+        for part in &self.parts {
+            let (m, n) = (x.rows(), part.n());
+            let columns = start..start + n;
+            let bias = bias.map(|bias| &bias[columns.clone()]);
+            if m == 1 {
+                let out = MatMut::row_vector(&mut out.as_mut_slice()[columns]);
+                part.apply_with(x, shared, bias, activation, out, scratch)?;
+            } else {
+                grow(buffer, m * n)?;
+                let of_part = MatMut::from_checked(&mut buffer[..m * n], m, n);
+                part.apply_with(x, shared, bias, activation, of_part, scratch)?;
+                for row in 0..m {
+                    out.row_mut(row)[columns.clone()].copy_from_slice(&buffer[row * n..][..n]);
+                }
+            }
+            start += n;
+        }
+        Ok(())
     }
 }

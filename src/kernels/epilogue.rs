@@ -8,13 +8,23 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-#[cfg(kernel_aarch64)]
-use super::aarch64::epilogue as aarch64;
+use cfg_if::cfg_if;
+use vectors::{LANES, Style};
+
+use super::portable::epilogue::requantize;
 use super::rounding::Rounding;
 #[cfg(doc)]
 use super::rounding::{DoubleRounding, FixedPoint, Shift, SingleRounding};
-use crate::error::{Error, Result};
-use crate::float::round_to_i32;
+use crate::error::{Error, Result, expect_length};
+
+cfg_if! {
+    // Not under Miri, which does not know all of the intrinsics.
+    if #[cfg(all(kernel_aarch64, not(miri)))] {
+        use super::aarch64::epilogue as vectors;
+    } else {
+        use super::portable::epilogue as vectors;
+    }
+}
 
 /// What a product does with its `i32` sums.
 ///
@@ -35,10 +45,6 @@ pub trait Epilogue: Sync {
     /// # Panics
     /// It may, for a product that [`check`](Self::check) refuses; [`gemm`](super::gemm()) asks it before.
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [Self::Output]);
-}
-
-pub(super) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }
 
 /// The sums as they are.
@@ -98,9 +104,9 @@ impl Epilogue for Dequantize<'_> {
     type Output = f32;
 
     fn check(&self, m: usize, n: usize) -> Result<()> {
-        check_length("row scales", n, self.row_scales.len())?;
-        check_length("column scales", m, self.column_scales.len())?;
-        check_length("bias", n, self.bias.map_or(n, <[f32]>::len))
+        expect_length("row scales", n, self.row_scales.len())?;
+        expect_length("column scales", m, self.column_scales.len())?;
+        expect_length("bias", n, self.bias.map_or(n, <[f32]>::len))
     }
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [f32]) {
@@ -127,9 +133,6 @@ impl Epilogue for Dequantize<'_> {
     }
 }
 
-/// Outputs that are requantized at once.
-const LANES: usize = 32;
-
 mod sealed {
     use super::{LANES, Style};
 
@@ -145,7 +148,26 @@ mod sealed {
     }
 }
 
-/// An 8-bit output type: `i8` or `u8`.
+/// An 8-bit output type: `i8` or `u8`, and no other.
+///
+/// ```compile_fail,E0277
+/// #[derive(Clone, Copy)]
+/// struct Level(i8);
+///
+/// impl From<Level> for i32 {
+///     fn from(level: Level) -> i32 {
+///         level.0.into()
+///     }
+/// }
+///
+/// impl skinny::kernels::Byte for Level {
+///     const LOW: i32 = -128;
+///     const HIGH: i32 = 127;
+///     fn from_clamped(value: i32) -> Self {
+///         Level(value as i8)
+///     }
+/// }
+/// ```
 pub trait Byte: Copy + Send + Sync + Into<i32> + sealed::Sealed {
     /// The least value.
     const LOW: i32;
@@ -155,80 +177,33 @@ pub trait Byte: Copy + Send + Sync + Into<i32> + sealed::Sealed {
     fn from_clamped(value: i32) -> Self;
 }
 
-impl Byte for i8 {
-    const LOW: i32 = i8::MIN as i32;
-    const HIGH: i32 = i8::MAX as i32;
-    fn from_clamped(value: i32) -> Self {
-        value as i8
-    }
-}
-
-impl Byte for u8 {
-    const LOW: i32 = 0;
-    const HIGH: i32 = u8::MAX as i32;
-    fn from_clamped(value: i32) -> Self {
-        value as u8
-    }
-}
-
-#[cfg(kernel_aarch64)]
-impl sealed::Sealed for i8 {
-    #[inline(always)]
-    fn requantize(
-        sums: &[[i32; LANES]],
-        scales: &[[f32; LANES]],
-        zero_point: i8,
-        style: Style,
-        out: &mut [[i8; LANES]],
-    ) {
-        aarch64::requantize_i8(sums, scales, zero_point, style, out);
-    }
-}
-
-#[cfg(kernel_aarch64)]
-impl sealed::Sealed for u8 {
-    #[inline(always)]
-    fn requantize(
-        sums: &[[i32; LANES]],
-        scales: &[[f32; LANES]],
-        zero_point: u8,
-        style: Style,
-        out: &mut [[u8; LANES]],
-    ) {
-        aarch64::requantize_u8(sums, scales, zero_point, style, out);
-    }
-}
-
-#[cfg(kernel_aarch64)]
-use super::aarch64::epilogue::Style;
-
-/// Elsewhere the compiler chooses the instructions.
-#[cfg(not(kernel_aarch64))]
-#[derive(Clone, Copy, Debug)]
-pub struct Style;
-
-#[cfg(not(kernel_aarch64))]
-impl Style {
-    fn of_this_core() -> Self {
-        Self
-    }
-}
-
-#[cfg(not(kernel_aarch64))]
-impl<O: Byte> sealed::Sealed for O {
-    fn requantize(
-        sums: &[[i32; LANES]],
-        scales: &[[f32; LANES]],
-        zero_point: O,
-        _style: Style,
-        out: &mut [[O; LANES]],
-    ) {
-        let zero_point = zero_point.into();
-        for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
-            *out = core::array::from_fn(|i| requantize_float(sums[i], scales[i], zero_point));
+macro_rules! byte {
+    ($byte:ty, $requantize:path) => {
+        impl Byte for $byte {
+            const LOW: i32 = <$byte>::MIN as i32;
+            const HIGH: i32 = <$byte>::MAX as i32;
+            fn from_clamped(value: i32) -> Self {
+                value as $byte
+            }
         }
-    }
+
+        impl sealed::Sealed for $byte {
+            #[inline(always)]
+            fn requantize(
+                sums: &[[i32; LANES]],
+                scales: &[[f32; LANES]],
+                zero_point: $byte,
+                style: Style,
+                out: &mut [[$byte; LANES]],
+            ) {
+                $requantize(sums, scales, zero_point, style, out);
+            }
+        }
+    };
 }
+
+byte!(i8, vectors::requantize_i8);
+byte!(u8, vectors::requantize_u8);
 
 /// Requantization by a float scale, as XNNPACK's `fp32` kernels do it:
 /// `clamp(round(f32(sum + bias) * scale), LOW - zero_point, HIGH - zero_point) + zero_point`,
@@ -280,8 +255,8 @@ impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
     type Output = O;
 
     fn check(&self, _m: usize, n: usize) -> Result<()> {
-        check_length("scales", n, self.scales.len())?;
-        check_length("bias", n, self.bias.map_or(n, <[i32]>::len))
+        expect_length("scales", n, self.scales.len())?;
+        expect_length("bias", n, self.bias.map_or(n, <[i32]>::len))
     }
 
     #[inline(always)]
@@ -309,16 +284,9 @@ impl<O: Byte> RequantizeFloat<'_, O> {
         let (out, out_tail) = out.as_chunks_mut();
         O::requantize(sums, scales, self.zero_point, self.style, out);
         for ((&sum, &scale), out) in sums_tail.iter().zip(scales_tail).zip(out_tail) {
-            *out = requantize_float(sum, scale, self.zero_point.into());
+            *out = O::from_clamped(requantize(sum, scale, self.zero_point.into(), O::LOW, O::HIGH));
         }
     }
-}
-
-/// [`RequantizeFloat`]'s formula, of a finite scale.
-fn requantize_float<O: Byte>(sum: i32, scale: f32, zero_point: i32) -> O {
-    // Clamping first is the same as clamping last, as the bounds are integers.
-    let clamped = (sum as f32 * scale).max((O::LOW - zero_point) as f32).min((O::HIGH - zero_point) as f32);
-    O::from_clamped(round_to_i32(clamped) + zero_point)
 }
 
 /// `clamp(rounding(sum + bias))`, by one of the integer formulas: [`Shift`], [`FixedPoint`], [`DoubleRounding`],
@@ -356,7 +324,7 @@ impl<O: Byte, R: Rounding> Epilogue for Requantize<'_, O, R> {
 
     fn check(&self, _m: usize, n: usize) -> Result<()> {
         self.rounding.check(n)?;
-        check_length("bias", n, self.bias.map_or(n, <[i32]>::len))
+        expect_length("bias", n, self.bias.map_or(n, <[i32]>::len))
     }
 
     fn apply(&self, sums: &[i32], rows: Range<usize>, _column: usize, out: &mut [O]) {

@@ -9,12 +9,14 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::epilogue::Epilogue;
-use super::micro::{Call, MAX_COLUMNS, MicroKernel, STEP};
-#[cfg(doc)]
-use super::pack::WeightFormat;
-use super::pack::{PackedMat, column_groups, pack_activations};
+use super::layout::{MAX_COLUMNS, STEP, column_groups, depth_multiple};
+use super::micro::{Call, Kernels};
+use super::pack::PackedMat;
+use super::pack_activations::pack_activations;
 use super::threads::Threads;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
+#[cfg(doc)]
+use crate::format::WeightFormat;
 use crate::matrix::{MatMut, MatRef};
 
 /// Sums that a block holds at most: 8 KB, so that they stay in L1 beside activations and weights, yet enough to spread
@@ -61,7 +63,8 @@ impl<'a> Activations<'a> {
     }
 }
 
-/// Memory and threads that products use, kept from call to call so that a steady state allocates nothing.
+/// Memory and threads that products use, kept from call to call: once it has grown, a product on the caller's thread
+/// allocates nothing. What one on a pool allocates is said at [`Threads`].
 #[derive(Debug, Default)]
 pub struct Workspace {
     packed: Vec<i8>,
@@ -121,9 +124,7 @@ pub fn gemm<E: Epilogue>(
     epilogue.check(m, w.n())?;
     if let Some(offsets) = x.offsets {
         for (what, values) in [("column constants", offsets.constant), ("row sum factors", offsets.row_sum_factor)] {
-            if values.len() != m {
-                return Err(Error::Length { what, expected: m, found: values.len() });
-            }
+            expect_length(what, m, values.len())?;
         }
         let max = w.format().max_depth(true);
         if k > max {
@@ -135,7 +136,7 @@ pub fn gemm<E: Epilogue>(
     }
 
     // One column is laid out as its packed form already, unless its depth needs padding.
-    let packed: &[i8] = if m == 1 && k.is_multiple_of(w.format().depth_multiple()) {
+    let packed: &[i8] = if m == 1 && k.is_multiple_of(depth_multiple(w.format())) {
         x.values.as_slice()
     } else {
         pack_activations(w.family(), x.values, &mut workspace.packed)?;
@@ -211,10 +212,9 @@ impl<E: Epilogue> Product<'_, E> {
         group: Range<usize>,
         sums: &mut [MaybeUninit<i32>; BLOCK_SUMS],
     ) {
-        let family = self.w.family();
-        let panel_rows = family.layout.panel_rows;
+        let panel_rows = self.w.family().layout.panel_rows;
         let panel_bytes = self.w.panel_bytes();
-        let mut run = |kernels: &[MicroKernel; MAX_COLUMNS], panels: Range<usize>| {
+        let mut run = |kernels: &Kernels, panels: Range<usize>| {
             debug_assert!(panels.end <= self.w.panels());
             debug_assert!((panels.end * panel_rows) - rows.start <= height);
             let call = Call {
@@ -235,14 +235,13 @@ impl<E: Epilogue> Product<'_, E> {
         };
 
         let panels = rows.start / panel_rows..rows.end.div_ceil(panel_rows);
-        match &family.extreme {
-            Some(extreme) if self.w.has_extreme() => {
+        match self.w.kernels() {
+            Some(kernels) => run(kernels, panels),
+            None => {
                 for panel in panels {
-                    let kernels = if self.w.is_extreme(panel) { extreme } else { &family.kernels };
-                    run(kernels, panel..panel + 1);
+                    run(self.w.kernels_of_panel(panel), panel..panel + 1);
                 }
             }
-            _ => run(&family.kernels, panels),
         }
     }
 }

@@ -4,14 +4,9 @@
 //! stores the `i32` sums. It knows one tier, one weight layout and one batch size; everything else (tails, offsets,
 //! scales, threads) is the driver's.
 
-use super::pack::{Layout, WeightFormat};
-use super::tier::Tier;
-
-/// The largest number of activation columns that one micro-kernel takes.
-pub(crate) const MAX_COLUMNS: usize = 10;
-
-/// Depth is padded to a multiple of this in packed weights and activations: one `step`.
-pub(crate) const STEP: usize = 16;
+use super::layout::{Layout, MAX_COLUMNS};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The operands of one micro-kernel call.
 ///
@@ -40,6 +35,9 @@ pub(crate) struct Call {
 /// the element types.
 pub(crate) type MicroKernel = unsafe fn(&Call);
 
+/// The kernel for each batch size 1..=10.
+pub(crate) type Kernels = [MicroKernel; MAX_COLUMNS];
+
 /// All kernels of one tier and weight format. They share one packed layout, so that weights packed once serve every
 /// batch size.
 #[derive(Debug)]
@@ -47,9 +45,30 @@ pub(crate) struct Family {
     pub tier: Tier,
     pub format: WeightFormat,
     pub layout: Layout,
-    /// The kernel for each batch size 1..=10.
-    pub kernels: [MicroKernel; MAX_COLUMNS],
-    /// Kernels for panels that [`has_extreme_pair`](super::pack::PackedMat) marks, where the usual ones would
-    /// overflow an `i16`; `None` where they cannot.
-    pub extreme: Option<[MicroKernel; MAX_COLUMNS]>,
+    pub kernels: Kernels,
+    /// Kernels for panels with an extreme pair of weights (-128 twice where the products of two weights are added in an `i16`), which the usual
+    /// ones would add up beyond an `i16`; `None` where they would not.
+    pub extreme: Option<Kernels>,
 }
+
+/// One instance of a kernel that is generic over the batch size, for each batch size there is.
+macro_rules! for_each_batch {
+    ($kernel:path) => {{
+        use $kernel as kernel;
+        const KERNELS: $crate::kernels::micro::Kernels = [
+            kernel::<1>,
+            kernel::<2>,
+            kernel::<3>,
+            kernel::<4>,
+            kernel::<5>,
+            kernel::<6>,
+            kernel::<7>,
+            kernel::<8>,
+            kernel::<9>,
+            kernel::<10>,
+        ];
+        KERNELS
+    }};
+}
+
+pub(crate) use for_each_batch;

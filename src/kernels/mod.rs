@@ -4,8 +4,10 @@
 mod aarch64;
 mod epilogue;
 mod gemm;
+mod layout;
 mod micro;
 mod pack;
+mod pack_activations;
 mod portable;
 pub mod reference;
 mod registry;
@@ -14,10 +16,14 @@ mod rounding;
 mod tests;
 mod threads;
 mod tier;
+mod unsigned;
 
 pub use epilogue::{Activation, Byte, Dequantize, Epilogue, Requantize, RequantizeFloat, Scales, Sums};
 pub use gemm::{Activations, Offsets, Workspace, gemm};
-pub use pack::{GROUP, MAX_DEPTH, MAX_DEPTH_ZERO_POINT, MAX_I4, MAX_MULTIPLIER, PackedMat, WeightFormat};
+pub use pack::PackedMat;
 pub use rounding::{DoubleRounding, FixedPoint, QuantizedMultipliers, Rounding, Shift, SingleRounding};
 pub use threads::Threads;
-pub use tier::Tier;
+pub use unsigned::{UnsignedMat, UnsignedWorkspace};
+
+pub use crate::format::{GROUP, MAX_DEPTH, MAX_DEPTH_ZERO_POINT, MAX_I4, MAX_MULTIPLIER, WeightFormat};
+pub use crate::tier::Tier;

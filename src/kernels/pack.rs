@@ -1,128 +1,22 @@
-//! Panel layouts: where each weight and each activation goes.
-//!
-//! Weights are cut into panels of `panel_rows` output features; a panel is stored as `[depth / weight_run][panel_rows]
-//! [weight_run]`: runs of consecutive depth, feature by feature, so that one register load fetches what one
-//! instruction multiplies. Panels follow one another, and so a product reads the weights in one forward stream.
-//! Rows beyond `n` and depth beyond `k` hold zeros.
-//!
-//! A byte of 4-bit weights is `16 * high + low`: `low` a weight of a row in the first half of the panel, `high` that of
-//! the row half a panel below at the same depth. The bytes are laid out like the weights of a panel of half the rows.
-//!
-//! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
+//! Packed weights: an integer matrix in the panels of one tier ([`layout`](super::layout) says what panels are).
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use super::micro::{Family, MAX_COLUMNS, STEP};
+use super::layout::{Layout, Line, STEP, depth_multiple, rows_per_byte};
+use super::micro::{Family, Kernels};
 use super::registry;
-use super::tier::Tier;
 use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::format::MAX_DEPTH;
+use crate::format::{GROUP, MAX_I4, MAX_MULTIPLIER, WeightFormat};
 use crate::matrix::{Mat, MatRef};
-
-/// How a weight is stored in a packed matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WeightFormat {
-    /// One signed byte.
-    I8,
-    /// Four bits, -7..=7.
-    I4,
-    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's
-    /// scale in units of the row's. Being an integer it keeps sums exact.
-    I4Group32,
-}
-
-impl WeightFormat {
-    /// All formats.
-    pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
-
-    /// Depth is padded to a multiple of this.
-    pub(crate) const fn depth_multiple(self) -> usize {
-        match self {
-            WeightFormat::I8 | WeightFormat::I4 => STEP,
-            WeightFormat::I4Group32 => GROUP,
-        }
-    }
-
-    /// How many rows of a panel share a byte.
-    pub(crate) const fn rows_a_byte(self) -> usize {
-        match self {
-            WeightFormat::I8 => 1,
-            WeightFormat::I4 | WeightFormat::I4Group32 => 2,
-        }
-    }
-
-    /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and
-    /// [`MAX_DEPTH_ZERO_POINT`], and for groups `k * 127 * 7 * x <= 2^31 - 1` with `x` 128 or 255.
-    pub const fn max_depth(self, zero_point: bool) -> usize {
-        let x = if zero_point { 255 } else { 128 };
-        match self {
-            WeightFormat::I8 | WeightFormat::I4 => i32::MAX as usize / (128 * x),
-            WeightFormat::I4Group32 => i32::MAX as usize / (MAX_MULTIPLIER as usize * MAX_I4 as usize * x),
-        }
-    }
-}
-
-/// The greatest 4-bit weight. The range is symmetric.
-pub const MAX_I4: i8 = 7;
-
-/// Weights along `k` that share a multiplier.
-pub const GROUP: usize = 32;
-
-/// The greatest multiplier of a group.
-pub const MAX_MULTIPLIER: u8 = 127;
-
-/// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.
-///
-/// Each term is at most `(-128) * (-128) = 2^14` in magnitude, and `k * 2^14 <= 2^31 - 1` holds up to `k = 131071`.
-pub const MAX_DEPTH: usize = WeightFormat::I8.max_depth(false);
-
-/// The largest depth for activations with a zero point: `q - z` reaches 255 in magnitude, so
-/// `k * 128 * 255 <= 2^31 - 1`.
-pub const MAX_DEPTH_ZERO_POINT: usize = WeightFormat::I8.max_depth(true);
-
-/// The geometry of packed operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
-    /// Output features a panel.
-    pub panel_rows: usize,
-    /// Consecutive weights of one feature.
-    pub weight_run: usize,
-    /// Consecutive activations of one column.
-    pub activation_run: usize,
-}
-
-impl Layout {
-    /// Bytes of a panel of `steps` steps of depth.
-    pub(crate) const fn panel_bytes(&self, format: WeightFormat, steps: usize) -> usize {
-        let weights = self.panel_rows / format.rows_a_byte() * steps * STEP;
-        match format {
-            WeightFormat::I8 | WeightFormat::I4 => weights,
-            WeightFormat::I4Group32 => weights + self.multiplier_bytes(steps),
-        }
-    }
-
-    /// Bytes of the multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache lines.
-    pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
-        (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
-    }
-}
+use crate::tier::Tier;
 
 /// The part of a byte that a weight takes.
 enum BytePart {
     Whole,
     Low,
     High,
-}
-
-/// Sixty-four bytes on a cache line of their own.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub [i8; 64]);
-
-impl Line {
-    pub(crate) const BYTES: usize = size_of::<Self>();
-    pub(crate) const ZERO: Self = Line([0; Self::BYTES]);
 }
 
 /// An `n x k` integer matrix, laid out for the kernels of one tier.
@@ -257,7 +151,7 @@ impl PackedMat {
         }
         let layout = family.layout;
         let panels = n.div_ceil(layout.panel_rows);
-        let steps = k.next_multiple_of(format.depth_multiple()) / STEP;
+        let steps = k.next_multiple_of(depth_multiple(format)) / STEP;
         let panel_bytes = layout.panel_bytes(format, steps);
         let bytes = panels
             .checked_mul(panel_bytes)
@@ -288,7 +182,7 @@ impl PackedMat {
 
     /// Rows of bytes in a panel, each of one or two rows of weights.
     fn byte_rows(&self) -> usize {
-        self.family.layout.panel_rows / self.family.format.rows_a_byte()
+        self.family.layout.panel_rows / rows_per_byte(self.family.format)
     }
 
     /// Where run `block` of a row begins. A panel is a sequence of blocks of one run for each row of bytes.
@@ -300,7 +194,7 @@ impl PackedMat {
 
     /// Which part of its bytes a row has.
     fn byte_part(&self, row: usize) -> BytePart {
-        match (self.family.format.rows_a_byte(), row % self.family.layout.panel_rows / self.byte_rows()) {
+        match (rows_per_byte(self.family.format), row % self.family.layout.panel_rows / self.byte_rows()) {
             (1, _) => BytePart::Whole,
             (_, 0) => BytePart::Low,
             (_, _) => BytePart::High,
@@ -385,14 +279,17 @@ impl PackedMat {
         self.n.div_ceil(self.family.layout.panel_rows)
     }
 
-    /// Whether any panel needs the kernels of [`Family::extreme`].
-    pub(crate) fn has_extreme(&self) -> bool {
-        !self.extreme.is_empty()
+    /// The kernels for all panels, or none if some panels need others.
+    pub(crate) fn kernels(&self) -> Option<&'static Kernels> {
+        self.extreme.is_empty().then_some(&self.family.kernels)
     }
 
-    /// Whether `panel` needs the kernels of [`Family::extreme`].
-    pub(crate) fn is_extreme(&self, panel: usize) -> bool {
-        self.extreme.get(panel).copied().unwrap_or(false)
+    /// The kernels for `panel`.
+    pub(crate) fn kernels_of_panel(&self, panel: usize) -> &'static Kernels {
+        match &self.family.extreme {
+            Some(extreme) if self.extreme.get(panel).is_some_and(|&extreme| extreme) => extreme,
+            _ => &self.family.kernels,
+        }
     }
 }
 
@@ -410,102 +307,12 @@ fn zeroed<T: Clone>(zero: T, len: usize) -> Result<Vec<T>> {
     Ok(data)
 }
 
-/// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
-pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let groups = m.div_ceil(MAX_COLUMNS);
-    (0..groups).map(move |g| even_part(m, groups, g))
-}
-
-/// Part `i` of `0..len` cut into `parts` that differ by 1 at most; together they are `0..len`, without overlaps.
-pub(crate) fn even_part(len: usize, parts: usize, i: usize) -> Range<usize> {
-    // In `u64`: where addresses have 32 bits, the product may not fit a `usize`.
-    let start = |i: usize| (i as u64 * len as u64 / parts as u64) as usize;
-    start(i)..start(i + 1)
-}
-
-/// Lays out the rows of `x` (one activation vector each) for `family`, group after group, into `packed`, which is
-/// resized to fit and keeps its memory from call to call.
-pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
-    let (m, k) = x.shape();
-    let depth = k.next_multiple_of(family.format.depth_multiple());
-    let len = depth.checked_mul(m).ok_or(Error::TooLarge { what: "activations", rows: m, cols: k })?;
-    if packed.len() < len {
-        packed.try_reserve_exact(len - packed.len()).map_err(|_| Error::Allocation { bytes: len })?;
-        packed.resize(len, 0);
-    }
-    for group in column_groups(m) {
-        let columns = group.len();
-        let packed = &mut packed[group.start * depth..][..columns * depth];
-        match family.layout.activation_run {
-            8 => interleave::<8>(x, group, packed),
-            16 => interleave::<16>(x, group, packed),
-            run => unreachable!("no layout has runs of {run} activations"),
-        }
-    }
-    Ok(())
-}
-
-/// `packed` becomes `[depth / RUN][columns][RUN]`. A step is one run of 16 or two of 8.
-fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, packed: &mut [i8]) {
-    let columns = group.len();
-    let (runs, _) = packed.as_chunks_mut::<RUN>();
-    let runs_a_step = columns * (STEP / RUN);
-    for (column, row) in group.enumerate() {
-        let (whole, tail) = x.row(row).as_chunks::<STEP>();
-        let mut places = runs.chunks_exact_mut(runs_a_step);
-        for (step, place) in whole.iter().zip(&mut places) {
-            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
-                place[half * columns + column] = *run;
-            }
-        }
-        for (i, place) in places.enumerate() {
-            let mut step = [0; STEP];
-            if i == 0 {
-                step[..tail.len()].copy_from_slice(tail);
-            }
-            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
-                place[half * columns + column] = *run;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::vec;
 
     use super::*;
-
-    /// As many as 32 bits address, so that their product with the number of parts exceeds them.
-    #[test]
-    fn parts_of_many_are_contiguous() {
-        let (len, parts) = (u32::MAX as usize, 1000);
-        let mut next = 0;
-        for i in 0..parts {
-            let part = even_part(len, parts, i);
-            assert!(part.start == next && part.len().abs_diff(len / parts) <= 1);
-            next = part.end;
-        }
-        assert_eq!(next, len);
-    }
-
-    /// So many that their product with the number of groups exceeds 32 bits.
-    #[test]
-    fn groups_of_many_columns_are_contiguous() {
-        let mut next = 0;
-        for group in column_groups(1_000_001) {
-            assert!(group.start == next && (1..=MAX_COLUMNS).contains(&group.len()));
-            next = group.end;
-        }
-        assert_eq!(next, 1_000_001);
-    }
-
-    #[test]
-    fn depth_limits_are_the_largest_that_cannot_overflow() {
-        let fits = |k: usize, x: i64| (k as i64) * 128 * x <= i64::from(i32::MAX);
-        assert!(fits(MAX_DEPTH, 128) && !fits(MAX_DEPTH + 1, 128));
-        assert!(fits(MAX_DEPTH_ZERO_POINT, 255) && !fits(MAX_DEPTH_ZERO_POINT + 1, 255));
-    }
+    use crate::format::MAX_DEPTH;
 
     #[test]
     fn a_depth_beyond_the_limit_is_refused() {
@@ -526,7 +333,36 @@ mod tests {
                 stored.sort_unstable();
                 expected.sort_unstable();
                 assert_eq!(stored, expected, "{tier} {n} x {k}");
-                assert!(packed.bytes() < packed.panels() * packed.panel_bytes() + 64);
+                let panels = packed.panels() * packed.panel_bytes();
+                assert!(panels >= n * k && packed.bytes() == panels.next_multiple_of(Line::BYTES));
+            }
+        }
+    }
+
+    /// Each panel has the fast kernels unless a pair of its own weights would overflow them.
+    #[test]
+    fn kernels_for_extreme_pairs_run_on_the_panels_that_have_one() {
+        for &tier in Tier::available() {
+            let rows = registry::select(tier.supported().unwrap(), WeightFormat::I8).layout.panel_rows;
+            let (n, k) = (3 * rows, 2 * STEP);
+            let is = |kernels: &'static Kernels, others: &'static Kernels| core::ptr::eq(kernels, others);
+            let mut weights = vec![-128i8; n * k];
+            // -128 everywhere but in the second half of each step, where only one row has one.
+            weights.chunks_mut(STEP).for_each(|step| step[STEP / 2..].fill(-127));
+            let ordinary = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
+            let family = ordinary.family();
+            assert!(is(ordinary.kernels().unwrap(), &family.kernels), "{tier}");
+            weights[(rows + 1) * k + STEP + STEP / 2 + 3] = -128;
+            let packed = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
+            match &family.extreme {
+                Some(extreme) => {
+                    assert!(packed.kernels().is_none(), "{tier}");
+                    assert!(is(packed.kernels_of_panel(1), extreme), "{tier}");
+                    for panel in [0, 2] {
+                        assert!(is(packed.kernels_of_panel(panel), &family.kernels), "{tier}");
+                    }
+                }
+                None => assert!(is(packed.kernels().unwrap(), &family.kernels), "{tier}"),
             }
         }
     }
@@ -549,30 +385,6 @@ mod tests {
                 assert_eq!(packed.unpack().unwrap().view(), halves, "{tier} {n} x {k}");
                 assert_eq!(packed.unpack_multipliers().unwrap().unwrap().view(), multipliers, "{tier} {n} x {k}");
             }
-        }
-    }
-
-    #[test]
-    fn column_groups_are_even_and_cover_the_batch() {
-        for m in 0..100 {
-            let groups: Vec<_> = column_groups(m).collect();
-            assert_eq!(groups.len(), m.div_ceil(MAX_COLUMNS));
-            assert_eq!(groups.iter().flat_map(|group| group.clone()).collect::<Vec<_>>(), (0..m).collect::<Vec<_>>());
-            assert!(groups.iter().all(|group| (1..=MAX_COLUMNS).contains(&group.len())));
-        }
-    }
-
-    #[test]
-    fn stale_activations_do_not_survive_in_the_padding() {
-        let mut packed = vec![77i8; 64];
-        let x = [1i8, 2, 3];
-        for family in registry::FAMILIES {
-            packed.fill(77);
-            pack_activations(family, MatRef::row_vector(&x), &mut packed).unwrap();
-            let mut expected = [0i8; GROUP];
-            expected[..3].copy_from_slice(&x);
-            let depth = family.format.depth_multiple();
-            assert_eq!(packed[..depth], expected[..depth]);
         }
     }
 }

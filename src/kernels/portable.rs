@@ -1,17 +1,47 @@
 //! Scalar kernels for any target: the oracle that every other tier must equal bit for bit.
 
+#[allow(dead_code, reason = "compiled for targets with vectors of their own, too, so that it is known to compile")]
+pub(super) mod epilogue;
+
 use core::slice;
 
-use super::micro::{Call, STEP};
-use super::pack::{GROUP, Layout, WeightFormat};
+use super::layout::{Layout, STEP};
+use super::micro::{Call, Family, for_each_batch};
+use crate::format::{GROUP, WeightFormat};
+use crate::tier::Tier;
 
 /// The layout of all these kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
 
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 3] = [
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I8,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s8s8s32_4x16),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_4x16),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Portable,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_4x16),
+        extreme: None,
+    },
+];
+
 const ROWS: usize = 4;
 /// Rows of bytes, of two rows of 4-bit weights each.
 const BYTE_ROWS: usize = ROWS / 2;
-const STEPS_A_GROUP: usize = GROUP / STEP;
+const STEPS_PER_GROUP: usize = GROUP / STEP;
 
 /// `COLUMNS` columns, panels of 4 rows in runs of 16.
 ///
@@ -78,7 +108,7 @@ unsafe fn gemm_i4<const COLUMNS: usize>(call: &Call, format: WeightFormat) {
             let x = activations.iter().skip(column).step_by(COLUMNS);
             for (step, (bytes, x)) in bytes.chunks_exact(BYTE_ROWS).zip(x).enumerate() {
                 let multiplier = |row| match format {
-                    WeightFormat::I4Group32 => i32::from(multipliers[step / STEPS_A_GROUP * ROWS + row]),
+                    WeightFormat::I4Group32 => i32::from(multipliers[step / STEPS_PER_GROUP * ROWS + row]),
                     _ => 1,
                 };
                 for (row, bytes) in bytes.iter().enumerate() {

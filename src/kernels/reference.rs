@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::pack::GROUP;
+use crate::format::GROUP;
 use crate::matrix::MatRef;
 
 /// `x w^T`: `m x n` sums, row by row, of activations `x` (`m x k`) and weights `w` (`n x k`), modulo `2^32`.

@@ -1,134 +1,28 @@
-//! The table of kernels. To add one, write the function and enter it here; driver, tests and benches iterate this.
+//! The table of kernels: that of each file of kernels, one after the other. Driver, tests and benches iterate it.
 
-use super::micro::{Family, MAX_COLUMNS, MicroKernel};
-use super::pack::WeightFormat;
+use cfg_if::cfg_if;
+
+use super::micro::Family;
 use super::portable;
-use super::tier::{Supported, Tier};
+use super::tier::Supported;
+use crate::format::WeightFormat;
 
-#[cfg(kernel_aarch64)]
-use super::aarch64::{dotprod, dotprod_i4, i8mm, i8mm_i4, neon, neon_i4};
-
-/// One instance of a kernel that is generic over the batch size, for each batch size there is.
-macro_rules! for_each_batch {
-    ($kernel:path) => {{
-        use $kernel as kernel;
-        const KERNELS: [MicroKernel; MAX_COLUMNS] = [
-            kernel::<1>,
-            kernel::<2>,
-            kernel::<3>,
-            kernel::<4>,
-            kernel::<5>,
-            kernel::<6>,
-            kernel::<7>,
-            kernel::<8>,
-            kernel::<9>,
-            kernel::<10>,
-        ];
-        KERNELS
-    }};
+cfg_if! {
+    if #[cfg(kernel_aarch64)] {
+        use super::aarch64::TABLES;
+    } else {
+        static TABLES: [&[Family]; 0] = [];
+    }
 }
 
 /// Every family that this target can be built with.
-pub(crate) static FAMILIES: &[Family] = &[
-    Family {
-        tier: Tier::Portable,
-        format: WeightFormat::I8,
-        layout: portable::LAYOUT,
-        kernels: for_each_batch!(portable::gemm_s8s8s32_4x16),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::Portable,
-        format: WeightFormat::I4,
-        layout: portable::LAYOUT,
-        kernels: for_each_batch!(portable::gemm_s4s8s32_4x16),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::Portable,
-        format: WeightFormat::I4Group32,
-        layout: portable::LAYOUT,
-        kernels: for_each_batch!(portable::gemm_s4gs8s32_4x16),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Neon,
-        format: WeightFormat::I8,
-        layout: neon::LAYOUT,
-        kernels: for_each_batch!(neon::gemm_s8s8s32_4x16),
-        extreme: Some(for_each_batch!(neon::gemm_s8s8s32_4x16_extreme)),
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Neon,
-        format: WeightFormat::I4,
-        layout: neon_i4::LAYOUT,
-        kernels: for_each_batch!(neon_i4::gemm_s4s8s32_8x16),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Neon,
-        format: WeightFormat::I4Group32,
-        layout: neon_i4::LAYOUT,
-        kernels: for_each_batch!(neon_i4::gemm_s4gs8s32_8x16),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I8,
-        layout: dotprod::LAYOUT,
-        kernels: for_each_batch!(dotprod::gemm_s8s8s32_16x4),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4,
-        layout: dotprod::LAYOUT,
-        kernels: for_each_batch!(dotprod_i4::gemm_s4s8s32_16x4),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4Group32,
-        layout: dotprod::LAYOUT,
-        kernels: for_each_batch!(dotprod_i4::gemm_s4gs8s32_16x4),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::I8mm,
-        format: WeightFormat::I8,
-        layout: i8mm::LAYOUT,
-        kernels: for_each_batch!(i8mm::gemm_s8s8s32_8x8),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::I8mm,
-        format: WeightFormat::I4,
-        layout: i8mm_i4::LAYOUT,
-        kernels: for_each_batch!(i8mm_i4::gemm_s4s8s32_16x4),
-        extreme: None,
-    },
-    #[cfg(kernel_aarch64)]
-    Family {
-        tier: Tier::I8mm,
-        format: WeightFormat::I4Group32,
-        layout: i8mm_i4::LAYOUT,
-        kernels: for_each_batch!(i8mm_i4::gemm_s4gs8s32_16x4),
-        extreme: None,
-    },
-];
+pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
+    portable::FAMILIES.iter().chain(TABLES.iter().copied().flatten())
+}
 
 /// The family of a tier and weight format. Each tier has every format.
 pub(crate) fn select(tier: Supported, format: WeightFormat) -> &'static Family {
-    FAMILIES
-        .iter()
+    families()
         .find(|family| family.tier == tier.tier() && family.format == format)
         .expect("the table has an entry for each tier of the target and each format (tested)")
 }
@@ -136,13 +30,46 @@ pub(crate) fn select(tier: Supported, format: WeightFormat) -> &'static Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tier::Tier;
 
     #[test]
     fn the_table_is_complete_and_unambiguous() {
         for &tier in Tier::available() {
             for format in WeightFormat::ALL {
-                let found = FAMILIES.iter().filter(|family| family.tier == tier && family.format == format);
+                let found = families().filter(|family| family.tier == tier && family.format == format);
                 assert_eq!(found.count(), 1, "{tier} {format:?}");
+            }
+        }
+    }
+
+    /// Rows of a panel, run of weights, run of activations: each tier has kernels of its own, not those of another,
+    /// which would give the same sums.
+    #[test]
+    fn each_tier_has_its_own_kernels() {
+        for (tier, format, shape) in [
+            (Tier::Portable, WeightFormat::I8, [4, 16, 16]),
+            (Tier::Portable, WeightFormat::I4, [4, 16, 16]),
+            (Tier::Neon, WeightFormat::I8, [4, 16, 16]),
+            (Tier::Neon, WeightFormat::I4, [8, 16, 16]),
+            (Tier::Dotprod, WeightFormat::I8, [16, 4, 16]),
+            (Tier::Dotprod, WeightFormat::I4, [16, 4, 16]),
+            (Tier::I8mm, WeightFormat::I8, [8, 8, 8]),
+            (Tier::I8mm, WeightFormat::I4, [16, 4, 8]),
+        ] {
+            let Ok(supported) = tier.supported() else { continue };
+            let family = select(supported, format);
+            let layout = family.layout;
+            assert_eq!([layout.panel_rows, layout.weight_run, layout.activation_run], shape, "{tier} {format:?}");
+            assert_eq!(family.extreme.is_some(), (tier, format) == (Tier::Neon, WeightFormat::I8), "{tier} {format:?}");
+            for other in families().filter(|other| !core::ptr::eq(*other, family)) {
+                for (&kernel, &other_kernel) in family.kernels.iter().zip(&other.kernels) {
+                    assert!(
+                        !core::ptr::fn_addr_eq(kernel, other_kernel),
+                        "{tier} {format:?}: {} {:?}",
+                        other.tier,
+                        other.format
+                    );
+                }
             }
         }
     }

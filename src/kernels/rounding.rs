@@ -1,9 +1,6 @@
 //! Integer requantization: every rounding mode by its name, bit-exact to its formula.
 
-#[cfg(doc)]
-use super::epilogue::Requantize;
-use super::epilogue::check_length;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 
 /// An integer requantization: a formula from an `i32` sum of an output feature to an `i32` before the clamp to bytes.
 pub trait Rounding: Sync {
@@ -16,7 +13,7 @@ pub trait Rounding: Sync {
     /// The requantized sum of output feature `row`.
     ///
     /// # Panics
-    /// It may, for parameters that [`check`](Self::check) refuses; [`Requantize`] asks it before.
+    /// It may, for parameters that [`check`](Self::check) refuses; [`Requantize`](super::Requantize) asks it before.
     fn round(&self, sum: i32, row: usize) -> i32;
 }
 
@@ -78,8 +75,8 @@ pub struct QuantizedMultipliers<'a> {
 
 impl QuantizedMultipliers<'_> {
     fn check(&self, n: usize) -> Result<()> {
-        check_length("multipliers", n, self.multipliers.len())?;
-        check_length("exponents", n, self.exponents.len())?;
+        expect_length("multipliers", n, self.multipliers.len())?;
+        expect_length("exponents", n, self.exponents.len())?;
         self.exponents.iter().try_for_each(|&e| check_range("exponent", i64::from(e), -31, 30, "in -31..=30"))
     }
 }

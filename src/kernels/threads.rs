@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 #[cfg(feature = "rayon")]
-use super::pack::even_part;
+use super::layout::even_part;
 
 /// The threads that a [`Workspace`](super::Workspace) may use.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,10 @@ pub enum Threads {
     #[default]
     Caller,
     /// A rayon pool, for products whose weights are large enough to be worth waking it.
+    ///
+    /// A caller who runs on a thread of the pool ([`ThreadPool::install`](rayon::ThreadPool::install)) allocates
+    /// nothing for that. For any other caller rayon allocates one small job for each further thread that works on a
+    /// product, and now and then a block of its queue. The caller takes a part of the product either way.
     #[cfg(feature = "rayon")]
     Pool(std::sync::Arc<rayon::ThreadPool>),
 }
@@ -38,15 +42,32 @@ impl Threads {
                 if parts <= 1 {
                     return run(0..units);
                 }
-                let part = |i| even_part(units, parts, i);
-                let run = &run;
-                pool.in_place_scope(|scope| {
-                    for i in 1..parts {
-                        scope.spawn(move |_| run(part(i)));
-                    }
-                    run(part(0));
-                });
+                let run = |part| run(even_part(units, parts, part));
+                if pool.current_thread_index().is_some() {
+                    join(0..parts, &run);
+                } else {
+                    let run = &run;
+                    pool.in_place_scope(|scope| {
+                        for part in 1..parts {
+                            scope.spawn(move |_| run(part));
+                        }
+                        run(0);
+                    });
+                }
             }
+        }
+    }
+}
+
+/// Calls `run` for each of `parts`, on any threads of the pool that this thread belongs to. The jobs lie on the stack.
+#[cfg(feature = "rayon")]
+fn join(parts: Range<usize>, run: &(impl Fn(usize) + Sync)) {
+    match parts.len() {
+        0 => {}
+        1 => run(parts.start),
+        // The rest first: so this thread offers all the other parts before it begins with the last.
+        _ => {
+            rayon::join(|| join(parts.start + 1..parts.end, run), || run(parts.start));
         }
     }
 }

@@ -1,38 +1,24 @@
 //! Which kernels this machine can run: the only place that asks the processor.
 
-use core::{fmt, str::FromStr};
+use core::str::FromStr;
+
+use cfg_if::cfg_if;
 
 use crate::error::{Error, Result};
+use crate::tier::Tier;
 
-/// A family of kernels, by the instructions it needs. Every variant exists on every target; only availability
-/// differs. Each tier implies those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Tier {
-    /// Plain Rust, any target: the oracle that the others must equal.
-    Portable,
-    /// AArch64 Advanced SIMD: `smull`, `smlal2`, `sadalp`. Cortex-A53, A72 and every other AArch64 core.
-    Neon,
-    /// `FEAT_DotProd`: `sdot`. Cortex-A55, A75, A76 and later.
-    Dotprod,
-    /// `FEAT_I8MM` (and `FEAT_DotProd`): `smmla`. Neoverse V1 and N2, Cortex-A510 and A710, and later.
-    I8mm,
+cfg_if! {
+    // Miri runs the portable tier alone: others have kernels in assembly, which it does not interpret.
+    if #[cfg(all(kernel_aarch64, not(miri)))] {
+        use super::aarch64::detect::best;
+    } else {
+        fn best() -> Tier {
+            Tier::Portable
+        }
+    }
 }
 
 impl Tier {
-    /// All tiers, the plainest first.
-    pub const ALL: [Tier; 4] = [Tier::Portable, Tier::Neon, Tier::Dotprod, Tier::I8mm];
-
-    /// The name that `SKINNY_TIER` takes.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Tier::Portable => "portable",
-            Tier::Neon => "neon",
-            Tier::Dotprod => "dotprod",
-            Tier::I8mm => "i8mm",
-        }
-    }
-
     /// The tiers this machine can run, the plainest first.
     pub fn available() -> &'static [Tier] {
         const { assert!(Tier::ALL[Tier::I8mm as usize] as usize == Tier::I8mm as usize) };
@@ -45,7 +31,8 @@ impl Tier {
     }
 
     /// The tier to pack weights for: the one that the environment variable `SKINNY_TIER` names, else the best.
-    /// The variable is read once, at the first call. Without the feature `std` there is no environment.
+    /// The variable is read once, at the first call; empty counts as not set. Without the feature `std` there is no
+    /// environment.
     ///
     /// # Errors
     /// [`Error::TierUnknown`] or [`Error::TierUnavailable`] if the variable names a tier that does not exist or that
@@ -56,7 +43,7 @@ impl Tier {
             use std::{env, sync::OnceLock};
             static SELECTED: OnceLock<Result<Tier>> = OnceLock::new();
             SELECTED
-                .get_or_init(|| match env::var_os("SKINNY_TIER") {
+                .get_or_init(|| match env::var_os("SKINNY_TIER").filter(|name| !name.is_empty()) {
                     None => Ok(best()),
                     Some(name) => {
                         name.to_str().ok_or(Error::TierUnknown)?.parse::<Tier>()?.supported().map(|s| s.tier())
@@ -86,31 +73,6 @@ pub(crate) struct Supported(Tier);
 impl Supported {
     pub(crate) fn tier(self) -> Tier {
         self.0
-    }
-}
-
-/// The best tier of this machine. `std` caches what it asked the operating system.
-fn best() -> Tier {
-    #[cfg(kernel_aarch64)]
-    {
-        #[cfg(feature = "std")]
-        let (dotprod, i8mm) =
-            (std::arch::is_aarch64_feature_detected!("dotprod"), std::arch::is_aarch64_feature_detected!("i8mm"));
-        #[cfg(not(feature = "std"))]
-        let (dotprod, i8mm) = (cfg!(target_feature = "dotprod"), cfg!(target_feature = "i8mm"));
-        match (dotprod, i8mm) {
-            (true, true) => Tier::I8mm,
-            (true, false) => Tier::Dotprod,
-            (false, _) => Tier::Neon,
-        }
-    }
-    #[cfg(not(kernel_aarch64))]
-    Tier::Portable
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

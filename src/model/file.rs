@@ -131,17 +131,14 @@ impl Model {
         Self::from_bytes(&read(path.as_ref())?, tier)
     }
 
-    /// [`to_bytes`](Self::to_bytes) into a file, which is complete or not there: a new file is written beside it first.
+    /// [`to_bytes`](Self::to_bytes) into a file, which is complete or as it was before: a new file is written beside it
+    /// and takes its place.
     ///
     /// # Errors
     /// As there; [`FileError::Io`] if the file cannot be written.
     #[cfg(feature = "std")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        let path = path.as_ref();
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let written = std::fs::write(&beside, self.to_bytes()?).and_then(|()| std::fs::rename(&beside, path));
-        written.map_err(|cause| io_error(path, &cause))
+        write(path.as_ref(), &self.to_bytes()?)
     }
 }
 
@@ -151,7 +148,30 @@ pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|cause| io_error(path, &cause))
 }
 
+/// Puts a file with these bytes in the place of the one at `path`, in one step.
 #[cfg(feature = "std")]
-pub(crate) fn io_error(path: &std::path::Path, cause: &std::io::Error) -> Error {
+pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    // A name that no other writer of the same file uses.
+    static WRITES: AtomicUsize = AtomicUsize::new(0);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}-{}.part", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
+    let written = std::fs::File::create(&beside)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            // The bytes before the name: else a loss of power could leave an empty file.
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|cause| {
+        let _ = std::fs::remove_file(&beside);
+        io_error(path, &cause)
+    })
+}
+
+#[cfg(feature = "std")]
+fn io_error(path: &std::path::Path, cause: &std::io::Error) -> Error {
     FileError::Io { path: path.display().to_string(), reason: cause.to_string() }.into()
 }

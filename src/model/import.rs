@@ -1,45 +1,180 @@
 //! Models that PyTorch trained.
 
-use alloc::boxed::Box;
+mod groups;
+mod list;
+mod modules;
+mod names;
+mod order;
+mod unsupported;
+mod weights;
+
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::order::{self, Group, LayerSpec, joined};
-use super::tensors::{Tensors, wrong_shape};
-use super::{Attachment, Layer, Model};
-use crate::error::{Error, FileError, Result, TensorProblem};
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, TimeConvolution, Weight};
+use groups::{Detail, Group, Kind};
+use list::LayerSpec;
+use names::joined;
+use order::Orders;
+
+use super::tensors::Tensors;
+use super::{Attachment, Model, file};
+use crate::error::{Error, FileError, Names, Result};
 use crate::kernels::Tier;
-use crate::matrix::Mat;
 
 /// What a PyTorch file does not tell about its model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportOptions {
     /// The layers in order, separated by blanks or commas, each as `prefix[:option]...`: the prefix of its tensors
-    /// (`rnn` of `rnn.weight_ih_l0`) and `relu` or `clip=MAX` (a ReLU clipped at MAX) for its activation, for a
-    /// convolution `stride=FRAMES` and `padding=FRAMES`, for a linear layer over several frames `stack=FRAMES` and
-    /// `stride=FRAMES` (as many as are stacked, unless said). By default the entry `skinny.layers` of the file's
-    /// metadata, and without it the only order in which each layer's output fits the next one's input, without
-    /// activations; of convolutions there is no default.
+    /// (`rnn` of `rnn.weight_ih_l0`), and what they do not tell:
+    ///
+    /// | layer | options |
+    /// |---|---|
+    /// | `Linear` | `relu` or `clip=MAX`, a ReLU clipped at MAX, behind it; `stack=FRAMES` if it takes several frames at once, and then `stride=FRAMES` (by default as many as are stacked) and `padding=FRAMES` (0) |
+    /// | `Conv1d` | `relu` or `clip=MAX`; `stride=FRAMES` (by default 1), `padding=FRAMES` (0) |
+    /// | `GRU`, `LSTM` | none |
+    ///
+    /// Each may also say its kind, `linear`, `conv`, `gru` or `lstm`. `linear` is needed for a weight without a bias that
+    /// could be the table of an `Embedding`: that of the first layer, or of one with a name like `embedding`.
+    ///
+    /// By default the list is the entry `skinny.layers` of the file's metadata, and without it the only order in which
+    /// each layer's output fits the next one's input, without activations; of convolutions there is no default.
     pub layers: Option<String>,
-    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments). A name that
-    /// ends in `*` stands for all that begin so.
+    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments), and must be
+    /// floats. In a name, `*` stands for any text.
     pub keep: Vec<String>,
+    /// Tensors that are ignored, whatever they are, unless they are kept. In a name, `*` stands for any text: `bn.*`,
+    /// `*.num_batches_tracked`.
+    pub drop: Vec<String>,
 }
 
 /// The metadata's key for the layers in order.
 const KEY: &str = "skinny.layers";
+
+/// A model that was read, and what was taken for granted to read it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Import {
+    /// The model.
+    pub model: Model,
+    /// What neither the tensors nor the list of layers say, a sentence each: the order of the layers, activations that
+    /// there are not, strides. None for a file of this crate, which says all.
+    pub assumptions: Vec<String>,
+}
+
+impl Import {
+    /// As [`Model::from_pytorch`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::model::{Import, ImportOptions};
+    ///
+    /// // torch.nn.Linear(2, 1).state_dict(), written by safetensors.torch.save.
+    /// let header = br#"{"bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+    ///     "weight":{"dtype":"F32","shape":[1,2],"data_offsets":[4,12]}}"#;
+    /// let numbers = [0.5f32, 1.0, -2.0].map(f32::to_le_bytes);
+    /// let file = [&(header.len() as u64).to_le_bytes(), &header[..], numbers.as_flattened()].concat();
+    ///
+    /// let import = Import::from_pytorch(&file, &ImportOptions::default())?;
+    /// assert_eq!(import.model.parameters(), 3);
+    /// assert_eq!(import.assumptions, ["no activation behind linear"]);
+    ///
+    /// let options = ImportOptions { layers: Some(":linear:relu".into()), ..ImportOptions::default() };
+    /// assert!(Import::from_pytorch(&file, &options)?.assumptions.is_empty());
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn from_pytorch(bytes: &[u8], options: &ImportOptions) -> Result<Self> {
+        let mut tensors = Tensors::new(bytes)?;
+        if tensors.metadata().contains_key(file::KEY) {
+            let reason = "a model file of this crate, not a state dict of PyTorch".into();
+            return Err(FileError::Header { key: file::KEY.into(), reason }.into());
+        }
+        let mut attachments = BTreeMap::new();
+        for name in tensors.matching(&options.keep) {
+            let (shape, values) = tensors.take_kept(&name)?;
+            attachments.insert(name, Attachment::new(shape, values)?);
+        }
+        for name in tensors.matching(&options.drop) {
+            if !attachments.contains_key(&name) {
+                tensors.discard(&name)?;
+            }
+        }
+        let mut metadata = tensors.metadata().clone();
+        let written = metadata.remove(KEY);
+        let listed = options.layers.as_ref().or(written.as_ref());
+        let listed = listed.map(|layers| LayerSpec::parse_list(layers)).transpose()?;
+
+        unsupported::expect_supported(&tensors)?;
+        let said = |prefix: &str| listed.iter().flatten().find(|spec| spec.prefix == prefix)?.kind;
+        let groups = groups::groups(&tensors, said)?;
+        let (specs, mut assumptions) = match listed {
+            Some(specs) => (specs, Vec::new()),
+            None => infer(&groups)?,
+        };
+        let mut layers = Vec::new();
+        let mut before: Option<(&str, usize)> = None;
+        for (i, spec) in specs.iter().enumerate() {
+            let group = spec.group(&groups)?;
+            if let Detail::Plain { perhaps_embedding: true } = group.detail
+                && (i == 0 || is_called_embedding(&spec.prefix))
+                && spec.kind.is_none()
+                && spec.stack.is_none()
+            {
+                return Err(perhaps_embedding(&specs, i, group));
+            }
+            if let Some(before) = before {
+                modules::expect_one_group(&spec.prefix, group, before)?;
+            }
+            assumptions.extend(assumed(spec, group));
+            match &group.detail {
+                Detail::Recurrent(stack) => {
+                    layers.extend(modules::recurrent(&mut tensors, &spec.prefix, group, stack)?)
+                }
+                Detail::Plain { .. } if group.kind == Kind::Convolution => {
+                    layers.push(modules::convolution(&mut tensors, spec)?);
+                }
+                Detail::Plain { .. } => layers.push(modules::linear(&mut tensors, spec)?),
+            }
+            before = Some((&spec.prefix, group.output));
+        }
+        tensors.expect_empty()?;
+        let model = Model::new(layers)?.with_attached(metadata, attachments);
+        Ok(Self { model, assumptions })
+    }
+
+    /// As [`Model::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(bytes: &[u8], options: &ImportOptions, tier: Tier) -> Result<Self> {
+        if Tensors::new(bytes)?.metadata().contains_key(file::KEY) {
+            Ok(Self { model: Model::from_bytes(bytes, tier)?, assumptions: Vec::new() })
+        } else {
+            Self::from_pytorch(bytes, options)
+        }
+    }
+}
 
 impl Model {
     /// Reads a safetensors file of a PyTorch state dict, in f32, f16 or bf16, into a model in `f32`. It may hold
     /// `Linear`, `Conv1d` (one group, no dilation), `GRU` and `LSTM` modules of any number of layers, in one direction
     /// or two, `LSTM` also with a projection (`proj_size`).
     ///
+    /// A weight may also be two factors, `fc.weight.u` (`n x rank`) and `fc.weight.v` (`rank x k`); those of a
+    /// recurrent layer also gate by gate (`rnn.weight_ih_l0.0`, `.1`, ...), or input and recurrent weights side by side
+    /// as one (`rnn.weight_l0`): what `train::Recognizer::to_safetensors` writes.
+    ///
+    /// What was taken for granted is in an [`Import`].
+    ///
     /// # Errors
     /// [`Error::File`] that names the tensor, layer or entry at fault and why; among them a tensor that belongs to no
-    /// layer and is not to be kept, and layers whose order does not follow from their shapes.
+    /// layer and is neither kept nor dropped, one that belongs to something else than the above or may do (a BatchNorm,
+    /// an `Embedding`, a weight under weight_norm), layers whose order does not follow from their shapes, and a list of
+    /// layers that does not fit the file. Files of other formats are told apart: PyTorch's own, ONNX and some more.
     ///
     /// # Example
     /// ```
@@ -56,37 +191,7 @@ impl Model {
     /// # Ok::<(), skinny::Error>(())
     /// ```
     pub fn from_pytorch(bytes: &[u8], options: &ImportOptions) -> Result<Self> {
-        let mut tensors = Tensors::new(bytes)?;
-        let mut attachments = BTreeMap::new();
-        for name in tensors.matching(&options.keep) {
-            let (shape, values) = tensors.take_floats(&name)?;
-            attachments.insert(name, Attachment::new(shape, values)?);
-        }
-        let mut metadata = tensors.metadata().clone();
-        let written = metadata.remove(KEY);
-        let groups = order::groups(&tensors);
-        let specs = match options.layers.as_ref().or(written.as_ref()) {
-            Some(layers) => LayerSpec::parse_list(layers)?,
-            None => order::infer(&groups)?,
-        };
-        let mut layers = Vec::new();
-        for spec in &specs {
-            match groups.get(&spec.prefix) {
-                Some(Group::Linear { .. }) => layers.push(linear(&mut tensors, spec)?),
-                Some(Group::Convolution { .. }) => layers.push(convolution(&mut tensors, spec)?),
-                Some(Group::Recurrent { layers: count, bidirectional, .. }) => {
-                    for l in 0..*count {
-                        layers.push(recurrent(&mut tensors, &spec.prefix, l, *bidirectional)?);
-                    }
-                }
-                None => {
-                    let name = joined(&spec.prefix, "weight");
-                    return Err(FileError::tensor(name, TensorProblem::Missing));
-                }
-            }
-        }
-        tensors.expect_empty()?;
-        Ok(Self::new(layers)?.with_attached(metadata, attachments))
+        Ok(Import::from_pytorch(bytes, options)?.model)
     }
 
     /// [`from_pytorch`](Self::from_pytorch) of a file.
@@ -95,125 +200,129 @@ impl Model {
     /// As there; [`FileError::Io`] if the file cannot be read.
     #[cfg(feature = "std")]
     pub fn load_pytorch(path: impl AsRef<std::path::Path>, options: &ImportOptions) -> Result<Self> {
-        Self::from_pytorch(&super::file::read(path.as_ref())?, options)
+        Self::from_pytorch(&file::read(path.as_ref())?, options)
     }
-}
 
-impl Model {
     /// Reads a file of either kind: [one of this crate](Self::from_bytes), for the kernels of `tier`, or [one of
     /// PyTorch](Self::from_pytorch), in `f32`.
     ///
     /// # Errors
     /// As there.
     pub fn read(bytes: &[u8], options: &ImportOptions, tier: Tier) -> Result<Self> {
-        if Tensors::new(bytes)?.metadata().contains_key(super::file::KEY) {
-            Self::from_bytes(bytes, tier)
-        } else {
-            Self::from_pytorch(bytes, options)
-        }
+        Ok(Import::read(bytes, options, tier)?.model)
     }
 }
 
-fn layer_name(prefix: &str, default: &str) -> String {
-    if prefix.is_empty() { default.into() } else { prefix.into() }
-}
-
-fn linear(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, Layer)> {
-    let name = layer_name(&spec.prefix, "linear");
-    let weight = tensors.take_matrix(&joined(&spec.prefix, "weight"))?;
-    let bias = bias(tensors, &joined(&spec.prefix, "bias"), weight.rows())?;
-    let linear = Linear::new(Weight::dense(weight)?, bias)?.with_activation(spec.activation);
-    let layer = match spec.stack {
-        None if spec.stride.is_none() && spec.padding == 0 => Layer::Linear(linear),
-        stack => {
-            let stack = stack.unwrap_or(1);
-            let stride = spec.stride.unwrap_or(stack);
-            let stacked = TimeConvolution::new(linear, stack, stride, spec.padding);
-            Layer::TimeConvolution(stacked.map_err(|cause| FileError::layer(name.clone(), cause))?)
+/// The only order in which each output fits the next input, and what is assumed with it.
+fn infer(groups: &BTreeMap<String, Group>) -> Result<(Vec<LayerSpec>, Vec<String>)> {
+    let names: Vec<&str> = groups.keys().map(String::as_str).collect();
+    let sizes: Vec<(usize, usize)> = groups.values().map(|group| (group.input, group.output)).collect();
+    let unknown = |reason: String| Error::from(FileError::Order { layers: groups.keys().cloned().collect(), reason });
+    if names.is_empty() {
+        return Err(unknown("no tensor has the name of a PyTorch Linear, Conv1d, GRU or LSTM".into()));
+    }
+    if let Some((name, _)) = groups.iter().find(|(_, group)| group.kind == Kind::Convolution) {
+        let reason = "a Conv1d, are not in its tensors; list the layers (option `layers`)";
+        return Err(unknown(format!("the stride and padding of {name}, {reason}")));
+    }
+    let order = match Orders::of(&sizes) {
+        Orders::Only(order) => order,
+        Orders::Several(orders) => {
+            let [first, second] = order::shown(&orders, &names);
+            return Err(unknown(format!("`{first}` and `{second}` both fit; list the layers (option `layers`)")));
+        }
+        Orders::None => {
+            let perhaps = groups.iter().find(|(_, group)| group.detail == Detail::Plain { perhaps_embedding: true });
+            return Err(unknown(match perhaps {
+                Some((name, group)) => format!(
+                    "in no order do all outputs fit the next inputs; {name} may be an Embedding ({} x {}, no bias), which \
+                     is not supported",
+                    group.output, group.input
+                ),
+                None => "in no order do all outputs fit the next inputs".into(),
+            }));
         }
     };
-    Ok((name, layer))
+    let names: Vec<&str> = order.into_iter().map(|layer| names[layer]).collect();
+    let mut assumptions = Vec::new();
+    if names.len() > 1 {
+        assumptions.push(format!("the order of the layers is {}, the only one in which they fit", Names(&names, " ")));
+    }
+    let linear: Vec<String> = names
+        .iter()
+        .filter(|&&name| groups[name].kind == Kind::Linear)
+        .map(|&name| modules::layer_name(name, Kind::Linear))
+        .collect();
+    if !linear.is_empty() {
+        assumptions.push(format!("no activation behind {}", Names(&linear, ", ")));
+    }
+    Ok((names.into_iter().map(LayerSpec::plain).collect(), assumptions))
 }
 
-fn convolution(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, Layer)> {
-    let name = layer_name(&spec.prefix, "convolution");
-    let tensor = joined(&spec.prefix, "weight");
-    let (shape, values) = tensors.take_floats(&tensor)?;
-    let &[out, input, kernel] = &shape[..] else {
-        return Err(wrong_shape(&tensor, "three dimensions".into(), &shape));
-    };
-    let bias = bias(tensors, &joined(&spec.prefix, "bias"), out)?;
-    let (stride, padding) = (spec.stride.unwrap_or(1), spec.padding);
-    let layer = TimeConvolution::from_conv1d(&values, [out, input, kernel], bias, stride, padding)
-        .map(|layer| layer.with_activation(spec.activation));
-    Ok((name.clone(), Layer::TimeConvolution(layer.map_err(|cause| FileError::layer(name, cause))?)))
+/// What is assumed of a layer that is listed.
+fn assumed(spec: &LayerSpec, group: &Group) -> Vec<String> {
+    let name = modules::layer_name(&spec.prefix, group.kind);
+    let mut assumed = Vec::new();
+    if group.kind == Kind::Convolution {
+        let default = [(spec.stride, "stride=1"), (spec.padding, "padding=0")].into_iter();
+        let default = default.filter(|(said, _)| said.is_none()).map(|(_, default)| default);
+        // What is padded with matters where there is padding.
+        let mode = (spec.padding > Some(0)).then_some("padding_mode=zeros");
+        let default: Vec<&str> = default.chain(mode).chain(["dilation=1", "groups=1"]).collect();
+        assumed.push(format!("{name} is a Conv1d with {}, not transposed", default.join(", ")));
+    }
+    if let Detail::Recurrent(stack) = &group.detail
+        && stack.guessed
+    {
+        assumed.push(format!("{name} is {}, as its name says", group.kind));
+    }
+    assumed
 }
 
-/// Layer `l` of a recurrent module, which is a GRU or an LSTM by the number of its gates.
-fn recurrent(tensors: &mut Tensors<'_>, prefix: &str, l: usize, bidirectional: bool) -> Result<(String, Layer)> {
-    let name = joined(prefix, &format!("l{l}"));
-    let forward = direction(tensors, prefix, &format!("_l{l}"))?;
-    let in_layer = |cause| FileError::layer(name.clone(), cause);
-    let layer = if !bidirectional {
-        match forward {
-            Direction::Gru(layer) => Layer::Gru(layer),
-            Direction::Lstm(layer) => Layer::Lstm(layer),
-        }
-    } else {
-        match (forward, direction(tensors, prefix, &format!("_l{l}_reverse"))?) {
-            (Direction::Gru(forward), Direction::Gru(reverse)) => {
-                Layer::BidirectionalGru(Bidirectional::new(forward, reverse).map_err(in_layer)?)
-            }
-            (Direction::Lstm(forward), Direction::Lstm(reverse)) => {
-                Layer::BidirectionalLstm(Bidirectional::new(forward, reverse).map_err(in_layer)?)
-            }
-            _ => {
-                let cause = Error::Stored { operation: "join", expected: "two of a kind", found: "a GRU and an LSTM" };
-                return Err(in_layer(cause));
-            }
-        }
-    };
-    Ok((name, layer))
+/// Whether a module is called like an `Embedding`.
+fn is_called_embedding(prefix: &str) -> bool {
+    const WORDS: [&str; 10] = ["emb", "embs", "word", "words", "token", "tokens", "vocab", "lookup", "wte", "wpe"];
+    let lowercase = prefix.to_lowercase();
+    let mut words = lowercase.split(|c: char| !c.is_alphabetic());
+    lowercase.contains("embed") || words.any(|word| WORDS.contains(&word))
 }
 
-enum Direction {
-    Gru(Gru),
-    Lstm(Lstm),
+/// The error that layer `i` may be an `Embedding`, with the list that says that it is not.
+fn perhaps_embedding(specs: &[LayerSpec], i: usize, group: &Group) -> Error {
+    let list: Vec<String> =
+        specs
+            .iter()
+            .enumerate()
+            .map(|(j, spec)| {
+                if i == j {
+                    LayerSpec { kind: Some(Kind::Linear), ..spec.clone() }.to_string()
+                } else {
+                    spec.to_string()
+                }
+            })
+            .collect();
+    let reason = format!(
+        "{} x {} and no bias may be the table of an Embedding, which is not supported; if it is a Linear, say so in the \
+         list of layers: `{}` (option `layers`)",
+        group.output,
+        group.input,
+        Names(&list, " ")
+    );
+    FileError::not_supported(joined(&specs[i].prefix, "weight"), reason)
 }
 
-fn direction(tensors: &mut Tensors<'_>, prefix: &str, suffix: &str) -> Result<Direction> {
-    let named = |parameter: &str| joined(prefix, &format!("{parameter}{suffix}"));
-    let weight_ih = tensors.take_matrix(&named("weight_ih"))?;
-    let weight_hh = tensors.take_matrix(&named("weight_hh"))?;
-    let weight_hr = match tensors.contains(&named("weight_hr")) {
-        true => Some(tensors.take_matrix(&named("weight_hr"))?),
-        false => None,
-    };
-    let hidden = weight_hr.as_ref().map_or(weight_hh.cols(), Mat::cols);
-    let rows = weight_hh.rows();
-    let bias_ih = bias(tensors, &named("bias_ih"), rows)?;
-    let bias_hh = bias(tensors, &named("bias_hh"), rows)?;
-    let weight = |weight| Weight::dense(weight);
-    let made = match (rows.checked_div(hidden), rows.checked_rem(hidden), weight_hr) {
-        (Some(3), Some(0), None) => {
-            Gru::new(weight(weight_ih)?, weight(weight_hh)?, bias_ih, bias_hh).map(Direction::Gru)
-        }
-        (Some(4), Some(0), None) => {
-            Lstm::new(weight(weight_ih)?, weight(weight_hh)?, bias_ih, bias_hh).map(Direction::Lstm)
-        }
-        (Some(4), Some(0), Some(weight_hr)) => {
-            Lstm::with_projection(weight(weight_ih)?, weight(weight_hh)?, weight(weight_hr)?, bias_ih, bias_hh)
-                .map(Direction::Lstm)
-        }
-        _ => {
-            let expected = format!("3 x {hidden} (GRU) or 4 x {hidden} (LSTM) rows");
-            return Err(wrong_shape(&named("weight_hh"), expected, &[rows, weight_hh.cols()]));
-        }
-    };
-    made.map_err(|cause| FileError::Layer { layer: joined(prefix, &suffix[1..]), problem: Box::new(cause) }.into())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A bias of `len` elements, if there is one.
-fn bias(tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
-    if tensors.contains(name) { tensors.take_vector(name, len).map(Some) } else { Ok(None) }
+    #[test]
+    fn modules_that_are_called_embeddings_are_known() {
+        for prefix in ["emb", "embedding", "encoder.word_emb", "Embed", "token2", "wte", "model.embed_tokens", "lookup"]
+        {
+            assert!(is_called_embedding(prefix), "{prefix}");
+        }
+        for prefix in ["", "fc", "remember", "november.fc", "sword", "tokenizer"] {
+            assert!(!is_called_embedding(prefix), "{prefix}");
+        }
+    }
 }

@@ -384,3 +384,67 @@ impl Factorable for Layer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::factored::Scratch;
+    use crate::factored::tests::weight;
+
+    fn convolution(kernel: usize, stride: usize, padding: usize) -> TimeConvolution {
+        let linear = Linear::new(Weight::dense(weight(5, kernel * 3)).unwrap(), Some(Vec::from([0.5; 5]))).unwrap();
+        TimeConvolution::new(linear, kernel, stride, padding).unwrap()
+    }
+
+    #[test]
+    fn the_inputs_of_a_convolution_are_what_its_matrix_makes_the_outputs_of() {
+        for (kernel, stride, padding, frames) in [(3, 1, 1, 7), (4, 2, 0, 9), (5, 3, 4, 8), (2, 1, 1, 3), (1, 1, 0, 4)]
+        {
+            let (layer, x) = (Layer::TimeConvolution(convolution(kernel, stride, padding)), weight(frames, 3));
+            let out = layer.run(x.view(), &mut Scratch::new()).unwrap();
+            let inputs = layer.inputs(Scheme::Split, x.view(), out.view()).unwrap();
+            assert_eq!((inputs.of, inputs.distinct.len()), (Vec::from([Some(0)]), 1));
+            let [matrix] = <[Matrix; 1]>::try_from(layer.matrices(Scheme::Split).unwrap()).unwrap();
+            let input = &inputs.distinct[0];
+            assert_eq!((input.rows(), input.cols()), (out.rows(), matrix.weight.cols()));
+            for t in 0..out.rows() {
+                for row in 0..5 {
+                    let terms = matrix.weight.view().row(row).iter().zip(input.view().row(t));
+                    let sum = terms.map(|(&w, &x)| f64::from(w) * f64::from(x)).sum::<f64>() + 0.5;
+                    let found = f64::from(out.view().row(t)[row]);
+                    assert!((found - sum).abs() < 1e-5, "{kernel}, {stride}, {padding}: {found}, {sum} of the inputs");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn recurrent_matrices_take_the_outputs_of_the_step_before() {
+        let out = weight(4, 3);
+        let h = delayed(out.view()).unwrap();
+        assert_eq!(h.view().row(0), [0.0; 3]);
+        (1..4).for_each(|t| assert_eq!(h.view().row(t), out.view().row(t - 1)));
+        for rows in [0, 1] {
+            assert_eq!(delayed(Mat::zeros(rows, 3).unwrap().view()).unwrap(), Mat::zeros(rows, 3).unwrap());
+        }
+    }
+
+    #[test]
+    fn both_directions_take_their_own_past() {
+        let dense = |n, k| Weight::dense(weight(n, k)).unwrap();
+        let gru = || Gru::new(dense(6, 3), dense(6, 2), None, None).unwrap();
+        let layer = Layer::BidirectionalGru(Bidirectional::new(gru(), gru()).unwrap());
+        let x = weight(5, 3);
+        let out = layer.run(x.view(), &mut Scratch::new()).unwrap();
+        let inputs = layer.inputs(Scheme::PartiallyJoint, x.view(), out.view()).unwrap();
+        assert_eq!(inputs.of, [0, 1, 2, 3].map(Some));
+        for t in 0..5 {
+            let [forward, h, reverse, h_reverse] = [0, 1, 2, 3].map(|i| inputs.distinct[i].view().row(t));
+            assert_eq!((forward, reverse), (x.view().row(t), x.view().row(4 - t)));
+            let zeros = [0.0; 2];
+            let before = if t == 0 { &zeros } else { &out.view().row(t - 1)[..2] };
+            let behind = if t == 0 { &zeros } else { &out.view().row(5 - t)[2..] };
+            assert_eq!((h, h_reverse), (before, behind));
+        }
+    }
+}

@@ -10,19 +10,26 @@
 //! rank, 8 or 4 bits, runs and can be saved.
 
 #[cfg(feature = "svd")]
+mod calibration;
+#[cfg(feature = "svd")]
 mod compress;
+mod dequantize;
 #[cfg(feature = "safetensors")]
 mod file;
+#[cfg(feature = "safetensors")]
+mod foreign;
 #[cfg(feature = "safetensors")]
 mod import;
 mod layer;
 #[cfg(feature = "svd")]
 mod matrices;
-#[cfg(feature = "safetensors")]
-mod order;
+#[cfg(feature = "svd")]
+mod part;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
+#[cfg(feature = "safetensors")]
+mod tensor_file;
 #[cfg(feature = "safetensors")]
 mod tensors;
 
@@ -31,13 +38,17 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(feature = "svd")]
-pub use compress::{Calibration, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+pub use calibration::Calibration;
+#[cfg(feature = "svd")]
+pub use compress::{Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
 #[cfg(feature = "train")]
-pub(crate) use file::{io_error, read};
+pub(crate) use file::{read, write};
 #[cfg(feature = "safetensors")]
-pub use import::ImportOptions;
+pub use import::{Import, ImportOptions};
 pub use layer::Layer;
 pub use session::Session;
+#[cfg(feature = "safetensors")]
+pub use tensor_file::{TensorFile, TensorInfo};
 #[cfg(feature = "train")]
 pub(crate) use tensors::Tensors;
 
@@ -79,8 +90,12 @@ impl Attachment {
     /// Values and the dimensions they have.
     ///
     /// # Errors
-    /// [`Error::Length`] unless the dimensions' product is the number of values, [`Error::NotFinite`].
+    /// [`Error::Parameter`] if a dimension is 0, [`Error::Length`] unless the dimensions' product is the number of values,
+    /// [`Error::NotFinite`].
     pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self> {
+        if shape.contains(&0) {
+            return Err(Error::Parameter { what: "dimension of an attachment", value: 0.0, expected: "at least 1" });
+        }
         let expected = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
         if expected != Some(values.len()) {
             let expected = expected.unwrap_or(usize::MAX);

@@ -1,11 +1,14 @@
 //! One stream of frames on its way through a model.
 
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Model;
 use super::layer::LayerState;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileError, Result, TensorProblem};
 use crate::factored::Scratch;
 use crate::kernels::Threads;
 use crate::matrix::{MatRef, grow};
@@ -119,7 +122,83 @@ impl Session {
         Ok(self.ready())
     }
 
-    /// Ends the stream: returns the outputs that were still to come, and makes the session as new.
+    /// Runs the frames that wait for their time batch and returns their outputs; the stream goes on. The outputs are the
+    /// same bits as without this call, they come earlier.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`], as [`push`](Self::push).
+    pub fn flush(&mut self) -> Result<MatRef<'_, f32>> {
+        self.outputs.clear();
+        self.run_pending()?;
+        Ok(self.ready())
+    }
+
+    /// The states of the recurrent layers after the last frame that was run: `LAYER.h`, the hidden vector (of an LSTM
+    /// with a projection, the projected one), and `LAYER.c`, the cell of an LSTM. Frames that wait for their time batch
+    /// are not in them; [`flush`](Self::flush) first. Layers in two directions have no state to tell, and what a
+    /// convolution keeps of past frames is not told.
+    ///
+    /// # Example
+    /// ```
+    /// use std::sync::Arc;
+    /// use skinny::{Mat, MatRef, factored::{Gru, Weight}, model::{Layer, Model, Session}};
+    ///
+    /// let weight = |rows, cols| Weight::dense(Mat::from_vec(vec![0.1; rows * cols], rows, cols)?);
+    /// let gru = Gru::new(weight(6, 3)?, weight(6, 2)?, None, None)?;
+    /// let model = Arc::new(Model::new(vec![("gru".into(), Layer::Gru(gru))])?);
+    ///
+    /// let mut session = Session::new(Arc::clone(&model))?;
+    /// session.push(MatRef::row_vector(&[0.5, 0.25, 1.0]))?;
+    /// let first = session.flush()?.row(0).to_vec();
+    /// let (name, h) = session.states().next().unwrap();
+    /// assert_eq!((name.as_str(), h), ("gru.h", &first[..]));
+    ///
+    /// // Another stream goes on from there.
+    /// let mut other = Session::new(model)?;
+    /// other.set_state("gru.h", &first)?;
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn states(&self) -> impl Iterator<Item = (String, &[f32])> {
+        self.model.layers().zip(&self.states).flat_map(|((layer, _), state)| {
+            let (h, c) = match state {
+                LayerState::Gru(state) => (Some(state.hidden()), None),
+                LayerState::Lstm(state) => (Some(state.hidden()), Some(state.cell())),
+                LayerState::None | LayerState::TimeConvolution(_) | LayerState::Frames(_) => (None, None),
+            };
+            let h = h.map(|values| (format!("{layer}.h"), values));
+            h.into_iter().chain(c.map(|values| (format!("{layer}.c"), values)))
+        })
+    }
+
+    /// Sets a state by the name that [`states`](Self::states) has for it: the stream goes on from there. Frames that
+    /// wait for their time batch will be run from this state.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the name: [`TensorProblem::Unexpected`] if no layer has such a state,
+    /// [`TensorProblem::Invalid`] for values that are too few, too many, or not finite. Nothing has changed then.
+    pub fn set_state(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let refused = |problem| Err(Error::File(FileError::Tensor { tensor: name.into(), problem }));
+        let invalid = |cause| refused(TensorProblem::Invalid(Box::new(cause)));
+        let layers = self.model.layers().zip(&mut self.states);
+        let of_name = layers.filter_map(|((layer, _), state)| match (name.strip_prefix(layer)?, state) {
+            (".h", LayerState::Gru(state)) => Some(state.hidden_mut()),
+            (".h", LayerState::Lstm(state)) => Some(state.hidden_mut()),
+            (".c", LayerState::Lstm(state)) => Some(state.cell_mut()),
+            _ => None,
+        });
+        let Some(state) = of_name.last() else { return refused(TensorProblem::Unexpected) };
+        if state.len() != values.len() {
+            return invalid(Error::Length { what: "state", expected: state.len(), found: values.len() });
+        }
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return invalid(Error::NotFinite { what: "state", index, value: values[index] });
+        }
+        state.copy_from_slice(values);
+        Ok(())
+    }
+
+    /// Ends the stream: returns the outputs that were still to come, and makes the session as new. A stream without
+    /// frames has none.
     ///
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).

@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::Tensors;
-use crate::error::{Error, FileError, Result, TensorProblem};
+use crate::error::{FileError, Result, TensorProblem};
 use crate::factored::{DenseWeight, LowRankLinear, Unpacked, Weight};
 use crate::kernels::Tier;
 use crate::matrix::Mat;
@@ -120,10 +120,6 @@ impl Stored for DenseWeight {
     }
 
     fn read(name: &str, &MatHeader { n, k, format }: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
-        if n == 0 || k == 0 {
-            let problem = Error::Parameter { what: "dimension", value: 0.0, expected: "at least 1" };
-            return Err(FileError::invalid(name, problem));
-        }
         let tensors = &mut from.tensors;
         let unpacked = match format {
             Format::F32 => Ok(Unpacked::F32(tensors.take_floats_of(name, n, k)?)),

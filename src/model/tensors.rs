@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{Error, FileError, Result, TensorProblem};
+use super::foreign;
+use crate::error::{Error, FileError, Quoted, Result, TensorProblem};
 use crate::matrix::Mat;
 
 /// A file on its way to a model. What is left when the model is made is what the model has no use for.
+#[derive(Clone)]
 pub(crate) struct Tensors<'a> {
     views: BTreeMap<String, TensorView<'a>>,
     metadata: BTreeMap<String, String>,
@@ -23,6 +24,12 @@ impl<'a> Tensors<'a> {
     /// Reads the header of a safetensors file.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let container = |reason: &dyn core::fmt::Display| FileError::Container { reason: reason.to_string() };
+        // Behind the length, a header begins with its brace; so does no other format that is known.
+        if bytes.get(8) != Some(&b'{')
+            && let Some(format) = foreign::recognize(bytes)
+        {
+            return Err(container(&format_args!("it is {format}")).into());
+        }
         check_offsets(bytes)?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|cause| container(&cause))?;
         let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -40,21 +47,37 @@ impl<'a> Tensors<'a> {
         self.views.iter().map(|(name, view)| (name.as_str(), view.shape()))
     }
 
+    /// The tensors that were not taken yet, in the order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &TensorView<'a>)> {
+        self.views.iter().map(|(name, view)| (name.as_str(), view))
+    }
+
     /// Whether a tensor is there and was not taken yet.
     pub fn contains(&self, name: &str) -> bool {
         self.views.contains_key(name)
     }
 
-    /// The names in `patterns`; one that ends in `*` stands for those that begin so.
+    /// The dimensions of a tensor that was not taken yet.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.views.get(name).map(TensorView::shape)
+    }
+
+    /// The names that `patterns` stand for: those without a `*` as they are, else all that they match.
     pub fn matching(&self, patterns: &[String]) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for pattern in patterns {
-            match pattern.strip_suffix('*') {
-                None => names.extend([pattern.clone()]),
-                Some(prefix) => names.extend(self.views.keys().filter(|name| name.starts_with(prefix)).cloned()),
+            if pattern.contains('*') {
+                names.extend(self.views.keys().filter(|name| matches(pattern, name)).cloned());
+            } else {
+                names.insert(pattern.clone());
             }
         }
         names
+    }
+
+    /// Forgets a tensor.
+    pub fn discard(&mut self, name: &str) -> Result<()> {
+        self.views.remove(name).map(drop).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))
     }
 
     /// Fails if a tensor was not taken.
@@ -66,7 +89,26 @@ impl<'a> Tensors<'a> {
     }
 
     fn take(&mut self, name: &str) -> Result<TensorView<'a>> {
-        self.views.remove(name).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))
+        let view = self.views.remove(name).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))?;
+        // No elements, and so no bytes that would limit the other dimensions.
+        if view.shape().contains(&0) {
+            return Err(empty(name, view.shape()));
+        }
+        Ok(view)
+    }
+
+    /// Takes a tensor that goes along with the model.
+    pub fn take_kept(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        if let Some(view) = self.views.get(name)
+            && !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16)
+        {
+            let reason = format!(
+                "numbers of type {:?} cannot be kept, only F32, F16 and BF16; drop it (option `drop`)",
+                view.dtype()
+            );
+            return Err(FileError::not_supported(name, reason));
+        }
+        self.take_floats(name)
     }
 
     /// Takes floats of any precision, with their dimensions; all must be finite.
@@ -100,8 +142,8 @@ impl<'a> Tensors<'a> {
     pub fn take_matrix(&mut self, name: &str) -> Result<Mat<f32>> {
         let (shape, values) = self.take_floats(name)?;
         match *shape {
-            [rows, cols] if rows > 0 && cols > 0 => Mat::from_vec(values, rows, cols),
-            _ => Err(wrong_shape(name, "two dimensions, none of them 0".into(), &shape)),
+            [rows, cols] => Mat::from_vec(values, rows, cols),
+            _ => Err(wrong_shape(name, "two dimensions".into(), &shape)),
         }
     }
 
@@ -150,37 +192,116 @@ pub(super) fn wrong_shape(name: &str, expected: String, found: &[usize]) -> Erro
     FileError::tensor(name, TensorProblem::Shape { expected, found: found.to_vec() })
 }
 
+/// The error that a tensor has no elements.
+pub(super) fn empty(name: &str, found: &[usize]) -> Error {
+    wrong_shape(name, "no dimension of 0".into(), found)
+}
+
 fn expect_shape(name: &str, expected: &[usize], found: &[usize]) -> Result<()> {
     if expected == found { Ok(()) } else { Err(wrong_shape(name, format!("{expected:?}"), found)) }
 }
 
-/// Fails unless all tensors end within the file. The safetensors crate (0.8) adds the end of the last one to the length
-/// of the header unchecked: a sum that wraps around is a panic at best.
+/// Whether `name` is `pattern`, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((beginning, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(beginning) else { return false };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for text in middle.split('*') {
+        match name.find(text) {
+            Some(at) => name = &name[at + text.len()..],
+            None => return false,
+        }
+    }
+    name.ends_with(end)
+}
+
+/// A map of JSON whose keys differ.
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        struct Entries<V>(core::marker::PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Self::Value, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, V>()? {
+                    let message = format!("{} is there twice", Quoted(&key));
+                    if entries.insert(key, value).is_some() {
+                        return Err(A::Error::custom(message));
+                    }
+                }
+                Ok(Unique(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(core::marker::PhantomData))
+    }
+}
+
+/// What is checked of an entry of the header.
+struct Entry {
+    end: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Offsets((u64, u64)),
+            Other(IgnoredAny),
+        }
+        let Unique(mut fields) = Unique::<Value>::deserialize(deserializer)?;
+        let end = match fields.remove("data_offsets") {
+            Some(Value::Offsets((_, end))) => Some(end),
+            _ => None,
+        };
+        Ok(Self { end })
+    }
+}
+
+/// Fails unless all tensors have names of their own and end within the file. The safetensors crate (0.8) adds the end of
+/// the last one to the length of the header unchecked: a sum that wraps around is a panic at best. Of several entries of
+/// one name it takes the last.
 fn check_offsets(bytes: &[u8]) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Entry {
-        data_offsets: Option<(u64, u64)>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Tensor {
-        Entry(Entry),
-        Other(IgnoredAny),
-    }
     let container = |reason: String| Error::from(FileError::Container { reason });
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| container("shorter than 8 bytes".into()))?;
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
     let header = header.ok_or_else(|| container(format!("a header of {length} bytes in {}", bytes.len())))?;
-    let tensors: BTreeMap<String, Tensor> =
+    let Unique(entries): Unique<Entry> =
         serde_json::from_slice(header).map_err(|cause| container(format!("header: {cause}")))?;
     let data = (rest.len() - header.len()) as u64;
-    for (name, tensor) in &tensors {
-        if let Tensor::Entry(Entry { data_offsets: Some((_, end)) }) = tensor
-            && *end > data
+    for (name, entry) in &entries {
+        if let Some(end) = entry.end
+            && end > data
         {
-            return Err(container(format!("{name} ends at {end}, beyond the {data} bytes of data")));
+            return Err(container(format!("{} ends at {end}, beyond the {data} bytes of data", Quoted(name))));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in [("*", ""), ("bn.*", "bn.mean"), ("*.mean", "bn.mean"), ("b*n", "bn"), ("a*b*a", "aba")]
+        {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("bn.*", "bn"), ("*.mean", "bn.means"), ("a*a", "a"), ("a*b*a", "aca"), ("a*ab*b", "ab")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
 }

@@ -3,14 +3,11 @@
 //! - [`QuantizedMat`]: weights, symmetric, one scale for each output feature.
 //! - [`QuantizedMatI4`]: weights in 4 bits, one scale for each output feature or for each group of 32.
 //! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) a column.
-//! - [`UnsignedMat`]: unsigned bytes with offsets, which need no `f32`: farm's and gemmlowp's 8-bit interface.
 
 mod activations;
-mod unsigned;
 mod weights;
 mod weights_i4;
 
 pub use activations::{QuantizedActivations, ZeroPoint};
-pub use unsigned::{UnsignedMat, UnsignedWorkspace};
 pub use weights::QuantizedMat;
 pub use weights_i4::QuantizedMatI4;

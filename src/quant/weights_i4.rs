@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::weights::expect_scales;
 use crate::error::{Error, Result};
 use crate::float::{LARGEST_FINITE, magnitude_bits, round_to_i32};
-use crate::kernels::{GROUP, MAX_I4, MAX_MULTIPLIER};
+use crate::format::{GROUP, MAX_I4, MAX_MULTIPLIER};
 use crate::matrix::{Mat, MatRef};
 
 /// An `n x k` weight in 4 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, values in -7..=7.

@@ -39,12 +39,11 @@ use std::collections::BTreeMap;
 
 use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
 use burn::tensor::Tensor;
-use faer::Side;
 
 use super::tensors::{leaf, matrix, tensor};
 use super::weight::Weight;
-use crate::error::{Error, Result};
-use crate::factored::expect_finite;
+use crate::error::Result;
+use crate::factored::{Eigen, expect_finite};
 use crate::matrix::Mat;
 
 /// Adam for named parameters.
@@ -103,12 +102,13 @@ pub(super) fn eigenvectors(u: &Mat<f32>, v: &Mat<f32>) -> Result<Mat<f32>> {
     let u = faer::Mat::from_fn(u.rows(), rank, |row, i| f64::from(u.view().row(row)[i]));
     let v = faer::Mat::from_fn(rank, v.cols(), |i, column| f64::from(v.view().row(i)[column]));
     let gram = u.transpose() * &u + &v * v.transpose();
-    let eigen = gram.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Svd { rows: rank, cols: rank })?;
+    let eigen = Eigen::new(&gram);
+    let mut order: Vec<usize> = (0..rank).collect();
+    order.sort_by(|&a, &b| eigen.values[b].total_cmp(&eigen.values[a]));
     let mut q = Mat::zeros(rank, rank)?;
     for row in 0..rank {
-        for (i, q) in q.view_mut().row_mut(row).iter_mut().enumerate() {
-            // faer's first is that of the least.
-            *q = eigen.U()[(row, rank - 1 - i)] as f32;
+        for (q, &column) in q.view_mut().row_mut(row).iter_mut().zip(&order) {
+            *q = eigen.vectors[(row, column)] as f32;
         }
     }
     Ok(q)

@@ -14,7 +14,7 @@ use super::settling::RankHistory;
 use super::tensors::{parameter, tensor, values};
 use super::trainer::Trainer;
 use crate::error::{Error, FileError, Result};
-use crate::model::{Tensors, io_error, read};
+use crate::model::{Tensors, read, write};
 
 /// The metadata's key.
 const KEY: &str = "skinny.training";
@@ -45,14 +45,13 @@ fn header_error(reason: impl ToString) -> Error {
 }
 
 impl Trainer {
-    /// Writes all that the run depends on into a safetensors file, which is complete or not there: a new file is written
-    /// beside it first. Parameters have their names of [`Recognizer::parameters_mut`]; Adam's moments `adam.1.NAME` and
-    /// `adam.2.NAME`; those of the model that stage 2 learns from, if it does, `teacher.NAME`.
+    /// Writes all that the run depends on into a safetensors file, which is complete or as it was before. Parameters have
+    /// their names of [`Recognizer::parameters_mut`]; Adam's moments are `adam.1.NAME` and `adam.2.NAME`; those of the model
+    /// that stage 2 learns from, if it does, `teacher.NAME`.
     ///
     /// # Errors
     /// [`FileError::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
         let mut tensors = BTreeMap::new();
         for (name, tensor) in self.model.parameters() {
             tensors.insert(name, (tensor.dims().to_vec(), values(tensor)));
@@ -77,10 +76,7 @@ impl Trainer {
         };
         let header = serde_json::to_string(&header).map_err(header_error)?;
         let bytes = serialize(&tensors, &[(KEY.to_string(), header)].into())?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-        written.map_err(|cause| io_error(path, &cause))
+        write(path.as_ref(), &bytes)
     }
 
     /// Reads a run that [`save`](Self::save) wrote. `model` is one of the same kind, whose numbers are replaced: as it was

@@ -10,6 +10,9 @@ use super::tensors::values;
 ///
 /// Its gradient is computed on the host with it, as the recursions over time would be thousands of small operations of the
 /// graph: it enters the graph as the gradient of a sum of products, on any device.
+///
+/// # Panics
+/// For a target that is not one of the classes; [`Recognizer::scores`](super::Recognizer::scores) refuses such a batch.
 pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let [rows, classes] = scores.dims();
     let on_host = values(scores.clone());
@@ -131,35 +134,4 @@ pub fn greedy<'a>(scores: impl IntoIterator<Item = &'a [f32]>) -> Vec<usize> {
         last = best;
     }
     decoded
-}
-
-/// The least number of insertions, deletions and substitutions that turn `a` into `b` (Levenshtein).
-pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
-    // One row of the usual table; `diagonal` is the entry above and to the left.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// Errors over a set of transcripts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ErrorCount {
-    /// Edits that turn the transcripts into the references.
-    pub edits: usize,
-    /// Symbols of the references.
-    pub symbols: usize,
-}
-
-impl ErrorCount {
-    /// The character error rate: all edits over all symbols; 0 without any.
-    pub fn rate(&self) -> f64 {
-        if self.symbols == 0 { 0.0 } else { self.edits as f64 / self.symbols as f64 }
-    }
 }

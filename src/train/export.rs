@@ -29,8 +29,10 @@ impl Recognizer {
         Ok(Model::new(layers)?.with_attached(metadata, attachments))
     }
 
-    /// A safetensors file with the names of a PyTorch state dict (`gru.weight_ih_l0`, `gru.bias_ih_l0`, `fc.weight`);
-    /// factors are `gru.weight_ih_l0.u` and `gru.weight_ih_l0.v`.
+    /// A safetensors file with the names of a PyTorch state dict (`gru.weight_ih_l0`, `gru.bias_ih_l0`, `fc.weight`).
+    /// Factors are `gru.weight_ih_l0.u` and `gru.weight_ih_l0.v`; gates that are factored each by itself
+    /// `gru.weight_ih_l0.0`, ...; input and recurrent weights that are factored together `gru.weight_l0`.
+    /// [`Model::from_pytorch`] reads them all.
     ///
     /// # Errors
     /// [`FileError::Container`].

@@ -54,7 +54,7 @@ mod trainer;
 mod weight;
 
 pub use burn::tensor::{Device, Tensor};
-pub use ctc::{ErrorCount, ctc_loss, edit_distance, greedy};
+pub use ctc::{ctc_loss, greedy};
 pub use data::{Batch, Data};
 pub use distillation::distillation_loss;
 pub use gates::GateWeights;
@@ -69,3 +69,5 @@ pub use settling::Settling;
 pub use spectrum::Spectrum;
 pub use trainer::{Report, Trainer};
 pub use weight::{Weight, WeightKind};
+
+pub use crate::error_rate::{ErrorCount, edit_distance};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::ctc::{ErrorCount, edit_distance, greedy};
+use super::ctc::greedy;
 use super::data::Batch;
 use super::gru::Gru;
 use super::linear::Linear;
@@ -12,6 +12,7 @@ use super::random::Random;
 use super::tensors::{Parameters, values};
 use super::weight::{Weight, WeightKind};
 use crate::error::{Error, FileError, Result};
+use crate::error_rate::ErrorCount;
 use crate::factored::{LowRank, RankPolicy, Scheme};
 use crate::matrix::Mat;
 
@@ -112,14 +113,39 @@ impl Recognizer {
     /// The scores of a batch.
     ///
     /// # Errors
-    /// [`Error::Length`] if its features are not as many as the model takes.
+    /// [`Error::Length`] if its features are not as many as the model takes, [`Error::Parameter`] for a target that is
+    /// not one of its classes.
     pub fn scores(&self, batch: &Batch) -> Result<Tensor<2>> {
-        if batch.input != self.input_size() {
-            return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
-        }
+        self.expect_fitting(batch)?;
         let rows = batch.features.len() / batch.input;
         let x = TensorData::new(batch.features.clone(), [rows, batch.input]);
         Ok(self.forward(Tensor::from_data(x, &self.device), batch.len()))
+    }
+
+    /// Fails unless the model can be trained and tested with this batch.
+    pub(super) fn expect_fitting(&self, batch: &Batch) -> Result<()> {
+        if batch.input != self.input_size() {
+            return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
+        }
+        let [classes, _] = self.output.weight.shape();
+        match batch.targets.iter().flatten().find(|&&class| class >= classes) {
+            None => Ok(()),
+            Some(&class) => {
+                let expected = "below the number of classes of the model";
+                Err(Error::Parameter { what: "class", value: class as f64, expected })
+            }
+        }
+    }
+
+    /// Fails unless [`truncate`](Self::truncate) can satisfy this policy.
+    pub(super) fn expect_rank(&self, policy: RankPolicy) -> Result<()> {
+        for (name, _, weight) in self.weights() {
+            let [n, k] = weight.shape();
+            // Whether there is such a rank depends on the number of singular values alone.
+            let ones = vec![1.0; n.min(k)];
+            policy.rank(&ones).map_err(|cause| FileError::layer(name, cause))?;
+        }
+        Ok(())
     }
 
     /// What it transcribes each sequence of a batch to, by greedy decoding.
@@ -142,8 +168,7 @@ impl Recognizer {
         let mut errors = ErrorCount::default();
         for batch in batches {
             for (found, wanted) in self.transcribe(batch)?.iter().zip(&batch.targets) {
-                errors.edits += edit_distance(found, wanted);
-                errors.symbols += wanted.len();
+                errors.add(found, wanted);
             }
         }
         Ok(errors)

@@ -93,6 +93,11 @@ impl Schedule {
         self.transition.is_some_and(|transition| epoch >= transition)
     }
 
+    /// Whether there is an epoch of stage 2.
+    pub(super) fn has_stage_2(&self) -> bool {
+        self.transition.is_some_and(|transition| transition < self.epochs)
+    }
+
     /// The learning rate at a batch of an epoch, both counted from 0.
     pub fn rate(&self, epoch: usize, batch: usize) -> f64 {
         let (rates, start, end) = match self.transition {

@@ -36,13 +36,13 @@ impl Spectrum {
             rank_90: RankPolicy::Variance(0.9).rank(&sigma)?,
             stable_rank: stable_rank(&sigma),
             rank: weight.rank().unwrap_or(sigma.len()),
-            trace_norm: sigma.iter().map(|&sigma| f64::from(sigma)).sum(),
+            trace_norm: sigma.iter().sum(),
         })
     }
 }
 
-fn stable_rank(sigma: &[f32]) -> f64 {
-    let squares = || sigma.iter().map(|&sigma| f64::from(sigma).powi(2));
+fn stable_rank(sigma: &[f64]) -> f64 {
+    let squares = || sigma.iter().map(|sigma| sigma.powi(2));
     let greatest = squares().fold(0.0, f64::max);
     if greatest == 0.0 { 0.0 } else { squares().sum::<f64>() / greatest }
 }

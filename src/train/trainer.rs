@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::adam::AlignedAdam;
-use super::ctc::{ErrorCount, ctc_loss};
+use super::ctc::ctc_loss;
 use super::data::Data;
 use super::distillation::distillation_loss;
 use super::random::Random;
@@ -14,6 +14,7 @@ use super::settling::RankHistory;
 use super::spectrum::Spectrum;
 use super::tensors::scalar;
 use crate::error::{Error, Result};
+use crate::error_rate::ErrorCount;
 
 /// A training run between two epochs.
 ///
@@ -83,9 +84,13 @@ impl Trainer {
     /// A run that has not begun.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense.
+    /// [`Error::Parameter`] for a schedule that makes no sense; those of [`RankPolicy::rank`](crate::factored::RankPolicy)
+    /// for ranks at the transition that a weight of the model cannot have.
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if schedule.has_stage_2() {
+            model.expect_rank(schedule.rank)?;
+        }
         let random = Random::new(schedule.seed);
         let (adam, ranks) = (AlignedAdam::new(), RankHistory::default());
         Ok(Self { model, schedule, epoch: 0, cut: false, settled: None, ranks, teacher: None, random, adam })
@@ -120,9 +125,12 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Parameter`] for a schedule that makes no sense, that puts the transition into the past, or that learns from a
-    /// stage 1 whose model was not kept.
+    /// stage 1 whose model was not kept; as [`new`](Self::new) for ranks.
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
+        if !self.cut && schedule.has_stage_2() {
+            self.model.expect_rank(schedule.rank)?;
+        }
         if !self.cut && schedule.settling != self.schedule.settling {
             self.settled = None;
         }
@@ -158,6 +166,7 @@ impl Trainer {
 
     fn epoch_of(&mut self, data: &mut impl Data) -> Result<Report> {
         let start = Instant::now();
+        data.validation().iter().try_for_each(|batch| self.model.expect_fitting(batch))?;
         let plan = self.plan();
         let stage_2 = plan.is_stage_2(self.epoch);
         let mut at_cut = None;

@@ -1,11 +1,13 @@
 //! Slices beside memory that may not be touched: an access outside them ends the test with a signal.
 //!
 //! Rust's own checks do not see what a kernel reads through a pointer, and a read beyond the end usually succeeds.
+//! Miri does see it, and has no pages to forbid: there a slice is an allocation of its own, as long as it and what lies
+//! between it and its edge.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::ops::{Deref, DerefMut};
-use std::{io, ptr, slice};
+use std::{ptr, slice};
 
 /// The side on which the forbidden page is directly adjacent. Both sides have one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,11 +25,72 @@ const FILL: u8 = 0xa5;
 
 /// A slice on pages of its own, between two forbidden pages.
 pub struct Guarded<T> {
-    map: *mut libc::c_void,
-    map_len: usize,
-    page: usize,
+    pages: Pages,
     data: *mut T,
     len: usize,
+}
+
+/// Bytes between two forbidden pages: whole pages, or as many as were asked for under Miri.
+struct Pages {
+    start: *mut u8,
+    len: usize,
+}
+
+#[cfg(not(miri))]
+impl Pages {
+    fn size() -> usize {
+        // SAFETY: asks for a constant of the system.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap()
+    }
+
+    fn new(bytes: usize) -> Self {
+        let page = Self::size();
+        let len = bytes.next_multiple_of(page);
+        // SAFETY: a new private mapping at a place that the system chooses.
+        let map = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
+            libc::mmap(ptr::null_mut(), len + 2 * page, libc::PROT_NONE, flags, -1, 0)
+        };
+        assert_ne!(map, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        // SAFETY: `page` is inside the mapping.
+        let start = unsafe { map.cast::<u8>().add(page) };
+        if len > 0 {
+            // SAFETY: the `len` bytes from `start` on are pages of the mapping.
+            let failed = unsafe { libc::mprotect(start.cast(), len, libc::PROT_READ | libc::PROT_WRITE) };
+            assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+        }
+        Self { start, len }
+    }
+}
+
+#[cfg(not(miri))]
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let page = Self::size();
+        // SAFETY: the mapping is this value's own, and nothing borrows it any more.
+        unsafe { libc::munmap(self.start.sub(page).cast(), self.len + 2 * page) };
+    }
+}
+
+#[cfg(miri)]
+impl Pages {
+    fn layout(len: usize) -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(len.max(1), 64).unwrap()
+    }
+
+    fn new(len: usize) -> Self {
+        // SAFETY: the layout has a size.
+        let start = unsafe { std::alloc::alloc(Self::layout(len)) };
+        Self { start, len }
+    }
+}
+
+#[cfg(miri)]
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: `new` has allocated this, and nothing borrows it any more.
+        unsafe { std::alloc::dealloc(self.start, Self::layout(self.len)) };
+    }
 }
 
 impl<T: Copy> Guarded<T> {
@@ -38,50 +101,27 @@ impl<T: Copy> Guarded<T> {
     /// As [`new`](Self::new), `apart` bytes from the edge: so a slice lies at any alignment that its elements allow.
     pub fn apart(values: &[T], edge: Edge, apart: usize) -> Self {
         assert_eq!(apart % align_of::<T>(), 0);
-        // SAFETY: asks for a constant of the system.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
         let bytes = size_of_val(values);
-        let inner = (bytes + apart).next_multiple_of(page);
-        let map_len = inner + 2 * page;
-        // SAFETY: a new private mapping at a place that the system chooses.
-        let map =
-            unsafe { libc::mmap(ptr::null_mut(), map_len, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANON, -1, 0) };
-        assert_ne!(map, libc::MAP_FAILED, "{}", io::Error::last_os_error());
-        // SAFETY: `page` is inside the mapping.
-        let start = unsafe { map.cast::<u8>().add(page) };
-        if inner > 0 {
-            // SAFETY: the `inner` bytes from `start` on are pages of the mapping.
-            let failed = unsafe { libc::mprotect(start.cast(), inner, libc::PROT_READ | libc::PROT_WRITE) };
-            assert_eq!(failed, 0, "{}", io::Error::last_os_error());
-            // SAFETY: as above, and they may be written now.
-            unsafe { ptr::write_bytes(start, FILL, inner) };
-        }
+        let pages = Pages::new(bytes + apart);
+        // SAFETY: these bytes are the pages' own.
+        unsafe { ptr::write_bytes(pages.start, FILL, pages.len) };
         let at = match edge {
             Edge::Start => apart,
-            Edge::End => inner - bytes - apart,
+            Edge::End => pages.len - bytes - apart,
         };
-        // SAFETY: `bytes` bytes fit behind `at`, both ends of a page are aligned for any `T`, and so is `apart`.
-        let data = unsafe { start.add(at) }.cast::<T>();
+        // SAFETY: `bytes` bytes fit behind `at`, both ends of the pages are aligned for `T`, and so is `apart`.
+        let data = unsafe { pages.start.add(at) }.cast::<T>();
         // SAFETY: `data` has room for the values, which lie elsewhere.
         unsafe { ptr::copy_nonoverlapping(values.as_ptr(), data, values.len()) };
-        Self { map, map_len, page, data, len: values.len() }
+        Self { pages, data, len: values.len() }
     }
 
     /// Whether nothing was written around the slice, on its pages.
     pub fn is_clean(&self) -> bool {
-        let inner = self.map_len - 2 * self.page;
-        // SAFETY: the `inner` bytes behind the first page were written by `new`, and writers of the slice borrow `self`.
-        let bytes = unsafe { slice::from_raw_parts(self.map.cast::<u8>().add(self.page), inner) };
-        let start = self.data.addr() - self.map.addr() - self.page;
-        let (before, rest) = bytes.split_at(start);
+        // SAFETY: `apart` has written these bytes, and writers of the slice borrow `self`.
+        let bytes = unsafe { slice::from_raw_parts(self.pages.start, self.pages.len) };
+        let (before, rest) = bytes.split_at(self.data.addr() - self.pages.start.addr());
         before.iter().chain(&rest[size_of::<T>() * self.len..]).all(|&byte| byte == FILL)
-    }
-}
-
-impl<T> Drop for Guarded<T> {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nothing borrows it any more.
-        unsafe { libc::munmap(self.map, self.map_len) };
     }
 }
 

@@ -6,11 +6,8 @@ use skinny::model::{ImportOptions, Model, Session};
 use skinny::{MatRef, Tier};
 
 /// Reads `data` as a model file of either kind; what is accepted must run, and come back from a file the same.
-pub fn load_and_run(data: &[u8]) {
-    for model in [Model::from_bytes(data, Tier::Portable), Model::from_pytorch(data, &ImportOptions::default())]
-        .into_iter()
-        .flatten()
-    {
+pub fn load_and_run(data: &[u8], options: &ImportOptions) {
+    for model in [Model::from_bytes(data, Tier::Portable), Model::from_pytorch(data, options)].into_iter().flatten() {
         let file = model.to_bytes().expect("a model that was read can be written");
         let again = Model::from_bytes(&file, Tier::Portable).expect("a file that was written can be read");
         assert_eq!(again.to_bytes().expect("and written again"), file);
@@ -28,4 +25,134 @@ fn run(model: Model) {
         session.push(MatRef::new(&frames, rows, width).expect("frames")).expect("frames that fit");
     }
     session.finish().expect("an end");
+    assert_eq!(session.finish().expect("another end").rows(), 0);
+}
+
+/// Reads an input of the fuzz target.
+pub fn load_input(input: &[u8]) {
+    let (file, options) = file_of_input(input);
+    load_and_run(&file, &options);
+}
+
+/// The file and the options of an input of the fuzz target. Its first byte says what the others are:
+///
+/// - 0: a file.
+/// - 1: options, a line each of layers, what to keep and what to drop, up to a byte of 0; and a file.
+/// - 2: the same; and the header of a file without its length, up to a byte of 0; and what is behind the header.
+/// - others: choices of [`composed`].
+pub fn file_of_input(input: &[u8]) -> (Vec<u8>, ImportOptions) {
+    match input.split_first() {
+        None => (Vec::new(), ImportOptions::default()),
+        Some((0, file)) => (file.to_vec(), ImportOptions::default()),
+        Some((&mode @ (1 | 2), rest)) => {
+            let (text, rest) = until_zero(rest);
+            let options = options(&String::from_utf8_lossy(text));
+            let (header, data) = until_zero(rest);
+            (if mode == 1 { rest.to_vec() } else { file(header, data) }, options)
+        }
+        Some((_, choices)) => composed(&mut choices.iter().map(|&byte| usize::from(byte))),
+    }
+}
+
+fn until_zero(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let at = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    (&bytes[..at], bytes.get(at + 1..).unwrap_or_default())
+}
+
+fn options(text: &str) -> ImportOptions {
+    let mut lines = text.split('\n');
+    let layers = lines.next().filter(|line| !line.is_empty()).map(String::from);
+    let mut names = || lines.next().unwrap_or_default().split_whitespace().map(String::from).collect();
+    ImportOptions { layers, keep: names(), drop: names() }
+}
+
+fn file(header: &[u8], data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header, data].concat()
+}
+
+const PREFIXES: [&str; 16] =
+    ["", "fc.", "conv.", "rnn.", "emb.", "a.", "b.", "c.", "d.", "e.", "f.", "g.", "h.", "i.", "gru.", "lstm."];
+const PARAMETERS: [&str; 24] = [
+    "weight",
+    "bias",
+    "weight_ih_l0",
+    "weight_hh_l0",
+    "bias_ih_l0",
+    "bias_hh_l0",
+    "weight_hr_l0",
+    "weight_ih_l0_reverse",
+    "weight_hh_l0_reverse",
+    "weight_ih_l1",
+    "weight_hh_l1",
+    "weight.u",
+    "weight.v",
+    "weight_ih_l0.u",
+    "weight_ih_l0.v",
+    "weight_ih_l0.0",
+    "weight_ih_l0.1",
+    "weight_ih_l0.2",
+    "weight_l0",
+    "weight_l0.u",
+    "weight_l0.v",
+    "weight_hh",
+    "weight_g",
+    "running_mean",
+];
+const TYPES: [(&str, u64); 7] = [("F32", 4), ("F16", 2), ("BF16", 2), ("F64", 8), ("I8", 1), ("I64", 8), ("BOOL", 1)];
+const DIMENSIONS: [u64; 16] = [1, 2, 3, 4, 6, 8, 9, 12, 16, 0, 5, 1 << 20, 1 << 31, (1 << 61) - 1, 1 << 62, u64::MAX];
+const OPTIONS: [&str; 14] = [
+    "",
+    ":linear",
+    ":conv",
+    ":gru",
+    ":lstm",
+    ":relu",
+    ":clip=2",
+    ":stack=2",
+    ":stack=2:stride=1:padding=1",
+    ":stride=2",
+    ":padding=1",
+    ":stride=18446744073709551615",
+    ":stride=0",
+    ":bogus",
+];
+
+/// A file and options made of words that mean something together, so that few choices reach what a header of random text
+/// would not: the names of modules and parameters, sizes that fit each other, and some that nothing fits.
+fn composed(choices: &mut dyn Iterator<Item = usize>) -> (Vec<u8>, ImportOptions) {
+    let mut next = |limit: usize| choices.next().unwrap_or(0) % limit;
+    let mut entries = Vec::new();
+    let mut data = Vec::new();
+    let mut end = 0u64;
+    for _ in 0..next(20) {
+        let name = format!("{}{}", PREFIXES[next(PREFIXES.len())], PARAMETERS[next(PARAMETERS.len())]);
+        let (dtype, bytes) = TYPES[next(TYPES.len())];
+        let shape: Vec<u64> = (0..next(5)).map(|_| DIMENSIONS[next(DIMENSIONS.len())]).collect();
+        let size = shape.iter().fold(bytes, |size, &dimension| size.wrapping_mul(dimension));
+        let start = end;
+        end = end.wrapping_add(size);
+        // What no file holds is only promised.
+        if size <= 4096 {
+            data.extend((0..size).map(|i| if i % bytes == bytes - 1 { 0x3c } else { i as u8 }));
+        }
+        entries.push(format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#));
+    }
+    let item = |next: &mut dyn FnMut(usize) -> usize| {
+        let prefix = PREFIXES[next(PREFIXES.len())];
+        format!("{}{}", prefix.strip_suffix('.').unwrap_or_default(), OPTIONS[next(OPTIONS.len())])
+    };
+    let list: Vec<String> = (0..next(16)).map(|_| item(&mut next)).collect();
+    let list = list.join(" ");
+    let mut options = ImportOptions::default();
+    match next(3) {
+        0 => {}
+        1 => options.layers = Some(list),
+        _ => entries.push(format!(r#""__metadata__":{{"skinny.layers":"{list}"}}"#)),
+    }
+    for names in [&mut options.keep, &mut options.drop] {
+        for _ in 0..next(3) {
+            names.push(format!("{}*", PREFIXES[next(PREFIXES.len())]));
+        }
+    }
+    (file(format!("{{{}}}", entries.join(",")).as_bytes(), &data), options)
 }

@@ -1,7 +1,7 @@
 //! Unsigned products of any arguments, against a naive oracle: for the tests and for the fuzz target.
 
 use skinny::kernels::Sums;
-use skinny::quant::{UnsignedMat, UnsignedWorkspace};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::{MatMut, MatRef, Tier};
 
 use crate::bytes::Bytes;

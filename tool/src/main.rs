@@ -1,12 +1,36 @@
 //! `skinny`: inspects, compresses, runs and times recurrent networks with low-rank and low-precision weights.
+//!
+//! The numerics are the library's. This program parses, reads and writes files, prints and draws.
+
+mod cli;
+mod commands;
+mod comparison;
+mod console;
+mod error;
+mod files;
+mod plot;
+mod precision;
+mod progress;
+mod random;
+mod report;
+mod threads;
+mod timing;
+mod values;
+mod weights;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Inspects, compresses, runs and times recurrent networks with low-rank and low-precision weights.
-#[derive(Parser)]
-#[command(name = "skinny", version)]
-struct Arguments {}
+use console::Console;
 
-fn main() {
-    Arguments::parse();
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Console { quiet: cli.quiet }.fail(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
 }

@@ -14,7 +14,8 @@ use skinny::kernels::{
     Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums,
     Threads, WeightFormat, Workspace, gemm, reference,
 };
-use skinny::quant::{QuantizedActivations, UnsignedMat, UnsignedWorkspace, ZeroPoint};
+use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
+use skinny::quant::{QuantizedActivations, ZeroPoint};
 use skinny::{MatMut, MatRef, Tier};
 
 const USAGE: &str = "\

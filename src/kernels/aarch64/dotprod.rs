@@ -9,30 +9,47 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of this tier's kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: 4, activation_run: 16 };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Dotprod,
+    format: WeightFormat::I8,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s8s8s32_16x4),
+    extreme: None,
+}];
 
 const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
 
 /// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
-/// number, and then the load of that register's next weights. What is loaded as `first` or `next` is left out as
-/// `last` or `single`.
+/// number, and then the load of that register's next weights. Which of these are written, `$mode` says: all as `first` or
+/// `next`, no loads as `last` or `single`, the loads alone as `load`, nothing as `none`. `@work` is for other work.
 macro_rules! dots {
     ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
         concat!(
-            $("sdot v", $acc, ".4s, v", $w, ".16b, v", $x, ".4b[", $lane, "]\n", $(dots!(@$mode $x_load),)?)*
-            dots!(@$mode $w_load)
+            $(
+                dots!(@work $mode concat!("sdot v", $acc, ".4s, v", $w, ".16b, v", $x, ".4b[", $lane, "]\n")),
+                $(dots!(@load $mode $x_load),)?
+            )*
+            dots!(@load $mode $w_load)
         )
     };
-    (@first $load:literal) => { concat!($load, "\n") };
-    (@next $load:literal) => { concat!($load, "\n") };
-    (@last $load:literal) => { "" };
-    (@single $load:literal) => { "" };
+    (@work load $work:expr) => { "" };
+    (@work none $work:expr) => { "" };
+    (@work $mode:ident $work:expr) => { $work };
+    (@load last $load:literal) => { "" };
+    (@load single $load:literal) => { "" };
+    (@load none $load:literal) => { "" };
+    (@load $mode:ident $load:literal) => { concat!($load, "\n") };
 }
 
 pub(super) use dots;
@@ -150,32 +167,35 @@ macro_rules! lane_16x5 {
 /// A step of 16 rows and two to four columns: weights in two sets of registers, 16..19 for even lanes and 20..23 for
 /// odd ones, each loaded two lanes ahead; activations from 24 on.
 macro_rules! step_two_sets {
-    ($lane:ident, $mode:ident) => {
+    ($lane:ident, load) => { step_two_sets!($lane, none none, load load) };
+    ($lane:ident, $mode:ident) => { step_two_sets!($lane, next last, $mode $mode) };
+    // Lanes 0 and 1 load what lanes 2 and 3 of the same step need; only those load the next step's.
+    ($lane:ident, $w_early:ident $x_early:ident, $w_late:ident $x_late:ident) => {
         concat!(
             $lane!(
-                next,
-                last,
+                $w_early,
+                $x_early,
                 0,
                 [16, 17, 18, 19],
                 ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]", "ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]
             ),
             $lane!(
-                next,
-                last,
+                $w_early,
+                $x_early,
                 1,
                 [20, 21, 22, 23],
                 ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]", "ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]
             ),
             $lane!(
-                $mode,
-                last,
+                $w_late,
+                $x_early,
                 2,
                 [16, 17, 18, 19],
                 ["ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]"]
             ),
             $lane!(
-                $mode,
-                $mode,
+                $w_late,
+                $x_late,
                 3,
                 [20, 21, 22, 23],
                 ["ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"]
@@ -204,11 +224,13 @@ macro_rules! step_16x4 {
 
 /// A step of 16 rows and five columns: one set of registers for weights, 25..28, loaded one lane ahead.
 macro_rules! step_16x5 {
-    ($mode:ident) => {
+    (load) => { step_16x5!(none none, load load) };
+    ($mode:ident) => { step_16x5!(next last, $mode $mode) };
+    ($w_early:ident $x_early:ident, $w_late:ident $x_late:ident) => {
         concat!(
             lane_16x5!(
-                next,
-                last,
+                $w_early,
+                $x_early,
                 0,
                 [
                     "ldur q25, [{w}, #-192]",
@@ -218,20 +240,20 @@ macro_rules! step_16x5 {
                 ]
             ),
             lane_16x5!(
-                next,
-                last,
+                $w_early,
+                $x_early,
                 1,
                 ["ldur q25, [{w}, #-128]", "ldur q26, [{w}, #-112]", "ldur q27, [{w}, #-96]", "ldur q28, [{w}, #-80]"]
             ),
             lane_16x5!(
-                next,
-                last,
+                $w_early,
+                $x_early,
                 2,
                 ["ldur q25, [{w}, #-64]", "ldur q26, [{w}, #-48]", "ldur q27, [{w}, #-32]", "ldur q28, [{w}, #-16]"]
             ),
             lane_16x5!(
-                $mode,
-                $mode,
+                $w_late,
+                $x_late,
                 3,
                 ["ldur q25, [{w}]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"]
             ),
@@ -240,12 +262,6 @@ macro_rules! step_16x5 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
-    load: [
-        "ldur q16, [{w}]", "ldur q8, [{x}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
-        "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]",
-        "ldur q24, [{w}, #128]", "ldur q25, [{w}, #144]", "ldur q26, [{w}, #160]", "ldur q27, [{w}, #176]",
-        "ldur q28, [{w}, #192]", "ldur q29, [{w}, #208]", "ldur q30, [{w}, #224]", "ldur q31, [{w}, #240]"
-    ],
     prefetch: [
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
@@ -260,11 +276,6 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
-    load: [
-        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]",
-        "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]",
-        "ldur q23, [{w}, #112]"
-    ],
     prefetch: [
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
@@ -278,11 +289,6 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
-    load: [
-        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q17, [{w}, #16]",
-        "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]",
-        "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
-    ],
     prefetch: [
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
@@ -297,11 +303,6 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
-    load: [
-        "ldur q16, [{w}]", "ldur q24, [{x}]", "ldur q25, [{x}, #16]", "ldur q26, [{x}, #32]", "ldur q27, [{x}, #48]",
-        "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]", "ldur q20, [{w}, #64]",
-        "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
-    ],
     prefetch: [
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"
@@ -316,10 +317,6 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
-    load: [
-        "ldur q25, [{w}]", "ldur q20, [{x}]", "ldur q21, [{x}, #16]", "ldur q22, [{x}, #32]", "ldur q23, [{x}, #48]",
-        "ldur q24, [{x}, #64]", "ldur q26, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q28, [{w}, #48]"
-    ],
     prefetch: [
         "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
         "prfm pldl1keep, [{w}, #960]"

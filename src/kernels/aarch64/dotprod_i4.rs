@@ -6,10 +6,32 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
+use super::super::layout::STEP;
+use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
-use super::ops::{add_scaled, sdot_lane, split, split_group};
+use super::instructions::sdot_lane;
+use super::ops::{add_scaled, split, split_group};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 2] = [
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_16x4),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Dotprod,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
+        extreme: None,
+    },
+];
 
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
@@ -22,8 +44,8 @@ macro_rules! lane_16x1 {
     ($mode:ident, $lane:literal, $x:literal, [$w0:literal, $w1:literal], [$l0:literal, $l1:literal, $b0:literal, $b1:literal],
      [$load0:literal, $load1:literal]) => {
         concat!(
-            "shl v24.16b, v", $w0, ".16b, #4\n",
-            "shl v25.16b, v", $w1, ".16b, #4\n",
+            dots!(@work $mode concat!("shl v24.16b, v", $w0, ".16b, #4\n")),
+            dots!(@work $mode concat!("shl v25.16b, v", $w1, ".16b, #4\n")),
             dots! { $mode, $lane, $b0 += $w0 * $x; $b1 += $w1 * $x; $l0 += 24 * $x, $load0; $l1 += 25 * $x, $load1; => "" },
         )
     };
@@ -43,10 +65,6 @@ macro_rules! step_16x1 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
-    load: [
-        "ldur q16, [{w}]", "ldur q8, [{x}]", "ldur q17, [{w}, #16]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
-        "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]"
-    ],
     prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
@@ -190,8 +208,8 @@ unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, 
         let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
         for _ in 0..call.steps {
             step(&mut sums, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-            w = w.add(BYTE_ROWS * STEP);
-            x = x.add(columns * STEP);
+            w = w.wrapping_add(BYTE_ROWS * STEP);
+            x = x.wrapping_add(columns * STEP);
         }
         store(call, panel, column, sums.map(|sums| rows(sums)));
     }
@@ -255,8 +273,8 @@ unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns:
             let mut group = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
             for _ in 0..2 {
                 step(&mut group, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-                w = w.add(BYTE_ROWS * STEP);
-                x = x.add(columns * STEP);
+                w = w.wrapping_add(BYTE_ROWS * STEP);
+                x = x.wrapping_add(columns * STEP);
             }
             let m = vld1q_s8(multipliers);
             let (m_low, m_high) = (vmovl_s8(vget_low_s8(m)), vmovl_high_s8(m));
@@ -265,7 +283,7 @@ unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns:
                 add_scaled([s0, s1], low, m_low);
                 add_scaled([s2, s3], high, m_high);
             }
-            multipliers = multipliers.add(ROWS);
+            multipliers = multipliers.wrapping_add(ROWS);
         }
         store(call, panel, column, sums);
     }

@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::super::tier::Tier;
+use crate::tier::Tier;
 
 /// Outputs that are made at once: enough independent work to hide the latency of an in-order core's conversions.
 pub(crate) const LANES: usize = 32;

@@ -2,12 +2,23 @@
 
 use core::arch::aarch64::*;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
-use super::ops::{sdot, smmla};
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
+use super::instructions::{sdot, smmla};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of this tier's kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: RUN, activation_run: RUN };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::I8mm,
+    format: WeightFormat::I8,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s8s8s32_8x8),
+    extreme: None,
+}];
 
 const ROWS: usize = 8;
 const RUN: usize = 8;
@@ -91,7 +102,11 @@ impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
         unsafe {
             Self {
                 pairs: core::array::from_fn(|c| vld1q_s8(x.add(c * 2 * RUN))),
-                single: core::array::from_fn(|_| vreinterpretq_s8_s64(vld1q_dup_s64(x.add(PAIRS * 2 * RUN).cast()))),
+                // Bytes may lie anywhere, where `vld1q_dup_s64` would need the alignment of its element.
+                single: core::array::from_fn(|_| {
+                    let run = vld1_s8(x.add(PAIRS * 2 * RUN));
+                    vcombine_s8(run, run)
+                }),
             }
         }
     }

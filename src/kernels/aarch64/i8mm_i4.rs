@@ -6,14 +6,34 @@
 
 use core::arch::aarch64::*;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::i8mm::{ROW_PAIRS, Run, Sums};
 use super::ops::{add_scaled, split, split_group};
 use super::{dotprod, dotprod_i4};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of these kernels.
 pub(crate) const LAYOUT: Layout = Layout { activation_run: RUN, ..dotprod::LAYOUT };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 2] = [
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_16x4),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::I8mm,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
+        extreme: None,
+    },
+];
 
 const RUN: usize = 8;
 const ROWS: usize = LAYOUT.panel_rows;
@@ -43,8 +63,8 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
             for (half, sums) in self.0.iter_mut().enumerate() {
                 // SAFETY: by this function's contract. A run of 8 is two of the layout's runs of all rows of bytes.
                 let (first, second) = unsafe {
-                    let w = w.add(run * BYTE_ROWS * RUN + half * 16).cast::<i32>();
-                    (vld1q_s32(w), vld1q_s32(w.add(BYTE_ROWS)))
+                    let w = w.add(run * BYTE_ROWS * RUN + half * 16);
+                    (vreinterpretq_s32_s8(vld1q_s8(w)), vreinterpretq_s32_s8(vld1q_s8(w.add(BYTE_ROWS * RUN / 2))))
                 };
                 for (r, bytes) in [vzip1q_s32(first, second), vzip2q_s32(first, second)].into_iter().enumerate() {
                     let bytes = vreinterpretq_s8_s32(bytes);
@@ -116,8 +136,8 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(cal
         let mut halves = Halves::<PAIRS, SINGLE, HALVES>::zero();
         for _ in 0..call.steps {
             halves.step(w, x);
-            w = w.add(BYTE_ROWS * STEP);
-            x = x.add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
+            w = w.wrapping_add(BYTE_ROWS * STEP);
+            x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
         }
         for [s0, s1, s2, s3] in halves.0.iter_mut().flat_map(Sums::iter_mut) {
             ([*s0, *s2], [*s1, *s3]) = (split(*s0, *s2), split(*s1, *s3));
@@ -164,8 +184,8 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
             let mut group = Halves::<PAIRS, SINGLE, HALVES>::zero();
             for _ in 0..2 {
                 group.step(w, x);
-                w = w.add(BYTE_ROWS * STEP);
-                x = x.add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
+                w = w.wrapping_add(BYTE_ROWS * STEP);
+                x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
             }
             for (i, (sums, group)) in halves.0.iter_mut().zip(&mut group.0).enumerate() {
                 // The multipliers of four rows, each twice, as the sums of pairs of rows lie: row, row, next row, next row.
@@ -180,7 +200,7 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
                     add_scaled([s2, s3], high, m_high);
                 }
             }
-            multipliers = multipliers.add(ROWS);
+            multipliers = multipliers.wrapping_add(ROWS);
         }
         halves.store(call, panel, half);
     }

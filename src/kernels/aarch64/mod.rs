@@ -1,14 +1,35 @@
-//! Kernels for AArch64. They see [`micro`](super::micro), the layouts of [`pack`](super::pack) and `ops` alone.
+//! Kernels for AArch64. They see [`micro`](super::micro), [`layout`](super::layout) and what they share among
+//! themselves.
+//!
+//! A pointer that steps through an operand from somewhere inside it ends somewhere behind it: it is stepped by
+//! `wrapping_add`, which may leave the operand, and not read there.
 
 // Sums, weights and activations of a tile are indexed by row and column, as in the formulas.
 #![allow(clippy::needless_range_loop)]
 
-pub(super) mod dotprod;
-pub(super) mod dotprod_i4;
+#[cfg(not(miri))]
+pub(super) mod detect;
+mod dotprod;
+mod dotprod_i4;
+#[cfg(not(miri))]
 pub(super) mod epilogue;
-pub(super) mod i8mm;
-pub(super) mod i8mm_i4;
-pub(super) mod neon;
-pub(super) mod neon_i4;
+mod i8mm;
+mod i8mm_i4;
+#[cfg_attr(miri, path = "instructions_miri.rs")]
+mod instructions;
+mod neon;
+mod neon_i4;
 mod ops;
 mod tile;
+
+use super::micro::Family;
+
+/// The tables of all files of kernels.
+pub(super) static TABLES: [&[Family]; 6] = [
+    &neon::FAMILIES,
+    &neon_i4::FAMILIES,
+    &dotprod::FAMILIES,
+    &dotprod_i4::FAMILIES,
+    &i8mm::FAMILIES,
+    &i8mm_i4::FAMILIES,
+];

@@ -9,17 +9,32 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of this tier's kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: 16, activation_run: 16 };
 
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Neon,
+    format: WeightFormat::I8,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s8s8s32_4x16),
+    extreme: Some(for_each_batch!(gemm_s8s8s32_4x16_extreme)),
+}];
+
 const ROWS: usize = 4;
 
-/// The products of a group, `acc += w * x => temporary` by register number, each with what to load after it.
+/// The products of a group, `acc += w * x => temporary` by register number, each with what to load after it. What of
+/// these is written, `$mode` says: no loads as `last` or `single`, the loads alone as `load`. `@work` is for other work.
 macro_rules! products {
+    (load: $($acc:literal += $w:literal * $x:literal => $t:literal $(, $load:literal)*;)*) => {
+        concat!($($($load, "\n",)*)*)
+    };
     ($mode:ident: $($acc:literal += $w:literal * $x:literal => $t:literal $(, $load:literal)*;)*) => {
         concat!(
             $("smull v", $t, ".8h, v", $w, ".8b, v", $x, ".8b\n",)*
@@ -28,13 +43,13 @@ macro_rules! products {
         )
     };
     (@add first) => { "saddlp" };
-    (@add next) => { "sadalp" };
-    (@add last) => { "sadalp" };
     (@add single) => { "saddlp" };
-    (@load first $load:literal) => { concat!($load, "\n") };
-    (@load next $load:literal) => { concat!($load, "\n") };
+    (@add $mode:ident) => { "sadalp" };
     (@load last $load:literal) => { "" };
     (@load single $load:literal) => { "" };
+    (@load $mode:ident $load:literal) => { concat!($load, "\n") };
+    (@work load $work:literal) => { "" };
+    (@work $mode:ident $work:literal) => { $work };
 }
 
 pub(super) use products;
@@ -123,10 +138,6 @@ macro_rules! step_4x4 {
 type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
 tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
-    load: [
-        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
-        "ldr q29, [{x}, #16]"
-    ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
@@ -136,10 +147,6 @@ tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
-    load: [
-        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]",
-        "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]"
-    ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -152,10 +159,6 @@ tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
-    load: [
-        "ldr q24, [{w}]", "ldr q28, [{x}]", "ldr q25, [{w}, #16]", "ldr q29, [{x}, #16]", "ldr q30, [{x}, #32]",
-        "ldr q31, [{x}, #48]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]"
-    ],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -181,11 +184,6 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
         // SAFETY: reads pairs of steps that the contract lets it read, and writes the registers named.
         unsafe {
             tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128, align: 8,
-                load: [
-                    "ldr q24, [{w}]", "ldr q16, [{x}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]",
-                    "ldr q27, [{w}, #48]", "ldr q28, [{w}, #64]", "ldr q29, [{w}, #80]", "ldr q30, [{w}, #96]",
-                    "ldr q31, [{w}, #112]", "ldr q17, [{x}, #16]"
-                ],
                 prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
                 sums: assigned [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
                 scratch: [

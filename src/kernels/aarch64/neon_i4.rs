@@ -6,14 +6,34 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::micro::{Call, STEP};
-use super::super::pack::Layout;
+use super::super::layout::{Layout, STEP};
+use super::super::micro::{Call, Family, for_each_batch};
 use super::neon::products;
 use super::ops::{add_scaled, split};
 use super::tile::{tile, tile_loop};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
 
 /// The layout of these kernels: a step of a panel is a cache line, as in the panels of 4 rows of the 8-bit kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 2] = [
+    Family {
+        tier: Tier::Neon,
+        format: WeightFormat::I4,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4s8s32_8x16),
+        extreme: None,
+    },
+    Family {
+        tier: Tier::Neon,
+        format: WeightFormat::I4Group32,
+        layout: LAYOUT,
+        kernels: for_each_batch!(gemm_s4gs8s32_8x16),
+        extreme: None,
+    },
+];
 
 const ROWS: usize = 8;
 const BYTE_ROWS: usize = ROWS / 2;
@@ -25,10 +45,10 @@ const BYTE_ROWS: usize = ROWS / 2;
 macro_rules! step_8x1 {
     ($mode:ident) => {
         concat!(
-            "shl v28.16b, v24.16b, #4\n",
-            "shl v29.16b, v25.16b, #4\n",
-            "shl v30.16b, v26.16b, #4\n",
-            "shl v31.16b, v27.16b, #4\n",
+            products!(@work $mode "shl v28.16b, v24.16b, #4\n"),
+            products!(@work $mode "shl v29.16b, v25.16b, #4\n"),
+            products!(@work $mode "shl v30.16b, v26.16b, #4\n"),
+            products!(@work $mode "shl v31.16b, v27.16b, #4\n"),
             products! { $mode:
                 4 += 24 * 8 => 16, "ldr q24, [{w}]";
                 5 += 25 * 8 => 17, "ldr q25, [{w}, #16]";
@@ -44,7 +64,6 @@ macro_rules! step_8x1 {
 }
 
 tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
-    load: ["ldr q24, [{w}]", "ldr q25, [{w}, #16]", "ldr q26, [{w}, #32]", "ldr q27, [{w}, #48]", "ldr q8, [{x}]"],
     prefetch: ["prfm pldl1keep, [{w}, #640]"],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
@@ -121,8 +140,8 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
                         }
                     }
                 }
-                w = w.add(BYTE_ROWS * STEP);
-                x = x.add(columns * STEP);
+                w = w.wrapping_add(BYTE_ROWS * STEP);
+                x = x.wrapping_add(columns * STEP);
             }
             for (c, sums) in sums.into_iter().enumerate() {
                 // 16 times the low sums of two rows of bytes, and the sums of their bytes.
@@ -299,9 +318,9 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
                 for ([low, high], [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
                     add_scaled([low, high], vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)), m);
                 }
-                w = w.add(2 * BYTE_ROWS * STEP);
-                x = x.add(2 * columns * STEP);
-                multipliers = multipliers.add(ROWS);
+                w = w.wrapping_add(2 * BYTE_ROWS * STEP);
+                x = x.wrapping_add(2 * columns * STEP);
+                multipliers = multipliers.wrapping_add(ROWS);
             }
             for (c, [low, high]) in sums.into_iter().enumerate() {
                 let sums = vpaddq_s32(low, high);

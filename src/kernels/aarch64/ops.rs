@@ -1,56 +1,6 @@
-//! Instructions whose intrinsics are not stable yet, one function each, and what 4-bit kernels of all tiers share.
-//!
-//! `pure, nomem, nostack, preserves_flags` tell the compiler that they are functions of their operands, so that it
-//! schedules them and allocates their registers like any intrinsic's.
+//! What 4-bit kernels of all tiers share.
 
 use core::arch::aarch64::*;
-use core::arch::asm;
-
-/// `sdot acc.4s, a.16b, b.4b[LANE]`: to each of four sums, the dot product of its four bytes of `a` with the four
-/// bytes of lane `LANE` of `b`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn sdot_lane<const LANE: i32>(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the instruction belongs to `dotprod`, which the caller must have enabled.
-    unsafe {
-        asm!(
-            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.4b[{lane}]",
-            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b, lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    acc
-}
-
-/// `sdot acc.4s, a.16b, b.16b`: to each of four sums, the dot product of its four bytes of `a` and `b`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the instruction belongs to `dotprod`, which the caller must have enabled.
-    unsafe {
-        asm!(
-            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b",
-            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    acc
-}
-
-/// `smmla acc.4s, a.16b, b.16b`: adds the 2 x 2 product of two 2 x 8 matrices, `a` times `b` transposed, row by row.
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the instruction belongs to `i8mm`, which the caller must have enabled.
-    unsafe {
-        asm!(
-            "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
-            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    acc
-}
 
 /// The sums of low weights and of high ones, from the sums of `16 * low` and of whole bytes, `16 * high + low`.
 ///

@@ -1,29 +1,30 @@
 //! The loop that hand-scheduled tiles share.
 
-/// Runs a tile over its steps, one at least. `load` loads the operands of step 0. `$step!` multiplies a step:
+/// Runs a tile over its steps, one at least. `$step!` says once what a step multiplies and which register is loaded when,
+/// and what of it to write:
 ///
+/// - `load`, the loads alone: of the operands of step 0;
 /// - `first`, the first of several: sets the `assigned` sums, adds to `zeroed` ones, and loads the next step's
 ///   operands;
 /// - `next`: adds to the sums and loads the next step's operands;
 /// - `last`: adds to the sums;
 /// - `single`, the first and last.
 ///
-/// The pointers `{w}` and `{x}` are at the next step by then. Nothing beyond the last step is read. `2^align` is at
+/// The pointers `{w}` and `{x}` are at the step to be loaded by then. Nothing beyond the last step is read. `2^align` is at
 /// least the bytes of the loop.
 macro_rules! tile_loop {
-    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, align: $align:literal, load: [$($load:literal),*],
-     prefetch: [$($prefetch:literal),*], sums: $kind:ident [$($sum:ident = $register:tt),*],
+    ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, align: $align:literal, prefetch: [$($prefetch:literal),*], sums: $kind:ident [$($sum:ident = $register:tt),*],
      scratch: [$($scratch:tt),*]) => {
         asm!(
             "subs {steps}, {steps}, #1",
             "b.ne 1f",
-            $($load,)*
+            $step!(load),
             $(tile_loop!(@$kind $register),)*
             concat!("add {w}, {w}, #", $w_step),
             $step!(single),
             "b 4f",
             "1:",
-            $($load,)*
+            $step!(load),
             $(tile_loop!(@$kind $register),)*
             concat!("add {w}, {w}, #", $w_step),
             "add {x}, {x}, {x_step}",
@@ -60,8 +61,7 @@ macro_rules! tile_loop {
 /// A function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`, the steps of
 /// `x` being `x_step` bytes apart. It returns four vectors of sums for each column.
 macro_rules! tile {
-    ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal, load: [$($load:literal),*],
-     prefetch: [$($prefetch:literal),*], sums: $kind:ident [$([$($sum:ident = $register:tt),*]),*],
+    ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal, prefetch: [$($prefetch:literal),*], sums: $kind:ident [$([$($sum:ident = $register:tt),*]),*],
      scratch: [$($scratch:tt),*]) => {
         /// # Safety
         /// The steps of the panel and of the columns must be readable, and there must be one at least.
@@ -71,7 +71,7 @@ macro_rules! tile {
             // SAFETY: reads the steps that the contract lets it read, and writes the registers named.
             unsafe {
                 $($(let $sum: int32x4_t;)*)*
-                tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align, load: [$($load),*],
+                tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,
                     prefetch: [$($prefetch),*], sums: $kind [$($($sum = $register),*),*], scratch: [$($scratch),*]);
                 [$([$($sum),*]),*]
             }

@@ -1,0 +1,130 @@
+//! From quantized weights to weights that run, and back: where `quant`'s types are laid out for a processor.
+
+use super::dense::{DenseWeight, Storage};
+use crate::error::{Error, Result};
+use crate::kernels::{PackedMat, Tier, WeightFormat};
+use crate::matrix::{Mat, MatRef};
+use crate::quant::{QuantizedMat, QuantizedMatI4};
+
+/// A matrix in the form it has before it is laid out for a processor.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Unpacked {
+    /// In `f32`.
+    F32(Mat<f32>),
+    /// In 8 bits, with one scale for each output feature.
+    I8(QuantizedMat),
+    /// In 4 bits, with one scale for each output feature and, in groups, a multiplier for each group.
+    I4(QuantizedMatI4),
+}
+
+impl Unpacked {
+    /// Quantizes `w` (`n x k`) to 8 or 4 bits.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
+    pub fn quantize(w: MatRef<'_, f32>, format: WeightFormat) -> Result<Self> {
+        Ok(match format {
+            WeightFormat::I8 => Unpacked::I8(QuantizedMat::quantize(w)?),
+            WeightFormat::I4 => Unpacked::I4(QuantizedMatI4::quantize(w)?),
+            WeightFormat::I4Group32 => Unpacked::I4(QuantizedMatI4::quantize_grouped(w)?),
+        })
+    }
+
+    /// Lays the weights out for the kernels of `tier`; `f32` weights stay as they are.
+    ///
+    /// # Errors
+    /// As [`QuantizedMat::pack`]; [`Error::NotFinite`] for an `f32` weight that is infinite or NaN.
+    pub fn pack(self, tier: Tier) -> Result<DenseWeight> {
+        match self {
+            Unpacked::F32(w) => DenseWeight::from_f32(w),
+            Unpacked::I8(w) => w.pack(tier),
+            Unpacked::I4(w) => w.pack(tier),
+        }
+    }
+
+    /// The weights that the numbers stand for, `n x k`.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn dequantize(&self) -> Result<Mat<f32>> {
+        match self {
+            Unpacked::F32(w) => Ok(w.clone()),
+            Unpacked::I8(w) => w.dequantize(),
+            Unpacked::I4(w) => w.dequantize(),
+        }
+    }
+}
+
+impl QuantizedMat {
+    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
+    ///
+    /// # Errors
+    /// [`Error::TierUnavailable`] if this machine lacks the tier, [`Error::Depth`] if sums could overflow,
+    /// [`Error::Allocation`].
+    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
+        let weights = PackedMat::for_tier(self.values(), tier)?;
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+    }
+}
+
+impl QuantizedMatI4 {
+    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
+    ///
+    /// # Errors
+    /// As [`QuantizedMat::pack`].
+    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
+        let weights = match self.multipliers() {
+            Some(multipliers) => PackedMat::i4_grouped_for_tier(self.values(), multipliers, tier)?,
+            None => PackedMat::i4_for_tier(self.values(), tier)?,
+        };
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+    }
+}
+
+impl DenseWeight {
+    /// The same in 8 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] unless it is in `f32`, and those of [`QuantizedMat::pack`].
+    pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        match &self.0 {
+            Storage::F32(w) => Unpacked::quantize(w.view(), format)?.pack(tier),
+            Storage::Quantized { .. } => {
+                Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() })
+            }
+        }
+    }
+
+    /// The weights as they were before packing: what a file holds, and what another tier can be packed from.
+    ///
+    /// # Errors
+    /// [`Error::Allocation`].
+    pub fn unpack(&self) -> Result<Unpacked> {
+        match &self.0 {
+            Storage::F32(w) => {
+                let mut copy = Mat::zeros(w.rows(), w.cols())?;
+                copy.as_mut_slice().copy_from_slice(w.as_slice());
+                Ok(Unpacked::F32(copy))
+            }
+            Storage::Quantized { weights, scales } => {
+                let (values, scales) = (weights.unpack()?, scales.clone());
+                match weights.format() {
+                    WeightFormat::I8 => Ok(Unpacked::I8(QuantizedMat::from_parts(values, scales)?)),
+                    WeightFormat::I4 | WeightFormat::I4Group32 => {
+                        let multipliers = weights.unpack_multipliers()?;
+                        Ok(Unpacked::I4(QuantizedMatI4::from_parts(values, multipliers, scales)?))
+                    }
+                }
+            }
+        }
+    }
+}

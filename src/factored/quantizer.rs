@@ -1,0 +1,60 @@
+//! Weights and layers in 8 or 4 bits.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::dense::DenseWeight;
+use super::weight::Weight;
+use crate::error::Result;
+use crate::kernels::{Tier, WeightFormat};
+
+impl Weight {
+    /// The same weight in 8 bits, each matrix quantized row by row, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// [`Error::Stored`](crate::Error::Stored) unless it is in `f32`, and those of
+    /// [`QuantizedMat::pack`](crate::quant::QuantizedMat::pack).
+    pub fn quantize(&self, tier: Tier) -> Result<Self> {
+        self.quantize_to(WeightFormat::I8, tier)
+    }
+
+    /// The same weight in 8 or in 4 bits, for the kernels of `tier`.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+        Quantizer::new(format, tier).weight(self)
+    }
+}
+
+/// Quantizes the weights of one layer. A factor that some of them share is quantized once and shared again.
+pub(super) struct Quantizer<'w> {
+    format: WeightFormat,
+    tier: Tier,
+    /// Factors `U`, and the same quantized.
+    done: Vec<(&'w Arc<DenseWeight>, Arc<DenseWeight>)>,
+}
+
+impl<'w> Quantizer<'w> {
+    pub(super) fn new(format: WeightFormat, tier: Tier) -> Self {
+        Self { format, tier, done: Vec::new() }
+    }
+
+    pub(super) fn weight(&mut self, weight: &'w Weight) -> Result<Weight> {
+        let (format, tier) = (self.format, self.tier);
+        Ok(match weight {
+            Weight::Dense(weight) => Weight::Dense(weight.quantize_to(format, tier)?),
+            Weight::LowRank(weight) => Weight::LowRank(weight.quantize_with(|u| self.factor(u), format, tier)?),
+            Weight::Stacked(stack) => Weight::Stacked(stack.map(|part| self.weight(part))?),
+        })
+    }
+
+    fn factor(&mut self, u: &'w Arc<DenseWeight>) -> Result<Arc<DenseWeight>> {
+        if let Some((_, quantized)) = self.done.iter().find(|(other, _)| Arc::ptr_eq(other, u)) {
+            return Ok(quantized.clone());
+        }
+        let quantized = Arc::new(u.quantize_to(self.format, self.tier)?);
+        self.done.push((u, quantized.clone()));
+        Ok(quantized)
+    }
+}

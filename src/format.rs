@@ -1,0 +1,59 @@
+//! The formats of quantized weights: what numbers there are, apart from how any kernel lays them out.
+
+/// How the numbers of a weight are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightFormat {
+    /// One signed byte.
+    I8,
+    /// Four bits, -7..=7.
+    I4,
+    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's
+    /// scale in units of the row's. Being an integer it keeps sums exact.
+    I4Group32,
+}
+
+impl WeightFormat {
+    /// All formats.
+    pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
+
+    /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and
+    /// [`MAX_DEPTH_ZERO_POINT`], and for groups `k * 127 * 7 * x <= 2^31 - 1` with `x` 128 or 255.
+    pub const fn max_depth(self, zero_point: bool) -> usize {
+        let x = if zero_point { 255 } else { 128 };
+        match self {
+            WeightFormat::I8 | WeightFormat::I4 => i32::MAX as usize / (128 * x),
+            WeightFormat::I4Group32 => i32::MAX as usize / (MAX_MULTIPLIER as usize * MAX_I4 as usize * x),
+        }
+    }
+}
+
+/// The greatest 4-bit weight. The range is symmetric.
+pub const MAX_I4: i8 = 7;
+
+/// Weights along `k` that share a multiplier.
+pub const GROUP: usize = 32;
+
+/// The greatest multiplier of a group.
+pub const MAX_MULTIPLIER: u8 = 127;
+
+/// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.
+///
+/// Each term is at most `(-128) * (-128) = 2^14` in magnitude, and `k * 2^14 <= 2^31 - 1` holds up to `k = 131071`.
+pub const MAX_DEPTH: usize = WeightFormat::I8.max_depth(false);
+
+/// The largest depth for activations with a zero point: `q - z` reaches 255 in magnitude, so
+/// `k * 128 * 255 <= 2^31 - 1`.
+pub const MAX_DEPTH_ZERO_POINT: usize = WeightFormat::I8.max_depth(true);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_limits_are_the_largest_that_cannot_overflow() {
+        let fits = |k: usize, x: i64| (k as i64) * 128 * x <= i64::from(i32::MAX);
+        assert!(fits(MAX_DEPTH, 128) && !fits(MAX_DEPTH + 1, 128));
+        assert!(fits(MAX_DEPTH_ZERO_POINT, 255) && !fits(MAX_DEPTH_ZERO_POINT + 1, 255));
+    }
+}

@@ -1,0 +1,128 @@
+//! Layouts: where each weight and each activation goes. Shapes alone, no code of kernels.
+//!
+//! Weights are cut into panels of `panel_rows` output features; a panel is stored as `[depth / weight_run][panel_rows]
+//! [weight_run]`: runs of consecutive depth, feature by feature, so that one register load fetches what one
+//! instruction multiplies. Panels follow one another, and so a product reads the weights in one forward stream.
+//! Rows beyond `n` and depth beyond `k` hold zeros.
+//!
+//! A byte of 4-bit weights is `16 * high + low`: `low` a weight of a row in the first half of the panel, `high` that of
+//! the row half a panel below at the same depth. The bytes are laid out like the weights of a panel of half the rows.
+//!
+//! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
+
+use core::ops::Range;
+
+use crate::format::{GROUP, WeightFormat};
+
+/// The largest number of activation columns that one micro-kernel takes.
+pub(crate) const MAX_COLUMNS: usize = 10;
+
+/// Depth is padded to a multiple of this in packed weights and activations: one `step`.
+pub(crate) const STEP: usize = 16;
+
+/// Depth is padded to a multiple of this in weights of a format.
+pub(crate) const fn depth_multiple(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::I8 | WeightFormat::I4 => STEP,
+        WeightFormat::I4Group32 => GROUP,
+    }
+}
+
+/// How many rows of a panel share a byte.
+pub(crate) const fn rows_per_byte(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::I8 => 1,
+        WeightFormat::I4 | WeightFormat::I4Group32 => 2,
+    }
+}
+
+/// The geometry of packed operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Output features per panel.
+    pub panel_rows: usize,
+    /// Consecutive weights of one feature.
+    pub weight_run: usize,
+    /// Consecutive activations of one column.
+    pub activation_run: usize,
+}
+
+impl Layout {
+    /// Bytes of a panel of `steps` steps of depth.
+    pub(crate) const fn panel_bytes(&self, format: WeightFormat, steps: usize) -> usize {
+        let weights = self.panel_rows / rows_per_byte(format) * steps * STEP;
+        match format {
+            WeightFormat::I8 | WeightFormat::I4 => weights,
+            WeightFormat::I4Group32 => weights + self.multiplier_bytes(steps),
+        }
+    }
+
+    /// Bytes of the multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache lines.
+    pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
+        (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
+    }
+}
+
+/// Sixty-four bytes on a cache line of their own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [i8; 64]);
+
+impl Line {
+    pub(crate) const BYTES: usize = size_of::<Self>();
+    pub(crate) const ZERO: Self = Line([0; Self::BYTES]);
+}
+
+/// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
+pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let groups = m.div_ceil(MAX_COLUMNS);
+    (0..groups).map(move |g| even_part(m, groups, g))
+}
+
+/// Part `i` of `0..len` cut into `parts` that differ by 1 at most; together they are `0..len`, without overlaps.
+pub(crate) fn even_part(len: usize, parts: usize, i: usize) -> Range<usize> {
+    // In `u64`: where addresses have 32 bits, the product may not fit a `usize`.
+    let start = |i: usize| (i as u64 * len as u64 / parts as u64) as usize;
+    start(i)..start(i + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// As many as 32 bits address, so that their product with the number of parts exceeds them.
+    #[test]
+    fn parts_of_many_are_contiguous() {
+        let (len, parts) = (u32::MAX as usize, 1000);
+        let mut next = 0;
+        for i in 0..parts {
+            let part = even_part(len, parts, i);
+            assert!(part.start == next && part.len().abs_diff(len / parts) <= 1);
+            next = part.end;
+        }
+        assert_eq!(next, len);
+    }
+
+    /// So many that their product with the number of groups exceeds 32 bits.
+    #[test]
+    fn groups_of_many_columns_are_contiguous() {
+        let mut next = 0;
+        for group in column_groups(1_000_001) {
+            assert!(group.start == next && (1..=MAX_COLUMNS).contains(&group.len()));
+            next = group.end;
+        }
+        assert_eq!(next, 1_000_001);
+    }
+
+    #[test]
+    fn column_groups_are_even_and_cover_the_batch() {
+        for m in 0..100 {
+            let groups: Vec<_> = column_groups(m).collect();
+            assert_eq!(groups.len(), m.div_ceil(MAX_COLUMNS));
+            assert_eq!(groups.iter().flat_map(|group| group.clone()).collect::<Vec<_>>(), (0..m).collect::<Vec<_>>());
+            assert!(groups.iter().all(|group| (1..=MAX_COLUMNS).contains(&group.len())));
+        }
+    }
+}

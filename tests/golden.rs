@@ -1,0 +1,47 @@
+//! Files of each version of the format, which every later release must read to the same numbers. tests/golden/make.py
+//! made those of linear layers, in every storage, without this crate.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use skinny::model::{Model, Session};
+use skinny::{MatRef, Tier};
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn read(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(format!("{name}.safetensors"))).unwrap()
+}
+
+#[test]
+fn outputs_are_those_that_the_description_of_the_format_gives() {
+    for name in ["f32", "int8", "int4", "int4_groups"] {
+        for &tier in Tier::available() {
+            let model = Model::from_bytes(&read(name), tier).unwrap();
+            let [x, y] = ["x", "y"].map(|name| model.attachments()[name].values().to_vec());
+            assert_eq!(model.metadata()["made"], "by hand");
+            let mut session = Session::new(Arc::new(model)).unwrap().with_time_batch(1).unwrap();
+            let out = session.push(MatRef::row_vector(&x)).unwrap();
+            assert_eq!(out.as_slice(), y, "{name}, {tier}");
+        }
+    }
+}
+
+#[test]
+fn files_of_version_1_come_back_byte_by_byte() {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            let file = std::fs::read(&path).unwrap();
+            for &tier in Tier::available() {
+                let model = Model::from_bytes(&file, tier).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+                assert!(model.to_bytes().unwrap() == file, "{path:?} on {tier} is written in another way");
+            }
+            files += 1;
+        }
+    }
+    assert_eq!(files, 12);
+}

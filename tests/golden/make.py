@@ -1,0 +1,85 @@
+"""Makes the golden files of linear layers beside it, from the description of the format in src/model/file.rs.
+
+    python tests/golden/make.py
+
+Each is a model file of version 1 with one layer `fc`, 3 outputs of 35 inputs, in one of the storages. Two attachments are the
+input `x` and the output `y`, computed here in integers: all weights, inputs and scales are small integers or powers of two,
+and the largest input is 127, so that 8 bits hold the inputs exactly and no float of the product is rounded.
+
+The files of other layers were written by version 0.1.0 of the crate. None is ever made again for a change of the crate: a
+file that was written must stay readable.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+N, K, GROUP = 3, 35, 32
+SCALES = [0.5, 0.25, 2.0]
+BIAS = [1.0, -3.0, 0.125]
+# No two columns alike in all rows, both signs, and the ends of the range of each format.
+X = [(i * 29 + 5) % 255 - 127 for i in range(K - 1)] + [127]
+
+
+def values(largest):
+    return [[(j * 17 + i * 5 + j * i) % (2 * largest + 1) - largest for i in range(K)] for j in range(N)]
+
+
+def floats(shape, numbers):
+    return "F32", shape, struct.pack(f"<{len(numbers)}f", *numbers)
+
+
+def nibbles(w):
+    """The even column in the low half."""
+    rows = bytearray()
+    for row in w:
+        for i in range(0, K, 2):
+            high = row[i + 1] if i + 1 < K else 0
+            rows.append((row[i] & 15) | (high & 15) << 4)
+    return "U8", [N, (K + 1) // 2], bytes(rows)
+
+
+def outputs(w, multipliers=None):
+    y = []
+    for j in range(N):
+        total = sum(w[j][i] * X[i] * (multipliers[j][i // GROUP] if multipliers else 1) for i in range(K))
+        y.append(total * SCALES[j] + BIAS[j])
+    return y
+
+
+def write(name, storage, tensors, y):
+    tensors = {**tensors, "fc.bias": floats([N], BIAS), "x": floats([1, K], X), "y": floats([1, N], y)}
+    matrix = {"n": N, "k": K, "format": storage}
+    layer = {"linear": {"weight": {"dense": matrix}, "bias": True, "activation": "identity"}}
+    model = {"version": "1", "layers": [{"name": "fc", "layer": layer}], "attachments": ["x", "y"], "metadata": {"made": "by hand"}}
+    header = {"__metadata__": {"skinny": json.dumps(model, separators=(",", ":"))}}
+    data = b""
+    # Wider elements first, as the safetensors crate has them, so that all are aligned.
+    for key, (dtype, shape, raw) in sorted(tensors.items(), key=lambda item: (item[1][0] != "F32", item[0])):
+        header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    (Path(__file__).parent / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def main():
+    scales = {"fc.weight.scales": floats([N], SCALES)}
+
+    w = values(127)
+    exact = [w[j][i] * SCALES[j] for j in range(N) for i in range(K)]
+    write("f32", "f32", {"fc.weight": floats([N, K], exact)}, outputs(w))
+
+    raw = struct.pack(f"{N * K}b", *(value for row in w for value in row))
+    write("int8", "int8", {"fc.weight.values": ("I8", [N, K], raw), **scales}, outputs(w))
+
+    w = values(7)
+    write("int4", "int4", {"fc.weight.nibbles": nibbles(w), **scales}, outputs(w))
+
+    multipliers = [[127, 3], [0, 64], [1, 100]]
+    raw = bytes(value for row in multipliers for value in row)
+    tensors = {"fc.weight.nibbles": nibbles(w), "fc.weight.multipliers": ("U8", [N, 2], raw), **scales}
+    write("int4_groups", "int4 in groups of 32", tensors, outputs(w, multipliers))
+
+
+main()

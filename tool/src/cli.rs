@@ -1,0 +1,89 @@
+//! The command line as a whole.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands::{bench, completions, compress, gemm, inspect, run};
+#[cfg(feature = "train")]
+use crate::commands::{study, train};
+use crate::console::Console;
+use crate::error::Result;
+
+const AFTER: &str = "\
+From a trained model to a Raspberry Pi:
+  skinny inspect model.safetensors
+  skinny compress model.safetensors --out small.safetensors --budget 0.3
+  skinny run small.safetensors --input features.npy --output scores.npy
+  skinny bench small.safetensors
+
+Exit codes: 0; 1 if the answer is no; 2 for bad input or usage.
+SKINNY_TIER=portable|neon|dotprod|i8mm runs other kernels than the best of this machine. NO_COLOR switches colours off.";
+
+/// Small, fast recurrent networks: inspects, compresses, runs and times them
+///
+/// Takes models that PyTorch trained (linear layers, convolutions over time, GRU, LSTM), makes their weights low-rank
+/// and low-precision, and runs them by kernels for small batches on ARM.
+#[derive(Debug, Parser)]
+#[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110)]
+pub struct Cli {
+    /// Say nothing but answers and errors
+    #[arg(long, short, global = true, display_order = 100)]
+    pub quiet: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Inspect(inspect::InspectArgs),
+    Compress(Box<compress::CompressArgs>),
+    Run(Box<run::RunArgs>),
+    Bench(Box<bench::BenchArgs>),
+    Gemm(gemm::GemmArgs),
+    #[cfg(feature = "train")]
+    Train(Box<train::TrainArgs>),
+    #[cfg(feature = "train")]
+    Study(study::StudyArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(&self) -> Result<()> {
+        let console = Console { quiet: self.quiet };
+        match &self.command {
+            Command::Inspect(args) => inspect::run(args, console),
+            Command::Compress(args) => compress::run(args, console),
+            Command::Run(args) => run::run(args, console),
+            Command::Bench(args) => bench::run(args, console),
+            Command::Gemm(args) => gemm::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Train(args) => train::run(args, console),
+            #[cfg(feature = "train")]
+            Command::Study(args) => study::run(args, console),
+            Command::Completions(args) => completions::completions(args, Self::command(), console),
+            Command::Man(args) => completions::man(args, Self::command(), console),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_teaches_by_two_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter(|line| line.starts_with("  skinny ")).count();
+            assert_eq!(examples, 2, "{}", command.get_name());
+            assert!(command.get_long_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

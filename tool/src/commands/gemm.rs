@@ -1,0 +1,230 @@
+//! `skinny gemm`: the table of products, per tier and batch.
+
+use std::hint::black_box;
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use serde_json::{Value, json};
+use skinny::kernels::{
+    Activations, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Workspace, gemm, reference,
+};
+use skinny::{Mat, MatMut, MatRef, Tier};
+
+use crate::console::Console;
+use crate::error::{Failure, Result};
+use crate::precision::Precision;
+use crate::random::Random;
+use crate::report::{Side, Table, digits};
+use crate::threads;
+use crate::timing::seconds_per_call;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  skinny gemm
+      6144 x 320 weights in int8 times 1 to 10 vectors, by each tier of this machine
+  skinny gemm --n 3072 --k 1024 --batch 1..4 --precision int4 --tier dotprod
+      4-bit weights, by one tier";
+
+/// Times products of small batches on this machine
+///
+/// Multiplies an N x K weight with 1, 2, ... vectors of K bytes, by the kernels of each tier that this machine has.
+/// Results are checked against plain sums first. GB/s are those of weights: at small batches the memory is what limits
+/// a product. The outputs are bytes again; `skinny bench` times whole layers, with the rounding of activations.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct GemmArgs {
+    /// Output features
+    #[arg(long, value_name = "N", default_value_t = 6144)]
+    pub n: usize,
+
+    /// Input features
+    #[arg(long, value_name = "K", default_value_t = 320)]
+    pub k: usize,
+
+    /// Vectors at once: B, or all from B to C
+    #[arg(long, value_name = "B..C", default_value = "1..10", value_parser = batches)]
+    pub batch: RangeInclusive<usize>,
+
+    /// This tier alone: portable, neon, dotprod or i8mm
+    #[arg(long, value_name = "TIER", value_parser = tier)]
+    pub tier: Option<Tier>,
+
+    /// How weights are stored: int8, int4 or int4-groups
+    #[arg(long, value_enum, default_value_t = Precision::Int8)]
+    pub precision: Precision,
+
+    /// Threads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threads: usize,
+
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn batches(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    match (first.parse(), last.trim_start_matches('=').parse()) {
+        (Ok(first), Ok(last)) if 0 < first && first <= last && last <= 4096 => Ok(first..=last),
+        _ => Err("expected B or B..C, from 1 to 4096".into()),
+    }
+}
+
+fn tier(text: &str) -> Result<Tier, String> {
+    text.parse().map_err(|cause: skinny::Error| cause.to_string())
+}
+
+/// A row of the table.
+struct Measured {
+    tier: Tier,
+    batch: usize,
+    bytes: usize,
+    seconds: f64,
+}
+
+pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
+    let weights = Weights::random(args)?;
+    let tiers = match args.tier {
+        Some(tier) => vec![tier],
+        None => Tier::available().to_vec(),
+    };
+    let mut rows = Vec::new();
+    let all = tiers.len() * args.batch.clone().count();
+    let mut progress = console.progress("timing");
+    for tier in tiers {
+        let packed = weights.pack(tier)?;
+        for batch in args.batch.clone() {
+            progress.at(rows.len(), all, &format!("{tier}, batch {batch}"));
+            let seconds = time(args, &weights, &packed, batch)?;
+            rows.push(Measured { tier, batch, bytes: packed.bytes(), seconds });
+        }
+    }
+    drop(progress);
+    if args.json { console.json(&rows.iter().map(|row| row.json(args)).collect()) } else { print(args, &rows, console) }
+}
+
+/// Weights as they are before a tier packs them.
+struct Weights {
+    precision: Precision,
+    values: Mat<i8>,
+    multipliers: Mat<u8>,
+}
+
+impl Weights {
+    fn random(args: &GemmArgs) -> Result<Self> {
+        if args.n == 0 || args.k == 0 {
+            return Err(Failure::input("--n and --k: expected at least 1"));
+        }
+        let (n, k, groups) = (args.n, args.k, args.k.div_ceil(GROUP));
+        let len = n.checked_mul(k).filter(|&len| len <= 1 << 32);
+        let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^32")))?;
+        let mut values = Random::new(1).bytes(len);
+        if args.precision != Precision::Int8 {
+            values.iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+        }
+        let multipliers = Random::new(3).bytes(n * groups).into_iter().map(i8::unsigned_abs).collect();
+        let (values, multipliers) = (Mat::from_vec(values, n, k)?, Mat::from_vec(multipliers, n, groups)?);
+        Ok(Self { precision: args.precision, values, multipliers })
+    }
+
+    fn pack(&self, tier: Tier) -> Result<PackedMat> {
+        let values = self.values.view();
+        Ok(match self.precision {
+            Precision::Int8 => PackedMat::for_tier(values, tier)?,
+            Precision::Int4 => PackedMat::i4_for_tier(values, tier)?,
+            Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.multipliers.view(), tier)?,
+            Precision::F32 => {
+                return Err(Failure::input("--precision f32: these products are of integers; see `skinny bench`"));
+            }
+        })
+    }
+
+    /// The exact sums.
+    fn sums(&self, x: MatRef<'_, i8>) -> Vec<i32> {
+        match self.precision {
+            Precision::Int4Groups => reference::gemm_grouped(self.values.view(), self.multipliers.view(), x),
+            _ => reference::gemm(self.values.view(), x),
+        }
+    }
+}
+
+fn time(args: &GemmArgs, weights: &Weights, packed: &PackedMat, batch: usize) -> Result<f64> {
+    let (n, k) = (args.n, args.k);
+    let x = Random::new(2).bytes(batch * k);
+    let x = MatRef::new(&x, batch, k)?;
+    let mut workspace = Workspace::with_threads(threads::of(args.threads)?);
+    let mut sums = vec![0i32; batch * n];
+    gemm(packed, Activations::new(x), &Sums, MatMut::new(&mut sums, batch, n)?, &mut workspace)?;
+    if sums != weights.sums(x) {
+        return Err(Failure::No("a kernel is broken: its sums differ from plain ones".into()));
+    }
+    let scales = Scales::new(vec![1.0 / (127.0 * (k as f32).sqrt()); n])?;
+    let epilogue = RequantizeFloat::new(&scales, 0i8);
+    let mut out = vec![0i8; batch * n];
+    let call = || {
+        let out = MatMut::new(black_box(&mut out), batch, n)?;
+        gemm(packed, Activations::new(x), &epilogue, out, &mut workspace)
+    };
+    Ok(seconds_per_call(call)?)
+}
+
+impl Measured {
+    /// GOP/s, GB/s of weights.
+    fn rates(&self, args: &GemmArgs) -> [f64; 2] {
+        let macs = (self.batch * args.n * args.k) as f64;
+        [2.0 * macs / self.seconds / 1e9, self.bytes as f64 / self.seconds / 1e9]
+    }
+
+    fn json(&self, args: &GemmArgs) -> Value {
+        let [gops, gbps] = self.rates(args);
+        json!({
+            "n": args.n,
+            "k": args.k,
+            "tier": self.tier.name(),
+            "precision": crate::precision::name(args.precision.format()),
+            "threads": args.threads,
+            "batch": self.batch,
+            "us_per_call": self.seconds * 1e6,
+            "gop_per_s": gops,
+            "gb_per_s": gbps,
+        })
+    }
+}
+
+fn print(args: &GemmArgs, rows: &[Measured], console: Console) -> Result<()> {
+    let right = Side::Right;
+    let mut table = Table::new([
+        ("tier", Side::Left),
+        ("batch", right),
+        ("us per call", right),
+        ("GOP/s", right),
+        ("GB/s", right),
+        ("MAC/ns", right),
+    ]);
+    for row in rows {
+        let [gops, gbps] = row.rates(args);
+        table.row([
+            row.tier.name().into(),
+            row.batch.to_string(),
+            digits(row.seconds * 1e6),
+            digits(gops),
+            digits(gbps),
+            digits(gops / 2.0),
+        ]);
+    }
+    let precision = crate::precision::name(args.precision.format());
+    console.answer(format_args!("{} x {} in {precision}, threads: {}\n{table}", args.n, args.k, args.threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_ranges() {
+        assert_eq!((batches("4"), batches("1..3"), batches("1..=3")), (Ok(4..=4), Ok(1..=3), Ok(1..=3)));
+        for bad in ["0", "3..1", "", "x", "1..", "1..9999999"] {
+            assert!(batches(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `skinny inspect`: what a file holds, and what of it is understood.
+
+use clap::Args;
+use serde_json::{Value, json};
+use skinny::Tier;
+use skinny::model::{Import, Model, TensorFile, TensorInfo};
+
+use crate::console::{ATTENTION, Console};
+use crate::error::{About, Failure, Result, printable};
+use crate::files::model::{ModelArgs, remedy};
+use crate::files::read;
+use crate::report::{Side, Table, count, dimensions};
+use crate::weights::{self, LayerWeight};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  skinny inspect model.safetensors
+      the layers of a PyTorch state dict as skinny understands them, and all tensors
+  skinny inspect small.safetensors --json | jq '.layers[] | {name, parameters, macs_per_step}'
+      the same for a program";
+
+/// Shows the layers, tensors and costs of a model file
+///
+/// Reads a PyTorch state dict in safetensors or a file of skinny's own, and shows the layers as they are understood:
+/// kind, sizes, stride, activation, the matrices of each with rank and storage; its parameters, bytes, and
+/// multiply-accumulates (MACs). A step is one output frame of the model: a layer before a stride of 2 runs twice a step.
+///
+/// A file that is no model, or one that is not understood, still shows its tensors, then what stands in the way, and
+/// ends with exit code 1.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
+    let tier = Tier::select()?;
+    let path = args.model.path();
+    let bytes = read(path)?;
+    let file = TensorFile::new(&bytes).about(path)?;
+    let tensors = file.tensors();
+    let import = Import::read(&bytes, &args.model.import.options(), tier);
+    let problem = import.as_ref().err().map(remedy);
+    let model = import.as_ref().map(|import| &import.model);
+    let assumptions = import.as_ref().map(|import| &import.assumptions[..]).unwrap_or_default();
+    let kind = if file.metadata().contains_key("skinny") { "skinny" } else { "PyTorch" };
+    if args.json {
+        let layers = model.map_or(Value::Null, layers_json);
+        let tensors: Vec<Value> = tensors.iter().map(tensor_json).collect();
+        console.json(&json!({
+            "file": path.display().to_string(),
+            "bytes": bytes.len(),
+            "kind": kind,
+            "layers": layers,
+            "total": model.map_or(Value::Null, total_json),
+            "assumptions": assumptions,
+            "problem": problem,
+            "metadata": model.map_or(file.metadata(), Model::metadata),
+            "tensors": tensors,
+        }))?;
+    } else {
+        let size = count(bytes.len());
+        console.answer(format_args!("{}: safetensors of {kind}, {size} bytes\n\n", path.display()))?;
+        if let Ok(model) = model {
+            console.answer(format_args!(
+                "{}
+",
+                layers(model)
+            ))?;
+        }
+        for assumption in assumptions {
+            console.answer(format_args!(
+                "assumed: {}
+",
+                printable(assumption)
+            ))?;
+        }
+        if !assumptions.is_empty() {
+            console.answer(
+                "--layers says otherwise
+
+",
+            )?;
+        }
+        if let Some(problem) = &problem {
+            console.answer(format_args!(
+                "{ATTENTION}not understood:{ATTENTION:#} {}
+
+",
+                printable(problem)
+            ))?;
+        }
+        console.answer(tensor_table(&tensors))?;
+    }
+    match problem {
+        None => Ok(()),
+        Some(problem) => Err(Failure::No(format!("{}: {problem}", path.display()))),
+    }
+}
+
+/// Costs of one output frame of the model.
+fn macs(parts: &[LayerWeight<'_>], runs: usize) -> usize {
+    parts.iter().map(LayerWeight::macs).sum::<usize>() * runs
+}
+
+fn layers(model: &Model) -> Table {
+    let (left, right) = (Side::Left, Side::Right);
+    let mut table = Table::new([
+        ("layer", left),
+        ("kind", left),
+        ("shape", left),
+        ("stride", right),
+        ("activation", left),
+        ("rank", right),
+        ("stored as", left),
+        ("parameters", right),
+        ("bytes", right),
+        ("MACs per step", right),
+    ]);
+    let dash = || "-".to_owned();
+    let mut total = 0;
+    for ((name, layer), runs) in model.layers().zip(weights::runs_per_output(model)) {
+        let parts = weights::of(layer);
+        let macs = macs(&parts, runs);
+        total += macs;
+        table.row([
+            name.into(),
+            layer.kind().into(),
+            format!("{} -> {}", layer.input_size(), layer.output_size()),
+            layer.stride().to_string(),
+            weights::activation(layer).unwrap_or_else(dash),
+            String::new(),
+            String::new(),
+            count(layer.parameters()),
+            count(layer.bytes()),
+            count(macs),
+        ]);
+        for part in &parts {
+            table.row([
+                format!("  {}", part.name),
+                String::new(),
+                format!("{} x {}", part.weight.n(), part.weight.k()),
+                String::new(),
+                String::new(),
+                part.rank().unwrap_or_else(dash),
+                part.stored(),
+                count(part.weight.parameters()),
+                count(part.weight.bytes()),
+                count(part.macs() * runs),
+            ]);
+        }
+    }
+    let empty = String::new;
+    table.row([
+        "total".into(),
+        empty(),
+        format!("{} -> {}", model.input_size(), model.output_size()),
+        model.stride().to_string(),
+        empty(),
+        empty(),
+        empty(),
+        count(model.parameters()),
+        count(model.bytes()),
+        count(total),
+    ]);
+    table
+}
+
+fn layers_json(model: &Model) -> Value {
+    let layer = |((name, layer), runs): ((&str, &skinny::model::Layer), usize)| {
+        let parts = weights::of(layer);
+        let weight = |part: &LayerWeight<'_>| {
+            json!({
+                "name": part.name,
+                "n": part.weight.n(),
+                "k": part.weight.k(),
+                "rank": part.rank(),
+                "stored_as": part.stored(),
+                "recurrent": part.recurrent,
+                "parameters": part.weight.parameters(),
+                "bytes": part.weight.bytes(),
+                "macs_per_step": part.macs() * runs,
+            })
+        };
+        json!({
+            "name": name,
+            "kind": layer.kind(),
+            "input": layer.input_size(),
+            "output": layer.output_size(),
+            "stride": layer.stride(),
+            "activation": weights::activation(layer),
+            "parameters": layer.parameters(),
+            "bytes": layer.bytes(),
+            "macs_per_step": macs(&parts, runs),
+            "weights": parts.iter().map(weight).collect::<Vec<_>>(),
+        })
+    };
+    model.layers().zip(weights::runs_per_output(model)).map(layer).collect()
+}
+
+fn total_json(model: &Model) -> Value {
+    let layers = model.layers().zip(weights::runs_per_output(model));
+    let macs: usize = layers.map(|((_, layer), runs)| macs(&weights::of(layer), runs)).sum();
+    json!({
+        "input": model.input_size(),
+        "output": model.output_size(),
+        "stride": model.stride(),
+        "streaming": model.is_streaming(),
+        "parameters": model.parameters(),
+        "bytes": model.bytes(),
+        "macs_per_step": macs,
+    })
+}
+
+fn tensor_table(tensors: &[TensorInfo]) -> Table {
+    let mut table =
+        Table::new([("tensor", Side::Left), ("type", Side::Left), ("shape", Side::Left), ("bytes", Side::Right)]);
+    for tensor in tensors {
+        table.row([tensor.name.clone(), tensor.dtype.clone(), dimensions(&tensor.shape), count(tensor.bytes)]);
+    }
+    table
+}
+
+fn tensor_json(tensor: &TensorInfo) -> Value {
+    json!({ "name": tensor.name, "type": tensor.dtype, "shape": tensor.shape, "bytes": tensor.bytes })
+}

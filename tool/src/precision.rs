@@ -1,0 +1,53 @@
+//! The bits that weights are stored in, as the command line names them.
+
+use clap::ValueEnum;
+use skinny::Tier;
+use skinny::kernels::WeightFormat;
+use skinny::model::Model;
+
+use crate::error::Result;
+
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// As it was trained
+    F32,
+    /// 8 bits, a scale for each output
+    Int8,
+    /// 4 bits, a scale for each output
+    Int4,
+    /// 4 bits, a scale for each group of 32
+    Int4Groups,
+}
+
+impl Precision {
+    /// The library's name for it; none for `f32`.
+    pub fn format(self) -> Option<WeightFormat> {
+        match self {
+            Precision::F32 => None,
+            Precision::Int8 => Some(WeightFormat::I8),
+            Precision::Int4 => Some(WeightFormat::I4),
+            Precision::Int4Groups => Some(WeightFormat::I4Group32),
+        }
+    }
+
+    /// The model with its weights in this precision. What is quantized already is taken for the numbers it stands for.
+    pub fn of(self, model: &Model, tier: Tier) -> Result<Model> {
+        let f32 = model.dequantize()?;
+        Ok(match self.format() {
+            None => f32,
+            Some(format) => f32.quantize_to(format, tier)?,
+        })
+    }
+}
+
+/// The name of a format in tables and JSON.
+pub fn name(format: Option<WeightFormat>) -> &'static str {
+    match format {
+        None => "f32",
+        Some(WeightFormat::I8) => "int8",
+        Some(WeightFormat::I4) => "int4",
+        Some(WeightFormat::I4Group32) => "int4-groups",
+        Some(_) => "other",
+    }
+}

@@ -1,0 +1,45 @@
+//! Values of options, and what is wrong with others.
+
+use skinny::compress::Core;
+
+/// A share: more than 0 and at most 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().map_err(|_| "expected a number".to_owned())?;
+    let hint = if share > 1.0 && share <= 100.0 { format!("; {text}% is {}", share / 100.0) } else { String::new() };
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err(format!("expected more than 0 and at most 1{hint}")) }
+}
+
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    number.filter(|number| *number > 0.0 && number.is_finite()).ok_or_else(|| "expected a number above 0".into())
+}
+
+/// A whole number above 0.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".into())
+}
+
+/// A core by its name.
+pub fn core(name: &str) -> Result<Core, String> {
+    let known = || Core::ALL.map(|core| core.name).join(", ");
+    Core::ALL.into_iter().find(|core| core.name == name).ok_or_else(|| format!("known are {}", known()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_shares() {
+        assert_eq!((share("0.3"), share("1")), (Ok(0.3), Ok(1.0)));
+        assert_eq!(share("30"), Err("expected more than 0 and at most 1; 30% is 0.3".into()));
+        for bad in ["0", "-1", "NaN", "inf", "x", "1.01"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+        for bad in ["0", "-1", "NaN", "inf", "x"] {
+            assert!(positive(bad).is_err(), "{bad}");
+        }
+        assert!(at_least_one("0").is_err() && core("pentium").unwrap_err().contains("cortex-a53"));
+    }
+}

@@ -1,0 +1,129 @@
+//! The weights of a layer: their names, matrices and costs.
+
+use skinny::compress::Core;
+use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Weight};
+use skinny::kernels::Activation;
+use skinny::model::{Layer, Model};
+
+use crate::precision;
+
+/// A weight of a layer.
+#[derive(Clone, Debug)]
+pub struct LayerWeight<'m> {
+    /// Its name within the layer.
+    pub name: String,
+    pub weight: &'m Weight,
+    /// Whether it is multiplied with at every step by itself, while others are with a time batch.
+    pub recurrent: bool,
+}
+
+/// The weights of a layer, in the order in which they are multiplied with.
+pub fn of(layer: &Layer) -> Vec<LayerWeight<'_>> {
+    match layer {
+        Layer::Linear(layer) => linear(layer),
+        Layer::TimeConvolution(layer) => linear(layer.linear()),
+        Layer::Gru(layer) => gru(layer, ""),
+        Layer::Lstm(layer) => lstm(layer, ""),
+        Layer::BidirectionalGru(layers) => {
+            let (forward, reverse) = layers.layers();
+            [gru(forward, "forward."), gru(reverse, "reverse.")].concat()
+        }
+        Layer::BidirectionalLstm(layers) => {
+            let (forward, reverse) = layers.layers();
+            [lstm(forward, "forward."), lstm(reverse, "reverse.")].concat()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn linear(layer: &Linear) -> Vec<LayerWeight<'_>> {
+    vec![LayerWeight { name: "weight".into(), weight: layer.weight(), recurrent: false }]
+}
+
+fn gru<'m>(layer: &'m Gru, direction: &str) -> Vec<LayerWeight<'m>> {
+    let recurrent = [("weight_hh", Some(layer.weight_hh())), ("weight_hh_n", layer.weight_hh_n())];
+    gates(direction, layer.weight_ih(), recurrent)
+}
+
+fn lstm<'m>(layer: &'m Lstm, direction: &str) -> Vec<LayerWeight<'m>> {
+    let recurrent = [("weight_hh", Some(layer.weight_hh())), ("weight_hr", layer.weight_hr())];
+    gates(direction, layer.weight_ih(), recurrent)
+}
+
+fn gates<'m>(direction: &str, input: &'m Weight, recurrent: [(&str, Option<&'m Weight>); 2]) -> Vec<LayerWeight<'m>> {
+    let weight = |name: &str, weight, recurrent| LayerWeight { name: format!("{direction}{name}"), weight, recurrent };
+    let recurrent = recurrent.into_iter().filter_map(|(name, found)| Some(weight(name, found?, true)));
+    [weight("weight_ih", input, false)].into_iter().chain(recurrent).collect()
+}
+
+impl LayerWeight<'_> {
+    /// The matrices that a product with the weight multiplies with.
+    pub fn matrices(&self) -> Vec<&DenseWeight> {
+        matrices(self.weight)
+    }
+
+    /// Multiply-accumulates of one product with one vector.
+    pub fn macs(&self) -> usize {
+        self.weight.parameters()
+    }
+
+    /// In what its matrices are stored.
+    pub fn stored(&self) -> String {
+        let mut names: Vec<&str> = self.matrices().iter().map(|matrix| precision::name(matrix.stored_as())).collect();
+        names.dedup();
+        names.join(", ")
+    }
+
+    /// The ranks of its factors, or none.
+    pub fn rank(&self) -> Option<String> {
+        match self.weight {
+            Weight::Stacked(stack) => {
+                let ranks = stack.parts().iter().map(|part| part.rank().map_or("-".into(), |rank| rank.to_string()));
+                Some(ranks.collect::<Vec<_>>().join("+")).filter(|ranks| ranks.contains(|c: char| c.is_ascii_digit()))
+            }
+            weight => weight.rank().map(|rank| rank.to_string()),
+        }
+    }
+
+    /// Bytes of weights that a step reads, if those that are not recurrent are read once in `time_batch` steps.
+    pub fn bytes_per_step(&self, time_batch: usize) -> f64 {
+        self.weight.bytes() as f64 / if self.recurrent { 1.0 } else { time_batch as f64 }
+    }
+
+    /// The microseconds of a step that the model of a core predicts.
+    pub fn predicted_us(&self, core: &Core) -> f64 {
+        let product =
+            |matrix: &&DenseWeight| core.product_us(matrix.n(), matrix.k(), matrix.stored_as(), self.recurrent);
+        self.matrices().iter().map(product).sum()
+    }
+}
+
+fn matrices(weight: &Weight) -> Vec<&DenseWeight> {
+    match weight {
+        Weight::Dense(weight) => vec![weight],
+        Weight::LowRank(weight) => vec![weight.v(), weight.u()],
+        Weight::Stacked(stack) => stack.parts().iter().flat_map(matrices).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a layer does to its sums, in a word; none if nothing.
+pub fn activation(layer: &Layer) -> Option<String> {
+    let activation = match layer {
+        Layer::Linear(layer) => layer.activation(),
+        Layer::TimeConvolution(layer) => layer.linear().activation(),
+        _ => return None,
+    };
+    match activation {
+        Activation::Identity => None,
+        Activation::Relu => Some("relu".into()),
+        Activation::ClippedRelu(max) => Some(format!("clip={max}")),
+        _ => Some("unknown".into()),
+    }
+}
+
+/// How often each layer runs for one output frame of the model: more than once if a stride comes after it.
+pub fn runs_per_output(model: &Model) -> Vec<usize> {
+    let strides: Vec<usize> = model.layers().map(|(_, layer)| layer.stride()).collect();
+    (0..strides.len()).map(|i| strides[i + 1..].iter().product()).collect()
+}
