@@ -48,7 +48,7 @@
 //! # Features
 //!
 //! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
-//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours.
+//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours; matrices of a model decomposed side by side.
 //! - `safetensors`: model files, PyTorch's and the crate's own.
 //! - `svd`: truncated SVD and compression of models.
 //! - `train`: training of factored layers with a trace norm penalty, on burn.

@@ -31,7 +31,8 @@ pub struct Schedule {
     /// Adam's learning rate in stage 2.
     pub rates_2: Rates,
     /// What the model is to run in: stage 2 computes losses and errors with all weights rounded to this format
-    /// ([`Recognizer::rounded`](super::Recognizer::rounded)), and its steps move the numbers before rounding.
+    /// ([`Recognizer::rounded`](super::Recognizer::rounded)), and its steps move the numbers before rounding. An alignment
+    /// changes what factors round to, though not what they are the factors of.
     pub format: Option<WeightFormat>,
     /// What stage 2 adds to the loss: so many times the [`distillation_loss`](super::distillation_loss) from the model of stage
     /// 1, a symbol.
@@ -137,8 +138,10 @@ impl Schedule {
         }
         if let Some(settling) = self.settling {
             settling.check()?;
-            expect("transition", 0.0, self.transition.is_some(), "the last epoch for ranks to settle in")?;
         }
+        let about_stage_2 = self.settling.is_some() || self.format.is_some() || self.distillation > 0.0;
+        let holds = self.transition.is_some() || !about_stage_2;
+        expect("stages", 1.0, holds, "2, as settling, format and distillation are about the second one")?;
         for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;
         }

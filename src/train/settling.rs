@@ -18,9 +18,9 @@ pub struct Settling {
 }
 
 impl Default for Settling {
-    /// 5% over 5 epochs.
+    /// 10% over 5 epochs.
     fn default() -> Self {
-        Self { window: 5, tolerance: 0.05 }
+        Self { window: 5, tolerance: 0.1 }
     }
 }
 

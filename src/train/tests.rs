@@ -18,6 +18,7 @@ use super::*;
 use crate::MatRef;
 use crate::error::{Error, FileError};
 use crate::factored::{self, LowRank, RankPolicy, Scheme, Scratch, singular_values};
+use crate::kernels::WeightFormat;
 use crate::matrix::{Mat, MatMut};
 use crate::model::{Attachment, ImportOptions, Model, Session};
 
@@ -560,6 +561,8 @@ fn schedules_and_data_that_make_no_sense_are_refused() {
         Schedule { settling: Some(Settling { window: 0, ..Settling::default() }), ..short() },
         Schedule { settling: Some(Settling { tolerance: f32::NAN, ..Settling::default() }), ..short() },
         Schedule { settling: Some(Settling::default()), transition: None, ..short() },
+        Schedule { format: Some(WeightFormat::I8), transition: None, ..short() },
+        Schedule { distillation: 1.0, transition: None, ..short() },
         Schedule { distillation: -1.0, ..short() },
         Schedule { distillation: f32::INFINITY, ..short() },
         Schedule { rise: -0.1, ..short() },

@@ -31,7 +31,7 @@ fn spectra(area: &Area<'_>, matrices: &[MatrixReport]) -> Result<(), Failure> {
     // In units of the greatest, so that matrices can be compared.
     let relative = |matrix: &MatrixReport| -> Vec<f64> {
         let greatest = matrix.singular_values.first().copied().unwrap_or(1.0).max(f64::MIN_POSITIVE);
-        matrix.singular_values.iter().map(|&sigma| (sigma / greatest).max(1e-4)).collect()
+        matrix.singular_values.iter().map(|sigma| (sigma / greatest).max(1e-4)).collect()
     };
     let longest = matrices.iter().map(|matrix| matrix.singular_values.len()).max().unwrap_or(1);
     let mut chart = ChartBuilder::on(area)

@@ -158,23 +158,24 @@ fn second_moments_are_the_mean_squares_of_turned_gradients() {
     adam.align("w", &mut weight(&u, &v)).unwrap();
 
     let q = eigenvectors(&u, &v).unwrap();
-    let mean = |of: &dyn Fn(&dyn Fn(usize) -> f32) -> Mat<f32>| {
+    let sign = |signs: usize, i: usize| if signs >> i & 1 == 1 { -1.0 } else { 1.0 };
+    let mean = |turned: &dyn Fn(usize) -> Mat<f32>| {
         let mut sum: Vec<f32> = Vec::new();
         for signs in 0..1 << rank {
-            let turned = of(&|i| if signs >> i & 1 == 1 { -1.0 } else { 1.0 });
+            let turned = turned(signs);
             sum.resize(turned.as_slice().len(), 0.0);
             sum.iter_mut().zip(turned.as_slice()).for_each(|(sum, x)| *sum += x * x / (1 << rank) as f32);
         }
         sum
     };
-    let expected_u = mean(&|sign| {
+    let expected_u = mean(&|signs| {
         let mut g = g_u.clone();
-        g.as_mut_slice().iter_mut().enumerate().for_each(|(at, g)| *g *= sign(at % rank));
+        g.as_mut_slice().iter_mut().enumerate().for_each(|(at, g)| *g *= sign(signs, at % rank));
         product(&g, &q)
     });
-    let expected_v = mean(&|sign| {
+    let expected_v = mean(&|signs| {
         let mut g = g_v.clone();
-        g.as_mut_slice().iter_mut().enumerate().for_each(|(at, g)| *g *= sign(at / k));
+        g.as_mut_slice().iter_mut().enumerate().for_each(|(at, g)| *g *= sign(signs, at / k));
         product(&transposed(&q), &g)
     });
     let found = |name: &str| values(adam.states[name].momentum.moment_2.clone());
