@@ -25,8 +25,8 @@ Examples:
 /// kind, sizes, stride, activation, the matrices of each with rank and storage; its parameters, bytes, and
 /// multiply-accumulates (MACs). A step is one output frame of the model: a layer before a stride of 2 runs twice a step.
 ///
-/// What neither the tensors nor --layers say is assumed, and told. A file that is no model, or one that is not understood, still shows its tensors, then what stands in the way, and
-/// ends with exit code 1.
+/// What neither the tensors nor --layers say is assumed, and told. A file that is no model, or one that is not
+/// understood, still shows its tensors, then what stands in the way, and ends with exit code 1.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
@@ -82,11 +82,7 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
             ))?;
         }
         if !assumptions.is_empty() {
-            console.answer(
-                "--layers says otherwise
-
-",
-            )?;
+            console.answer("\n")?;
         }
         if let Some(problem) = &problem {
             console.answer(format_args!(
