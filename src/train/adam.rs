@@ -44,6 +44,7 @@ use super::tensors::{leaf, matrix, tensor};
 use super::weight::Weight;
 use crate::error::Result;
 use crate::factored::{Eigen, expect_finite};
+use crate::linalg::{gram, to_f32};
 use crate::matrix::Mat;
 
 /// Adam for named parameters.
@@ -72,8 +73,8 @@ impl AlignedAdam {
     /// Turns the factors of a weight, and their moments, into the singular basis; dense weights are as they were.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for factors that are not, [`Error::Svd`] if the decomposition does not converge,
-    /// [`Error::Allocation`].
+    /// [`Error::NotFinite`](crate::Error::NotFinite) for factors that are not,
+    /// [`Error::Allocation`](crate::Error::Allocation).
     pub(super) fn align(&mut self, name: &str, weight: &mut Weight) -> Result<()> {
         let Weight::Factored { u, v } = weight else { return Ok(()) };
         let q = tensor(eigenvectors(&matrix(u)?, &matrix(v)?)?.view(), &u.device());
@@ -98,18 +99,13 @@ impl AlignedAdam {
 pub(super) fn eigenvectors(u: &Mat<f32>, v: &Mat<f32>) -> Result<Mat<f32>> {
     expect_finite("factor U", u.as_slice())?;
     expect_finite("factor V", v.as_slice())?;
-    let rank = v.rows();
-    let u = faer::Mat::from_fn(u.rows(), rank, |row, i| f64::from(u.view().row(row)[i]));
-    let v = faer::Mat::from_fn(rank, v.cols(), |i, column| f64::from(v.view().row(i)[column]));
-    let gram = u.transpose() * &u + &v * v.transpose();
-    let eigen = Eigen::new(&gram);
+    let (n, rank) = (u.rows(), v.rows());
+    // U above V^T, whose Gram matrix is the sum.
+    let factors = faer::Mat::from_fn(n + v.cols(), rank, |row, i| {
+        f64::from(if row < n { u.view().row(row)[i] } else { v.view().row(i)[row - n] })
+    });
+    let Eigen { values, vectors } = Eigen::new(&gram(factors.as_ref()));
     let mut order: Vec<usize> = (0..rank).collect();
-    order.sort_by(|&a, &b| eigen.values[b].total_cmp(&eigen.values[a]));
-    let mut q = Mat::zeros(rank, rank)?;
-    for row in 0..rank {
-        for (q, &column) in q.view_mut().row_mut(row).iter_mut().zip(&order) {
-            *q = eigen.vectors[(row, column)] as f32;
-        }
-    }
-    Ok(q)
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    to_f32(faer::Mat::from_fn(rank, rank, |row, i| vectors[(row, order[i])]).as_ref())
 }
