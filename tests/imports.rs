@@ -262,6 +262,27 @@ fn factored_weights_are_read() {
     assert_eq!(refused_plain(&both), "tensor fc.weight.u: the model has no use for it");
 }
 
+/// PyTorch's layers are all of one size. Those that this crate trains need not be.
+#[test]
+fn layers_of_a_module_may_differ_in_size() {
+    let dict = StateDict::new().linear("fc", 3, 6);
+    let apart = dict.clone().recurrent("gru", "_l0", 3, 8, 4).recurrent("gru", "_l1", 3, 6, 8);
+    let mut joint = dict;
+    for (l, input, hidden) in [(0, 4, 8), (1, 8, 6)] {
+        let rows = 3 * hidden;
+        joint = joint
+            .floats(&format!("gru.weight_l{l}.u"), &[rows, 2])
+            .floats(&format!("gru.weight_l{l}.v"), &[2, input + hidden])
+            .floats(&format!("gru.bias_ih_l{l}"), &[rows])
+            .floats(&format!("gru.bias_hh_l{l}"), &[rows]);
+    }
+    for dict in [apart, joint] {
+        let model = import(&dict, &ImportOptions::default()).model;
+        let sizes: Vec<_> = model.layers().map(|(_, layer)| (layer.input_size(), layer.output_size())).collect();
+        assert_eq!(sizes, [(4, 8), (8, 6), (6, 3)]);
+    }
+}
+
 /// The scheme `Split`: each gate by itself, some of them factored.
 #[test]
 fn weights_are_read_gate_by_gate() {

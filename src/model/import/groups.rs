@@ -79,8 +79,6 @@ pub(super) enum Detail {
 pub(super) struct Stack {
     pub layers: usize,
     pub bidirectional: bool,
-    /// Features of the state.
-    pub hidden: usize,
     pub projection: bool,
     pub bias: bool,
     /// Input and recurrent weights are one matrix side by side, `weight_l0`.
@@ -155,16 +153,15 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
         return Err(FileError::not_supported(joined(prefix, "weight_hr_l0"), reason));
     }
     let named = |parameter: &str| joined(prefix, &format!("{parameter}_l0"));
-    let (kind, input, hidden, guessed);
+    let (kind, input, guessed);
     if joint {
         let [rows, cols] = weights::shape(tensors, &named("weight"))?;
         (kind, guessed) = joint_kind(prefix, [rows, cols], said)?;
-        hidden = rows / kind.gates();
-        input = cols - hidden;
+        input = cols - rows / kind.gates();
     } else {
         input = weights::shape(tensors, &named("weight_ih"))?[1];
         let [rows, state] = weights::shape(tensors, &named("weight_hh"))?;
-        hidden = if projection { weights::shape(tensors, &named("weight_hr"))?[1] } else { state };
+        let hidden = if projection { weights::shape(tensors, &named("weight_hr"))?[1] } else { state };
         let gates = rows.checked_div(hidden).filter(|gates| gates.checked_mul(hidden) == Some(rows));
         kind = match gates {
             Some(3) if !projection => Kind::Gru,
@@ -181,9 +178,15 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
         };
         guessed = false;
     }
-    let state = if projection { weights::shape(tensors, &named("weight_hr"))?[0] } else { hidden };
+    // Layers of this crate's own files may differ in size; PyTorch's do not.
+    let last = |parameter: &str| weights::shape(tensors, &joined(prefix, &format!("{parameter}_l{}", layers - 1)));
+    let state = match (joint, projection) {
+        (true, _) => last("weight")?[0] / kind.gates(),
+        (false, true) => last("weight_hr")?[0],
+        (false, false) => last("weight_hh")?[1],
+    };
     let output = if bidirectional { state.saturating_mul(2) } else { state };
-    let stack = Stack { layers, bidirectional, hidden, projection, bias, joint, guessed };
+    let stack = Stack { layers, bidirectional, projection, bias, joint, guessed };
     Ok(Group { kind, input, output, detail: Detail::Recurrent(stack) })
 }
 

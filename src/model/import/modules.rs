@@ -96,10 +96,11 @@ impl Parameters {
         let [weight_ih, weight_hh] = if stack.joint {
             let name = named("weight");
             let [rows, cols] = weights::shape(tensors, &name)?;
-            match cols.checked_sub(stack.hidden) {
+            let hidden = rows / group.kind.gates();
+            match cols.checked_sub(hidden) {
                 Some(input @ 1..) => weights::take_joint(tensors, &name, input)?,
                 _ => {
-                    let expected = format!("more than {} columns", stack.hidden);
+                    let expected = format!("more than {hidden} columns");
                     return Err(wrong_shape(&name, expected, &[rows, cols]));
                 }
             }

@@ -68,29 +68,17 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
         let what = if kind == "skinny" { "a model of skinny's own" } else { "safetensors" };
         console.answer(format_args!("{}: {what}, {size} bytes\n\n", path.display()))?;
         if let Ok(model) = model {
-            console.answer(format_args!(
-                "{}
-",
-                layers(model)
-            ))?;
+            console.answer(format_args!("{}\n", layers(model)))?;
         }
         for assumption in assumptions {
-            console.answer(format_args!(
-                "assumed: {}
-",
-                printable(assumption)
-            ))?;
+            console.answer(format_args!("assumed: {}\n", printable(assumption)))?;
         }
         if !assumptions.is_empty() {
             console.answer("\n")?;
         }
         if let Some(problem) = &problem {
-            console.answer(format_args!(
-                "{ATTENTION}not understood:{ATTENTION:#} {}
-
-",
-                printable(problem)
-            ))?;
+            let problem = printable(problem);
+            console.answer(format_args!("{ATTENTION}not understood:{ATTENTION:#} {problem}\n\n"))?;
         }
         console.answer(tensor_table(&tensors))?;
     }
