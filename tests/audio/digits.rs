@@ -25,8 +25,8 @@ fn samples(wav: &[u8]) -> Vec<f32> {
 
 #[test]
 fn the_frames_are_those_of_train_py() {
-    // The two transforms add floats in different orders. Rounding relative to the loudest bin reaches the quietest bands,
-    // where the logarithm magnifies it.
+    // The two transforms add floats in different orders. Rounding relative to the loudest bin reaches the quietest
+    // bands, where the logarithm magnifies it.
     const TOLERANCE: f32 = 1e-4;
     let mut features = Features::of_model(&read(DENSE, Tier::Portable)).unwrap().unwrap();
     features.normalization = None;
