@@ -1,5 +1,5 @@
-//! In the steady state layers allocate nothing, on a pool when they are called from one of its threads: counted by an
-//! allocator of this test's own.
+//! In the steady state layers allocate nothing, nor do they on a pool if they are called from one of its threads. An
+//! allocator of this test's own counts the calls.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,12 +16,12 @@ use skinny::{Mat, MatMut, MatRef, Tier};
 struct Counting;
 
 thread_local! {
-    /// Calls of this thread, so that the test harness's own do not count.
+    /// Allocations by this thread: those of the test harness do not count.
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count() {
-    // The thread may be ending, when there is nothing to count any more.
+    // A thread that is ending has no counter any more.
     let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
@@ -134,7 +134,7 @@ fn assert_recurrent_allocates_nothing<L: Recurrent>(what: &str, layer: L) {
     }
 }
 
-/// Weights of `n` rows for an input of each of two depths: dense, of low rank, split into `gates`, and with one `U`.
+/// Pairs of weights of `n` rows, for inputs of two depths: dense, low-rank, split into `gates`, and with a shared `U`.
 fn forms(n: usize, gates: usize, depths: [usize; 2]) -> Vec<(&'static str, [Weight; 2])> {
     let split = |k| Weight::stack((1..=gates).map(|rank| low_rank(n / gates, k, 3 * rank).into()).collect()).unwrap();
     let joint = LowRankLinear::with_shared_u(mat(n, 8), depths.map(|k| mat(8, k))).unwrap();
@@ -254,14 +254,15 @@ fn sessions_allocate_nothing() {
     }
 }
 
-/// Allocations of each thread of a pool so far.
+/// How often each thread of a pool has allocated so far.
 #[cfg(feature = "rayon")]
 fn calls(pool: &rayon::ThreadPool) -> Vec<usize> {
     pool.broadcast(|_| CALLS.get())
 }
 
-/// Of a layer with two products large enough for all threads: called from a thread of the pool, none of them allocates;
-/// from elsewhere, rayon needs a job for each part but the caller's own, and a block of its queue for every 63 jobs.
+/// A layer has two products, each large enough for all threads. Called from a thread of the pool, no thread
+/// allocates. Called from elsewhere, rayon allocates a job for each part but the caller's own, and a block of its
+/// queue per 63 jobs.
 #[cfg(feature = "rayon")]
 #[test]
 fn steps_on_a_pool_allocate_nothing_when_called_from_it() {
@@ -287,7 +288,7 @@ fn steps_on_a_pool_allocate_nothing_when_called_from_it() {
     pool.install(&mut steps);
     assert_eq!(calls(&pool), before, "on the pool");
 
-    // Outside it, the caller allocates jobs and the pool's threads free them.
+    // Outside the pool the caller allocates jobs, and the pool's threads free them.
     let jobs = STEPS * PRODUCTS * (THREADS - 1);
     let first = steps();
     let by_caller = steps() - first;

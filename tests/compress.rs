@@ -1,4 +1,4 @@
-//! Whole models, decomposed, cut, quantized: what they cost and what is left of their outputs.
+//! Whole models are decomposed, cut and quantized: what they then cost, and how close their outputs stay.
 
 #[path = "common/layers.rs"]
 mod common;
@@ -16,7 +16,7 @@ use skinny::{Error, Mat, Tier};
 const F32: Storage = Storage { format: None, correct: false };
 const SCHEMES: [Scheme; 3] = [Scheme::Split, Scheme::PartiallyJoint, Scheme::Joint];
 
-/// The GRU that PyTorch lacks, as ONNX has it by default.
+/// The form of the GRU that PyTorch lacks and that is ONNX's default.
 fn reset_before() -> (Model, Mat<f32>) {
     let (mut random, input, hidden) = (Random(6), 13, 12);
     let mut weight = |n, k| Weight::dense(random.mat(n, k, 0.4)).unwrap();
@@ -62,7 +62,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// A GRU whose input weights have a low rank but for noise, and inputs that lie near a few directions.
+/// A GRU whose input weights are of low rank plus noise, and inputs that lie near a few directions.
 fn low_rank_model(input: usize, hidden: usize) -> (Model, Mat<f32>) {
     let mut random = Random(3);
     let mut nearly_low_rank = |n: usize, k: usize, rank: usize| {
@@ -89,7 +89,7 @@ fn full_rank_is_the_model_itself_by_every_scheme() {
             for calibration in [None, Some(&calibration)] {
                 let decomposed = model.decompose(scheme, calibration, Weighting::Data, |_, _, _| ()).unwrap();
                 let plan = decomposed.plan(&Cutting::Each(RankPolicy::Variance(1.0))).unwrap();
-                // What costs more than the matrix stays dense; force the factors.
+                // A matrix stays dense if its factors would cost more, so the factors are forced.
                 let forced: Vec<Choice> = decomposed
                     .build(&plan, |_| F32, Tier::Portable)
                     .unwrap()
@@ -117,7 +117,7 @@ fn compressed_models_go_through_files_on_every_tier() {
             let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
             let formats = [None, Some(WeightFormat::I8), Some(WeightFormat::I4), Some(WeightFormat::I4Group32)];
             for format in formats {
-                // The last layer in another precision.
+                // The last layer has another precision.
                 let storage = |layer: &str| match layer {
                     "fc" => F32,
                     _ => Storage { format, correct: true },
@@ -172,7 +172,7 @@ fn budgets_are_kept_and_reports_add_up() {
     for cost in [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::CORTEX_A53, int8.format)] {
         let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
         let (mut before, mut snr) = (f64::INFINITY, 0.0);
-        // Of a time, calls are a part that no cut makes smaller.
+        // Calls take a part of the time that no cut reduces.
         let least = if matches!(cost, Cost::Latency(..)) { 0.55 } else { 0.35 };
         for share in [least, 0.75, 1.0] {
             let budget = Budget { limit: dense * share, cost };
@@ -209,7 +209,7 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(too_much, Err(Error::Rank { rank: 31, max: 30 })));
     let calibrated = model.decompose(Scheme::Joint, Some(&calibration), Weighting::Data, |_, _, _| ());
     assert!(matches!(calibrated, Err(Error::Stored { .. })));
-    // Another model than the calibration's.
+    // The model is not the one that was calibrated.
     let other = Linear::new(Weight::dense(Mat::zeros(4, 5).unwrap()).unwrap(), None).unwrap();
     let other = Model::new(vec![("fc".into(), Layer::Linear(other))]).unwrap();
     let mut calibration = Calibration::new(Scheme::Split);
@@ -217,7 +217,7 @@ fn what_does_not_fit_is_refused() {
     assert!(model.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ()).is_err());
 }
 
-/// A model of linear layers, all of one input, one after the other.
+/// A model of linear layers in sequence, all with inputs of the same size.
 fn linear_model(weights: Vec<Mat<f32>>) -> Model {
     let layer = |w: Mat<f32>| {
         let bias = vec![0.25; w.rows()];
@@ -244,7 +244,7 @@ fn a_plan_has_no_rank_above_the_full_one() {
     }
 }
 
-/// What a cut takes away of the mean of the outputs comes back through the biases.
+/// What a cut takes from the mean of the outputs, the biases give back.
 #[test]
 fn the_mean_of_the_outputs_stays() {
     let mut random = Random(8);
@@ -263,7 +263,7 @@ fn the_mean_of_the_outputs_stays() {
         calibration.add(&model, x.view()).unwrap();
         let decomposed = model.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ()).unwrap();
         let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(4))).unwrap();
-        // In f32, as inputs in 8 bits have errors of their own.
+        // In f32, because inputs in 8 bits have errors of their own.
         let small = decomposed.build(&plan, |_| F32, Tier::Portable).unwrap();
         assert!(small.matrices.iter().all(|matrix| matrix.choice == Choice::LowRank(4)));
         let mean = |model: &Model| {
@@ -279,13 +279,13 @@ fn the_mean_of_the_outputs_stays() {
     }
 }
 
-/// Errors of weights count relative to each weight, errors on the data as they are.
+/// Errors of weights count relative to each weight; errors on the data count absolutely.
 #[test]
 fn what_counts_more_gets_the_ranks() {
     let mut random = Random(5);
     let w = random.mat(32, 32, 0.3);
     let larger = Mat::from_vec(w.as_slice().iter().map(|w| w * 64.0).collect(), 32, 32).unwrap();
-    // Two layers of one input each, by a model of two: the second one's inputs are the first one's outputs.
+    // The second layer reads the outputs of the first, and has 64 times its weights.
     let model = linear_model(vec![w, larger]);
     let mut calibration = Calibration::new(Scheme::Split);
     calibration.add(&model, random.mat(200, 32, 1.0).view()).unwrap();
@@ -345,7 +345,7 @@ fn a_calibration_is_of_one_model() {
     assert_eq!(calibration.frames(), 5);
     let decomposed = two.decompose(Scheme::Split, Some(&calibration), Weighting::Data, |_, _, _| ());
     assert_eq!(decomposed.err(), Some(Error::Length { what: "calibrated layers", expected: 2, found: 1 }));
-    // What fails in the second layer has not been added in the first.
+    // A failure in the second layer adds nothing to the first.
     let huge = linear_model(vec![random.mat(8, 8, 1e30), random.mat(8, 8, 0.5)]);
     let (mut calibration, huge_x) = (Calibration::new(Scheme::Split), random.mat(5, 8, 1e30));
     assert!(matches!(calibration.add(&huge, huge_x.view()), Err(Error::NotFinite { .. })));
@@ -353,7 +353,7 @@ fn a_calibration_is_of_one_model() {
     calibration.add(&one, x.view()).unwrap();
 }
 
-/// On any number of threads a model is compressed to the same bytes.
+/// A model is compressed to the same bytes on any number of threads.
 #[cfg(feature = "rayon")]
 #[test]
 fn threads_change_no_bit() {
@@ -361,7 +361,7 @@ fn threads_change_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut files = Vec::new();
-            // Large enough for faer to split, had it threads; of many matrices, for the crate to share out.
+            // Large enough for faer to split if it had threads, with enough matrices for the crate to distribute.
             for (input, hidden, scheme) in [(300, 160, Scheme::PartiallyJoint), (40, 24, Scheme::Split)] {
                 let (model, x) = low_rank_model(input, hidden);
                 let mut calibration = Calibration::new(scheme);

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets that need no feature, replayed: the seeds and what fuzzing found.
+//! Replays the corpora of the fuzz targets that need no feature: the seeds, and what fuzzing found.
 
 #[path = "common/bytes.rs"]
 mod bytes;
@@ -13,7 +13,7 @@ mod random;
 
 use std::path::Path;
 
-/// The inputs of a target.
+/// The inputs in the corpus of a target.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
@@ -22,7 +22,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// The inputs of a target, and each damaged in `times` ways.
+/// The inputs in the corpus of a target, and each of them damaged in `times` ways.
 fn damaged(target: &str, times: usize) -> impl Iterator<Item = Vec<u8>> {
     let mut random = random::Random::new(times as u64);
     corpus(target).into_iter().flat_map(move |input| {

@@ -1,4 +1,4 @@
-//! One hash for all ways to compute: every tier, 1 to 8 threads, every chunking and time batch, x86-64 and aarch64.
+//! All ways to compute give one hash: every tier, 1 to 8 threads, every chunking and time batch, x86-64 and aarch64.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Hash {
     }
 }
 
-/// A pattern of integers as floats in -1..=1, times a power of two: exact, so no machine makes others of it.
+/// A pattern of integers as floats in -1..=1, times a power of two. It is exact, so it is the same on every machine.
 fn pattern(len: usize, salt: usize, magnitude: f32) -> Vec<f32> {
     let value = |i: u64| ((i * 7919 + salt as u64 * 104_729 + i / 13 * 31) % 257) as f32 / 128.0 - 1.0;
     (0..len as u64).map(|i| value(i) * magnitude).collect()
@@ -28,7 +28,7 @@ fn mat(rows: usize, cols: usize, salt: usize, magnitude: f32) -> Mat<f32> {
     Mat::from_vec(pattern(rows * cols, salt, magnitude), rows, cols).unwrap()
 }
 
-/// Smaller numbers where more are summed, so that gates do not saturate.
+/// Numbers are smaller where more of them are summed, so that gates do not saturate.
 fn dense(rows: usize, cols: usize, salt: usize) -> Weight {
     let magnitude = 4.0 / cols.next_power_of_two() as f32;
     Weight::dense(mat(rows, cols, salt, magnitude)).unwrap()
@@ -44,7 +44,8 @@ fn bias(len: usize, salt: usize) -> Option<Vec<f32>> {
 
 const INPUT: usize = 13;
 
-/// Every kind of layer that streams, its weights dense, factored, stacked and joint; `hidden` features between them.
+/// Every kind of layer that streams, with dense, factored, stacked and joint weights and `hidden` features between
+/// them.
 fn model(hidden: usize) -> Model {
     let h = hidden;
     let linear = |weight, salt| Linear::new(weight, bias(h, salt)).unwrap();
@@ -71,7 +72,7 @@ fn frames(count: usize) -> Vec<f32> {
     pattern(count * INPUT, 40, 2.0)
 }
 
-/// The outputs of `frames`, pushed `chunk` at a time.
+/// The outputs for `frames`, pushed `chunk` at a time.
 fn outputs(mut session: Session, frames: &[f32], chunk: usize) -> Vec<f32> {
     let mut outputs = Vec::new();
     for chunk in frames.chunks(chunk * INPUT) {
@@ -82,7 +83,7 @@ fn outputs(mut session: Session, frames: &[f32], chunk: usize) -> Vec<f32> {
     outputs
 }
 
-/// None, and pools of 1 to 8 threads.
+/// No pool, and pools of 1 to 8 threads.
 fn threads() -> Vec<Threads> {
     #[allow(unused_mut, reason = "grows with the feature alone")]
     let mut threads = vec![Threads::Caller];
@@ -137,7 +138,7 @@ fn hash(model: Model, count: usize, chunks: &[usize], time_batches: &[usize], th
     hash.0
 }
 
-/// No machine, tier, number of threads, chunking or time batch changes this.
+/// The hashes are the same on every machine and tier, for any number of threads, chunking and time batch.
 const HASH: u64 = 0x5387_9b7c_b5cd_dfaa;
 
 #[test]
@@ -147,13 +148,13 @@ fn one_hash_however_a_stream_is_cut() {
     assert_eq!(found, HASH, "{found:#018x}");
 }
 
-/// Of a model whose products are large enough to be divided among eight threads, in 4 bits too.
+/// The hashes of a model whose products are large enough to be divided among eight threads, even in 4 bits.
 const HASH_OF_LARGE: u64 = 0x6b29_0de3_5b98_f77e;
 
 #[test]
 fn one_hash_for_any_number_of_threads() {
     let model = model(608);
-    // At least 64 KB for each of eight threads.
+    // Each of eight threads has at least 64 KB.
     #[cfg(feature = "rayon")]
     {
         let Layer::Gru(gru) = model.layers().nth(2).unwrap().1 else { unreachable!() };

@@ -11,7 +11,7 @@ const N: usize = 5;
 const K: usize = 7;
 const M: usize = 3;
 
-/// The error of a product whose output has shape `out`, on every tier; all outputs must stay `fill`.
+/// The error of a product whose output has shape `out`, the same on every tier. All outputs must stay `fill`.
 fn refused<E: Epilogue<Output: PartialEq + std::fmt::Debug>>(
     x: Activations<'_>,
     epilogue: &E,

@@ -1,5 +1,5 @@
-//! What goes wrong in the field: activations that are no numbers or out of every range, sizes that no memory holds, streams
-//! that never end, many of them at once.
+//! What goes wrong in the field: activations that are NaN, infinite or extreme, sizes that no memory holds, streams
+//! that never end, and many streams at once.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use skinny::model::{Layer, Model, Session};
 use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
-/// Counts the calls of this thread, so that the test harness's own do not count, and the bytes asked for.
+/// Counts the allocations by this thread, without those of the test harness, and the bytes asked for.
 struct Counting;
 
 thread_local! {
@@ -28,7 +28,7 @@ thread_local! {
 // SAFETY: every call is passed on to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // The thread may be ending, when there is nothing to count any more.
+        // A thread that is ending has no counter any more.
         let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
         let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
         // SAFETY: the caller's promises are those that `System` asks for.
@@ -71,7 +71,7 @@ fn lstm(salt: usize) -> Lstm {
     Lstm::new(low_rank(4 * H, INPUT, salt), dense(4 * H, H, salt + 2), Some(pattern(4 * H, 9)), None).unwrap()
 }
 
-/// One of every kind, and of every structure of weights.
+/// A layer of every kind, with weights of every structure.
 fn layers() -> Vec<(&'static str, Layer)> {
     let linear = |weight| Linear::new(weight, Some(pattern(H, 3))).unwrap();
     let split = |k| Weight::stack((0..3).map(|i| low_rank(H, k, 2 * i)).collect()).unwrap();
@@ -127,7 +127,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 const BAD: [f32; 10] =
     [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, -1e-40, 1e-45, -0.0];
 
-/// Frames of ordinary numbers, with `bad` in one place or all over one frame.
+/// Frames of ordinary numbers, with `bad` in one place or everywhere in one frame.
 fn poisoned(bad: f32, all: bool) -> Vec<f32> {
     let mut frames = pattern(6 * INPUT, 5);
     frames[2 * INPUT..][..if all { INPUT } else { 1 }].fill(bad);
@@ -145,11 +145,11 @@ fn no_activation_panics_and_a_reset_forgets_all() {
                 let frames = poisoned(bad, all);
                 let out = run(&mut session, &frames);
                 assert_eq!(out.len(), expected.len(), "{what}, {bad}");
-                // In 8 bits a value that is no number counts as one; only a magnitude near the greatest can overflow.
+                // In 8 bits a value that is not finite is replaced; only a magnitude near the largest can overflow.
                 if quantized && (bad.is_nan() || bad.abs() < f32::MAX) {
                     assert!(out.iter().all(|y| y.is_finite()), "{what}, {bad}: {out:?}");
                 }
-                // In the middle of a stream, too.
+                // The same in the middle of a stream.
                 session.push(MatRef::new(&frames, 6, INPUT).unwrap()).unwrap();
                 session.reset();
                 assert_eq!(bits(&run(&mut session, &good)), expected, "{what}, after {bad}");
@@ -158,7 +158,7 @@ fn no_activation_panics_and_a_reset_forgets_all() {
     }
 }
 
-/// As [`QuantizedActivations`] says: a NaN is 0, an infinity the largest finite magnitude of its vector.
+/// As [`QuantizedActivations`] says: a NaN counts as 0, an infinity as the largest finite magnitude of its vector.
 #[test]
 fn quantized_layers_take_nan_as_zero_and_infinity_as_the_largest() {
     for (what, _, model) in models().into_iter().filter(|(_, quantized, _)| *quantized) {
@@ -167,7 +167,7 @@ fn quantized_layers_take_nan_as_zero_and_infinity_as_the_largest() {
             let expected = bits(&run(&mut session, &poisoned(0.0, all)));
             assert_eq!(bits(&run(&mut session, &poisoned(f32::NAN, all))), expected, "{what}");
         }
-        // The vector of a convolution has all frames of its kernel.
+        // The vector of a convolution holds all frames of its kernel.
         if what.starts_with("convolution") {
             continue;
         }
@@ -179,7 +179,7 @@ fn quantized_layers_take_nan_as_zero_and_infinity_as_the_largest() {
     }
 }
 
-/// As [`Gru`] and [`Lstm`] say: gates that are NaN count as minus infinity, so a state stays finite and forgets.
+/// As [`Gru`] and [`Lstm`] say: a gate that is NaN counts as minus infinity, so the state stays finite and forgets it.
 #[test]
 fn in_f32_nan_closes_gates_and_passes_linear_layers() {
     for (name, layer) in layers() {
@@ -192,13 +192,13 @@ fn in_f32_nan_closes_gates_and_passes_linear_layers() {
         let off = |y: f32, limit: f32| (y - limit).abs() < 1e-5;
         match name {
             "linear" | "convolution" => assert!(of_frame.iter().all(|y| y.is_nan()), "{name}: {of_frame:?}"),
-            // The ReLU's lower bound.
+            // The lower bound of the ReLU.
             "low rank" => assert!(of_frame.iter().all(|&y| y == 0.0), "{name}: {of_frame:?}"),
             "gru" | "split" | "before" => assert!(of_frame.iter().all(|&y| off(y, -1.0)), "{name}: {of_frame:?}"),
             "lstm" | "joint" | "projected" => assert!(of_frame.iter().all(|&y| off(y, 0.0)), "{name}: {of_frame:?}"),
             _ => assert!(of_frame.iter().all(|&y| off(y, -1.0) || off(y, 0.0)), "{name}: {of_frame:?}"),
         }
-        // Nothing of it is left in a frame that a linear layer does not see it in; recurrent states are finite.
+        // Linear layers see it in one frame only, and leave no trace in others; recurrent states are finite.
         assert!(out[4 * width..].iter().all(|y| y.is_finite()), "{name}: {out:?}");
     }
 }
@@ -217,8 +217,8 @@ fn subnormal_activations_are_numbers_like_others() {
     }
 }
 
-/// Sizes whose product overflows, or whose buffers do: an error before anything is allocated or written. Matrices without
-/// columns may have any number of rows, and the reverse.
+/// Sizes whose product or whose buffers overflow give an error before anything is allocated or written. A matrix
+/// without columns may have any number of rows, and the reverse.
 #[test]
 fn sizes_that_overflow_are_errors() {
     let huge = [usize::MAX, usize::MAX / 2 + 1, isize::MAX as usize, usize::MAX - 7];
@@ -272,7 +272,7 @@ fn sizes_that_overflow_are_errors() {
         let linear = || Linear::new(dense(2, 6, 1), None).unwrap();
         assert!(TimeConvolution::new(linear(), big, 1, 0).is_err());
         assert!(TimeConvolution::new(linear(), 2, 1, big).is_err());
-        // A stride may be any: then there is one output.
+        // A stride may be any number: then there is one output.
         let layer = TimeConvolution::new(linear(), 2, big, 1).unwrap();
         let model = Model::new(vec![("a".into(), Layer::TimeConvolution(layer.clone()))]).unwrap();
         assert_eq!(model.stride(), big);
@@ -286,7 +286,7 @@ fn dense_of(w: Mat<f32>) -> Result<DenseWeight, Error> {
     DenseWeight::from_f32(w)
 }
 
-/// Frames that wait for a time batch may be more than a smaller one takes.
+/// More frames may wait for a time batch than a smaller one holds.
 #[test]
 fn a_time_batch_set_in_the_middle_of_a_stream_changes_no_output() {
     let frames = pattern(13 * INPUT, 5);
@@ -327,7 +327,7 @@ fn a_time_batch_is_as_many_steps_as_it_says() {
     }
 }
 
-/// The gates of a time batch are in memory at once, no more and no fewer.
+/// Exactly the gates of one time batch are in memory at once.
 #[test]
 fn a_layer_computes_the_input_products_of_a_time_batch_at_once() {
     let x = mat(30, INPUT, 5);
@@ -361,7 +361,7 @@ fn a_stream_without_frames_has_no_outputs() {
         let linear = Linear::new(dense(INPUT, 4 * INPUT, 1), Some(pattern(INPUT, 2))).unwrap();
         Layer::TimeConvolution(TimeConvolution::new(linear, 4, 1, padding).unwrap())
     };
-    // Behind a convolution that has no output of few frames, and that does not pad.
+    // Behind a convolution without padding, which has no output for few frames.
     let two = Model::new(vec![("first".into(), conv(0)), ("second".into(), conv(3))]).unwrap();
     let one = Model::new(vec![("conv".into(), conv(3))]).unwrap();
     let models = models().into_iter().map(|(_, _, model)| model).chain([Arc::new(one), Arc::new(two.clone())]);
@@ -382,14 +382,14 @@ fn a_stream_without_frames_has_no_outputs() {
     }
     let mut session = Session::new(Arc::new(two)).unwrap();
     assert!(run(&mut session, &pattern(3 * INPUT, 5)).is_empty());
-    // One output of the first, which is in each of four windows of the second.
+    // The first convolution has one output, which is in each of four windows of the second.
     assert_eq!(run(&mut session, &pattern(4 * INPUT, 5)).len() / INPUT, 4);
 }
 
-/// Layers write to one buffer from another, and an odd number of them begins each run with the other one.
+/// Layers read one buffer and write another. With an odd number of layers, each run begins with the other buffer.
 #[test]
 fn the_first_run_of_a_session_is_the_last_that_allocates() {
-    // A convolution's first run has an output less than later ones.
+    // A convolution's first run has one output less than later ones.
     let steady = |layer: &Layer| !layer.is_bidirectional() && !matches!(layer, Layer::TimeConvolution(_));
     for (name, layer) in layers().into_iter().filter(|(_, layer)| steady(layer)) {
         let model = Model::new(vec![(name.into(), layer)]).unwrap();
@@ -404,7 +404,7 @@ fn the_first_run_of_a_session_is_the_last_that_allocates() {
     }
 }
 
-/// Parameters of formulas at the ends of their types.
+/// Parameters of formulas are at the ends of their types.
 #[test]
 fn parameters_out_of_range_are_errors_or_saturate() {
     let packed = PackedMat::for_tier(MatRef::new(&[127i8; 32], 2, 16).unwrap(), Tier::Portable).unwrap();
@@ -433,7 +433,7 @@ fn parameters_out_of_range_are_errors_or_saturate() {
     }
 }
 
-/// Takes that many steps of a GRU and an LSTM whose input repeats: the outputs go on repeating, and nothing is allocated.
+/// Steps a GRU and an LSTM that often with repeating inputs: the outputs go on repeating, and nothing is allocated.
 fn endure(steps: usize) {
     const PERIOD: usize = 20;
     let layers = vec![("gru".to_owned(), Layer::Gru(gru(1))), {
@@ -466,7 +466,7 @@ fn endure(steps: usize) {
 
 #[test]
 fn a_million_steps_neither_drift_nor_grow() {
-    // Elsewhere it may be an emulator that takes them.
+    // Elsewhere an emulator may run the steps.
     endure(if cfg!(target_arch = "x86_64") { 1_000_000 } else { 100_000 });
 }
 
@@ -488,7 +488,7 @@ fn many_sessions_on_many_threads_do_not_disturb_each_other() {
         for thread in 0..16 {
             let (model, alone) = (&model, &alone);
             scope.spawn(move || {
-                // All sessions of the thread go on in turns, each with its own stream and chunks.
+                // The thread's sessions take turns, each with its own stream and chunks.
                 let mut sessions: Vec<_> = (0..64).map(|_| Session::new(model.clone()).unwrap()).collect();
                 let mut outputs = vec![Vec::new(); 64];
                 let mut next = [0; 64];

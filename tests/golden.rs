@@ -1,5 +1,5 @@
-//! Files of each version of the format, which every later release must read to the same numbers. tests/golden/make.py
-//! made those of linear layers, in every storage, without this crate.
+//! Every later release must read the files of each version of the format, and compute the same numbers.
+//! tests/golden/make.py made those of linear layers, in every storage, without this crate.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The GRU, in one direction and in two, against its equations in `f64`, and against itself: any tier, time batch, cut of
-//! the sequence, pool.
+//! The GRU, in one direction and in two, against its equations in `f64`. Against itself on any tier, with any time
+//! batch, any cut of the sequence and any pool.
 
 #[path = "common/layers.rs"]
 mod common;
@@ -12,7 +12,7 @@ use skinny::factored::{Bidirectional, Gru, GruState, Linear, LowRank, Scratch, W
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat, Tier};
 
-/// A GRU's parameters, and its equations as PyTorch documents them, in `f64`.
+/// A GRU's parameters, with its equations in `f64` as PyTorch documents them.
 struct Reference {
     input: usize,
     hidden: usize,
@@ -144,7 +144,7 @@ fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
     }
 }
 
-/// The same bits on every target, compiler and tier, which this pins down across machines.
+/// The hash pins the bits down, which are the same on every target, compiler and tier.
 #[test]
 fn results_are_the_same_bits_on_every_machine() {
     let of = |variants: Vec<(&str, Gru)>| {
@@ -158,7 +158,7 @@ fn results_are_the_same_bits_on_every_machine() {
     assert_eq!(hashes, [0x21b5_9fdc_b374_f885, 0x4b2a_390e_49e6_ee1d], "{hashes:#x?}");
 }
 
-/// ONNX's operator `GRU`, one step of one direction, as its documentation has it: gates z, r, h.
+/// One step of ONNX's operator `GRU` in one direction, from its documentation: gates z, r, h.
 struct OnnxGru {
     hidden: usize,
     w: Mat<f32>,
@@ -224,8 +224,8 @@ fn a_gru_that_resets_before_is_in_8_bits_within_the_bound_of_its_steps() {
                 let bound = |j| (input(gate + j) + product_bound(r.view().row(gate + j), &h, &off)) / 4.0;
                 (0..hidden).map(bound).collect::<Vec<f64>>()
             });
-            // r * h is at most h, and off by what h and r are. The exact one is not known here: one of a smaller
-            // magnitude has a smaller bound.
+            // |r * h| is at most |h|, and its error comes from those of h and r. The exact one is not known here:
+            // one of a smaller magnitude has a smaller bound.
             let off_reset: Vec<f64> = (0..hidden).map(|j| off[j] + f64::from(h[j].abs()) * reset[j]).collect();
             off = (0..hidden)
                 .map(|j| {
@@ -340,7 +340,7 @@ fn layers_can_be_shared_by_threads() {
 #[cfg(feature = "rayon")]
 #[test]
 fn pools_do_not_change_a_bit() {
-    // Large enough that a pool is used: 64 KB of weights a thread.
+    // Large enough for a pool to be used: 64 KB of weights per thread.
     let layer = Reference::new(300, 256, 0.1).gru().quantize(Tier::select().unwrap()).unwrap();
     common::expect_the_same_bits_on_pools(&layer);
 }
@@ -359,7 +359,7 @@ fn full_rank_is_the_dense_layer() {
     for (a, b) in run(&dense).iter().zip(run(&full)) {
         assert!((a - b).abs() < 1e-4);
     }
-    // Factored again, from its product.
+    // Factored again, from the product of its factors.
     let cut = full.factor(RankPolicy::Fixed(5), RankPolicy::Fixed(6)).unwrap();
     assert_eq!((cut.weight_ih().rank(), cut.weight_hh().rank()), (Some(5), Some(6)));
     let quantized = cut.quantize(Tier::select().unwrap()).unwrap();

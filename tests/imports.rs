@@ -1,4 +1,4 @@
-//! State dicts of PyTorch: in which order their layers are, what the list of layers says of them, what is assumed, and how
+//! State dicts of PyTorch: the order of their layers, what the list of layers says about them, what is assumed, and how
 //! their weights may be stored.
 
 #[path = "common/state_dict.rs"]
@@ -8,7 +8,7 @@ use skinny::factored::Weight;
 use skinny::model::{Import, ImportOptions, Layer, Model};
 use state_dict::{StateDict, dropping, gru_and_fc, import, keeping, kinds, listed, pattern, refused, refused_plain};
 
-/// 854 bytes of it once took 50 seconds.
+/// 854 bytes of such a list once took 50 seconds.
 #[test]
 fn the_order_of_many_layers_takes_no_time() {
     let mut dict = StateDict::new();
@@ -20,7 +20,7 @@ fn the_order_of_many_layers_takes_no_time() {
                     outputs fit the next inputs; l0 may be an Embedding (1 x 1, no bias), which is not supported";
     assert_eq!(refused_plain(&dict), expected);
 
-    // Far more than twelve, in an order that is not that of the names.
+    // Far more than twelve layers, not in the order of their names.
     let layers = 20_000;
     let mut dict = StateDict::new();
     for i in 0..layers {
@@ -89,21 +89,21 @@ fn a_weight_that_may_be_an_embedding_is_refused_unless_it_is_said_to_be_linear()
     assert_eq!(refused(&dict, &listed("first rnn fc:relu")), message("first", "first:linear rnn fc:relu"));
     let model = import(&dict, &listed("first:linear rnn fc")).model;
     assert_eq!(kinds(&model), ["first: linear", "rnn.l0: GRU", "fc: linear"]);
-    // Frames are no indices.
+    // Frames of features are no indices into an embedding.
     let model = import(&dict, &listed("first:stack=5 rnn fc")).model;
     assert_eq!((model.input_size(), model.stride()), (1, 5));
 
-    // By its name, wherever it is; behind the first layer others pass.
+    // The name gives an embedding away anywhere. Behind the first layer, matrices with other names pass.
     let named = |name: &str| StateDict::new().linear("a", 5, 3).floats(&format!("{name}.weight"), &[16, 5]);
     for name in ["emb", "word_embedding", "enc.Embed"] {
         assert_eq!(refused_plain(&named(name)), message(name, &format!("a {name}:linear")));
         import(&named(name), &listed(&format!("a {name}:linear")));
     }
     import(&named("b"), &ImportOptions::default());
-    // With a bias it is none.
+    // With a bias it is no embedding.
     import(&StateDict::new().linear("embedding", 16, 5), &ImportOptions::default());
 
-    // 50 words of 16 features, as PyTorch has it: no order fits.
+    // An embedding of 50 words of 16 features in PyTorch's layout: no order fits.
     let dict = StateDict::new().floats("e.weight", &[50, 16]).recurrent("rnn", "_l0", 3, 4, 16).linear("fc", 50, 4);
     let dict = dict.linear("other", 2, 50);
     assert_eq!(
@@ -195,7 +195,7 @@ fn what_is_no_float_can_be_dropped_and_not_kept() {
     );
     let model = import(&dict, &dropping(&["bn.*", "mask"])).model;
     assert!(model.attachments().is_empty());
-    // What is kept is not dropped, whatever else is.
+    // A tensor that is kept is not dropped, whatever pattern also matches it.
     let options = ImportOptions { keep: vec!["bn.mean".into()], ..dropping(&["bn.*", "bn.mean", "*as*", "nothing.*"]) };
     let model = import(&dict, &options).model;
     assert_eq!(model.attachments().keys().collect::<Vec<_>>(), ["bn.mean"]);
@@ -226,8 +226,8 @@ fn assert_near(a: &[f32], b: &[f32]) {
     assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?} {b:?}");
 }
 
-/// What `train::Recognizer::to_safetensors` writes for the scheme `PartiallyJoint`, and PyTorch modules that are factored
-/// likewise.
+/// What `train::Recognizer::to_safetensors` writes for the scheme `PartiallyJoint`, and PyTorch modules factored in the
+/// same way.
 #[test]
 fn factored_weights_are_read() {
     let (hidden, input, rank) = (4, 5, 2);
@@ -249,7 +249,7 @@ fn factored_weights_are_read() {
     let (u, v) = (pattern("gru.weight_ih_l0.u", 24), pattern("gru.weight_ih_l0.v", 10));
     assert_near(&matrix(gru.weight_ih()), &product(&u, &v, rank));
     assert_near(&matrix(fc.weight()), &product(&pattern("fc.weight.u", 7), &pattern("fc.weight.v", 4), 1));
-    // And comes back from a file of this crate.
+    // It also comes back from a file of this crate.
     let file = model.to_bytes().unwrap();
     assert_eq!(Model::from_bytes(&file, skinny::Tier::Portable).unwrap().to_bytes().unwrap(), file);
 
@@ -262,7 +262,7 @@ fn factored_weights_are_read() {
     assert_eq!(refused_plain(&both), "tensor fc.weight.u: the model has no use for it");
 }
 
-/// PyTorch's layers are all of one size, those that this crate trains need not be.
+/// PyTorch's layers are all of one size. Those that this crate trains need not be.
 #[test]
 fn layers_of_a_module_may_differ_in_size() {
     let dict = StateDict::new().linear("fc", 3, 6);
@@ -283,7 +283,7 @@ fn layers_of_a_module_may_differ_in_size() {
     }
 }
 
-/// The scheme `Split`: each gate by itself, some factored and some not.
+/// The scheme `Split`: each gate by itself, some of them factored.
 #[test]
 fn weights_are_read_gate_by_gate() {
     let (hidden, input) = (4, 5);
@@ -304,7 +304,7 @@ fn weights_are_read_gate_by_gate() {
     let Some((_, Layer::Gru(gru))) = model.layers().next() else { panic!() };
     assert!(matches!(gru.weight_ih(), Weight::Stacked(_)));
     assert_near(&matrix(gru.weight_ih()), &expected);
-    // A gate less.
+    // One gate is missing.
     let two = StateDict::new()
         .floats("gru.weight_hh_l0", &[12, 4])
         .floats("gru.weight_ih_l0.0", &[4, 5])
@@ -342,7 +342,7 @@ fn weights_are_read_side_by_side() {
         refused_plain(&dense.floats("gru.weight_hr_l0", &[2, 4])),
         "tensor gru.weight_hr_l0: a projection of weights that are side by side in one matrix is not supported"
     );
-    // 12 rows are 3 gates of 4, or 4 of 3, unless the other layers, the list or the number of columns say it.
+    // 12 rows are 3 gates of 4 or 4 gates of 3. The other layers, the list or the number of columns may decide it.
     let unnamed = StateDict::new().floats("r.weight_l0", &[12, 9]);
     assert_eq!(
         refused_plain(&unnamed),

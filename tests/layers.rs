@@ -90,7 +90,8 @@ fn layers_run_in_4_bits_the_same_on_every_tier() {
     let exact = run(&layer);
     for format in WeightFormat::ALL {
         let portable = run(&layer.quantize_to(format, Tier::Portable).unwrap());
-        // A weight is off by half a step at most: 1/14 in 4 bits, 1/254 in 8; so is an activation, by 1/254.
+        // A weight is off by half a quantization step at most: 1/14 in 4 bits, 1/254 in 8. An activation is off by
+        // 1/254.
         let bound = k as f32 * if format == WeightFormat::I8 { 0.009 } else { 0.08 };
         for (y, exact) in portable.iter().zip(&exact) {
             assert!((y - exact).abs() < bound, "{format:?}: {y} for {exact}");
@@ -101,13 +102,13 @@ fn layers_run_in_4_bits_the_same_on_every_tier() {
     }
 }
 
-/// With zero points the sums are those of `q - z`, by their definition.
+/// With zero points the sums are those of `q - z`, by definition.
 #[test]
 fn quantized_activations_bring_their_zero_points_to_the_product() {
     let (n, k, m) = (35, 40, 3);
     let mut random = Random(15);
     let w = QuantizedMat::quantize(random.mat(n, k, 1.0).view()).unwrap();
-    // Of one sign, so that zero points are far from 0.
+    // All of one sign, so that zero points are far from 0.
     let x: Vec<f32> = random.vec(m * k, 1.0).iter().map(|x| x.abs() + 0.5).collect();
     let mut quantized = QuantizedActivations::new();
     for zero_point in [ZeroPoint::PerColumn, ZeroPoint::None] {
@@ -129,7 +130,7 @@ fn quantized_activations_bring_their_zero_points_to_the_product() {
     }
 }
 
-/// Of no elements, however many rows they would have: there is nothing to do, and no loop over what is not there.
+/// A matrix without elements may have any number of rows. There is nothing to do, and no loop over those rows.
 #[test]
 fn an_empty_output_takes_no_time() {
     let weight = Weight::dense(Mat::zeros(usize::MAX, 0).unwrap()).unwrap();

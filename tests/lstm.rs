@@ -1,4 +1,4 @@
-//! The LSTM against its equations in `f64`, and against itself: any tier, time batch, cut of the sequence, pool.
+//! The LSTM against its equations in `f64`, and against itself: any tier, time batch, cut of the sequence and pool.
 
 #[path = "common/layers.rs"]
 mod common;
@@ -11,7 +11,7 @@ use skinny::factored::{LowRank, Lstm, LstmState, Scratch, Weight};
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat, Tier};
 
-/// An LSTM's parameters, and its equations as PyTorch documents them, in `f64`.
+/// An LSTM's parameters, with its equations in `f64` as PyTorch documents them.
 struct Reference {
     hidden: usize,
     weight_ih: Mat<f32>,
@@ -45,7 +45,7 @@ impl Reference {
         .unwrap()
     }
 
-    /// Moves `h` and `c` on.
+    /// Advances `h` and `c` by one step.
     fn step(&self, x: &[f32], h: &mut Vec<f64>, c: &mut [f64]) {
         let (from_x, from_h) = (product(self.weight_ih.as_slice(), &floats(x)), product(self.weight_hh.as_slice(), h));
         let gate = |gate: usize, j: usize| {
@@ -142,7 +142,7 @@ fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
     }
 }
 
-/// The same bits on every target, compiler and tier, which this pins down across machines.
+/// The hash pins the bits down, which are the same on every target, compiler and tier.
 #[test]
 fn results_are_the_same_bits_on_every_machine() {
     let layers = variants().into_iter().flat_map(|(_, layer)| [layer.clone(), layer.quantize(Tier::Portable).unwrap()]);
@@ -152,7 +152,7 @@ fn results_are_the_same_bits_on_every_machine() {
     assert_eq!(hash, 0x83fb_e177_df4c_623e, "{hash:#x}");
 }
 
-/// ONNX's operator `LSTM` as its documentation has it: gates i, o, f, c.
+/// ONNX's operator `LSTM`, from its documentation: gates i, o, f, c.
 #[test]
 fn an_lstm_of_onnx_follows_the_equations_of_the_operator() {
     for (input, hidden) in [(1, 1), (7, 5), (30, 33)] {
@@ -218,7 +218,7 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
     let refused = lstm.step(&[1.0; 3], &mut other, &mut Scratch::new()).unwrap_err();
     assert_eq!(refused, Error::Length { what: "hidden state", expected: 2, found: 1 });
 
-    // Outputs of the same size, projected from other numbers of cells.
+    // The outputs have the same size, but are projected from different numbers of cells.
     let mut projected = |hidden| {
         let weights = (dense(4 * hidden, 3), dense(4 * hidden, 2), dense(2, hidden));
         Lstm::with_projection(weights.0, weights.1, weights.2, None, None).unwrap()
@@ -247,7 +247,7 @@ fn layers_can_be_shared_by_threads() {
 #[cfg(feature = "rayon")]
 #[test]
 fn pools_do_not_change_a_bit() {
-    // Large enough that a pool is used: 64 KB of weights a thread.
+    // Large enough for a pool to be used: 64 KB of weights per thread.
     let layer = Reference::new(300, 256, None, 0.1).lstm().quantize(Tier::select().unwrap()).unwrap();
     common::expect_the_same_bits_on_pools(&layer);
 }

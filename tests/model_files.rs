@@ -1,5 +1,5 @@
-//! Model files that are not what they should be: a typed error that says which tensor and why, no panic, and no more
-//! memory than the file's size accounts for.
+//! Bad model files give a typed error that says which tensor is wrong and why. They cause no panic, and take no more
+//! memory than the file's size justifies.
 
 mod common {
     pub mod hostile;
@@ -13,7 +13,7 @@ use common::hostile::{file_of_input, load_and_run, load_input};
 use skinny::model::{ImportOptions, Model};
 use skinny::{Error, FileError, TensorProblem, Tier, kernels::WeightFormat};
 
-/// Counts the bytes that the test's own thread holds, and the most it held.
+/// Counts the bytes that the test's own thread holds, and the most that it ever held.
 struct Counting;
 
 thread_local! {
@@ -22,7 +22,7 @@ thread_local! {
 }
 
 fn count(bytes: isize) {
-    // The thread may be ending, when there is nothing to count any more.
+    // A thread that is ending has no counter any more.
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         MOST.set(MOST.get().max(held.get()));
@@ -68,7 +68,7 @@ fn files() -> Vec<Vec<u8>> {
     models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap()).collect()
 }
 
-/// The header's JSON and the data behind it.
+/// The JSON of the header, and the data behind it.
 fn split(file: &[u8]) -> (String, Vec<u8>) {
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     (String::from_utf8(file[8..8 + length].to_vec()).unwrap(), file[8 + length..].to_vec())
@@ -100,7 +100,7 @@ fn damaged_files_do_no_harm() {
     let mut random = Random(1);
     for file in files() {
         load_and_run(&file, &ImportOptions::default());
-        // Headers hold text; what it becomes in memory is some dozen times its size at worst.
+        // Headers are text, which takes about a dozen times its size in memory at worst.
         let justified = |len: usize| 64 * len as isize + 65_536;
         for _ in 0..400 {
             let mut damaged = file.clone();
@@ -110,7 +110,7 @@ fn damaged_files_do_no_harm() {
                 1 => (0..=random.below(4)).for_each(|_| damaged[random.below(header)] = random.below(256) as u8),
                 2 => (0..=random.below(40)).for_each(|_| damaged[random.below(file.len())] = random.below(256) as u8),
                 _ => {
-                    // A number of the header becomes another.
+                    // One number of the header is changed.
                     let (text, data) = split(&file);
                     let digits: Vec<usize> =
                         text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at).collect();
@@ -126,7 +126,7 @@ fn damaged_files_do_no_harm() {
     }
 }
 
-/// The seeds and what fuzzing found, each also damaged.
+/// The seeds and what fuzzing found, each as it is and damaged.
 #[test]
 fn the_corpus_of_the_fuzz_target_does_no_harm() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/model_file");
@@ -145,7 +145,7 @@ fn the_corpus_of_the_fuzz_target_does_no_harm() {
     assert!(files > 20, "{files} files");
 }
 
-/// Seeds that look for a layer's tensors must find them: else they would test nothing but the refusal.
+/// Seeds that look for a layer's tensors must find them. Otherwise they would only test the refusal.
 #[test]
 fn seeds_reach_what_they_are_about() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/model_file");
@@ -266,7 +266,7 @@ fn model(file: &[u8]) -> Model {
     Model::from_bytes(file, Tier::Portable).unwrap()
 }
 
-/// Elsewhere a file that is open may not be replaced.
+/// On other systems an open file may not be replaced.
 #[cfg(unix)]
 #[test]
 fn a_file_is_replaced_in_one_step() {
@@ -277,7 +277,7 @@ fn a_file_is_replaced_in_one_step() {
     let [small, large] = [&files()[3], &files()[1]];
     model(small).save(&path).unwrap();
     assert_eq!(&std::fs::read(&path).unwrap(), small);
-    // Whoever is reading the old file goes on reading it.
+    // A reader of the old file goes on reading it.
     let mut reading = std::fs::File::open(&path).unwrap();
     model(large).save(&path).unwrap();
     let mut rest = Vec::new();
@@ -291,7 +291,7 @@ fn a_file_is_replaced_in_one_step() {
 #[test]
 fn a_file_that_cannot_be_written_leaves_nothing_behind() {
     let folder = Folder::new("unwritable");
-    // A folder is in its place.
+    // A folder is where the file should go.
     let path = folder.0.join("model.safetensors");
     std::fs::create_dir(&path).unwrap();
     let io = |result: Result<(), Error>, at: &Path| match result {

@@ -1,4 +1,4 @@
-//! The product on every tier and in every weight format equals the reference, bit for bit.
+//! The product equals the reference bit for bit, on every tier and in every weight format.
 
 #[path = "common/formulas.rs"]
 mod formulas;
@@ -23,7 +23,7 @@ struct Weights {
     n: usize,
     k: usize,
     values: Vec<i8>,
-    /// Used by `I4Group32` alone.
+    /// Used only by `I4Group32`.
     multipliers: Vec<u8>,
 }
 
@@ -63,7 +63,7 @@ fn batch(x: &[i8], m: usize, k: usize) -> MatRef<'_, i8> {
     MatRef::new(&x[..m * k], m, k).unwrap()
 }
 
-/// The output of a product, in memory that held something else.
+/// The output of a product, in memory that held something else before.
 fn product<E: Epilogue>(
     w: &PackedMat,
     x: Activations<'_>,
@@ -81,7 +81,7 @@ fn sums(w: &PackedMat, x: MatRef<'_, i8>, workspace: &mut Workspace) -> Vec<i32>
     product(w, Activations::new(x), x.rows(), &Sums, 0x5a5a_5a5a, workspace)
 }
 
-/// The batches that are tested for every small shape: more than one group of ten columns, too.
+/// The batches tested for every small shape. Some are more than one group of ten columns.
 const MAX_BATCH: usize = 17;
 
 /// Sizes around the multiples of whatever a kernel unrolls by.
@@ -96,7 +96,7 @@ fn small_shapes(format: WeightFormat) {
         for k in DEPTHS {
             let weights = Weights::random(format, n, k, &mut random);
             let x = random.bytes(MAX_BATCH * k);
-            // A column does not depend on the others, so that smaller batches have the first rows of the largest.
+            // Columns do not depend on each other, so the outputs of smaller batches are the first rows of the largest.
             let expected = weights.reference(batch(&x, MAX_BATCH, k));
             for &tier in Tier::available() {
                 let packed = weights.pack(tier);
@@ -179,8 +179,8 @@ fn weights_and_activations_at_the_ends_of_the_range() {
     }
 }
 
-/// Kernels that add two products in 16 bits overflow when all four operands are -128. Here that happens in one place of
-/// an otherwise ordinary product, at every place there is.
+/// Kernels that add two products in 16 bits overflow if all four operands are -128. Here that happens in one place of
+/// an otherwise ordinary product, and every place has its turn.
 #[test]
 fn a_single_extreme_pair_anywhere() {
     let mut random = Random::new(3);
@@ -213,7 +213,7 @@ fn largest(format: WeightFormat, n: usize, k: usize) -> Weights {
     Weights { format, n, k, values: vec![value; n * k], multipliers: vec![127; n * k.div_ceil(GROUP)] }
 }
 
-/// The magnitude of a weight of [`largest`].
+/// The magnitude of the weights of [`largest`].
 fn magnitude(format: WeightFormat) -> i64 {
     match format {
         WeightFormat::I8 => 128,
@@ -263,7 +263,7 @@ fn the_greatest_depth_with_a_zero_point_is_exact_and_the_next_is_refused() {
             let activations = Activations::with_offsets(MatRef::row_vector(&x), offsets);
             let result = gemm(&packed, activations, &Sums, MatMut::row_vector(&mut out), &mut Workspace::new());
             assert_eq!((result, out), (Err(Error::Depth { k: k + 1, max: k }), [77]));
-            // Without offsets that depth is within the limit.
+            // Without offsets this depth is within the limit.
             sums(&packed, MatRef::row_vector(&x), &mut Workspace::new());
         }
     }
@@ -305,7 +305,7 @@ fn a_batch_split_in_any_way_gives_the_same_bits() {
             let mut workspace = Workspace::new();
             for first in 0..=m {
                 let mut found = sums(&packed, batch(&x, first, k), &mut workspace);
-                // The rest in pieces of another size each.
+                // The rest, in pieces that each have another size.
                 let (mut column, mut piece) = (first, 1);
                 while column < m {
                     let columns = piece.min(m - column);
@@ -341,7 +341,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     use skinny::kernels::Threads;
 
     let mut random = Random::new(7);
-    // Enough bytes in four bits that eight threads have work, and a last unit of one row.
+    // Enough bytes for eight threads to have work even in 4 bits, and a last unit of one row.
     let (n, k, m) = (2561, 417, 13);
     for format in WeightFormat::ALL {
         let weights = Weights::random(format, n, k, &mut random);
@@ -361,7 +361,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-/// An epilogue that writes down which rows were done by which thread.
+/// An epilogue that records which thread did which rows.
 #[cfg(feature = "rayon")]
 #[derive(Default)]
 struct Witness(std::sync::Mutex<Vec<(std::thread::ThreadId, std::ops::Range<usize>)>>);
@@ -380,7 +380,7 @@ impl Epilogue for Witness {
     }
 }
 
-/// A pool works on what has 64 KB of weights for each thread, and on nothing smaller: whoever calls.
+/// A pool is used for products with 64 KB of weights per thread, and for none smaller, whoever calls.
 #[cfg(feature = "rayon")]
 #[test]
 fn a_pool_is_used_for_large_products_alone() {
@@ -417,11 +417,11 @@ fn a_pool_is_used_for_large_products_alone() {
                 assert!(found == expected, "{tier} {format:?}, {bytes} bytes");
                 (thread::current().id(), witness.0.into_inner().unwrap())
             };
-            // From outside, the caller does the first part and the pool all others.
+            // Called from outside, the caller does the first part, and the pool all others.
             let (caller, done) = product();
             let rows_of_caller: usize = done.iter().filter(|(id, _)| *id == caller).map(|(_, rows)| rows.len()).sum();
             assert!(rows_of_caller.abs_diff(n / parts) < 32, "{tier}: {rows_of_caller} of {n} rows in {parts} parts");
-            // From a thread of the pool, whoever is idle takes a part, and blocks show where parts begin.
+            // Called from a thread of the pool, idle threads take parts, and blocks show where parts begin.
             let (caller, mut done) = pool.install(product);
             done.sort_by_key(|(_, rows)| rows.start);
             let starts = |part: usize| done.iter().any(|(_, rows)| rows.start.abs_diff(n * part / parts) < 32);
@@ -431,7 +431,7 @@ fn a_pool_is_used_for_large_products_alone() {
     }
 }
 
-/// Sums of a product and what an epilogue of it must make of them.
+/// The sums of a product, and what an epilogue must make of them.
 struct Case {
     n: usize,
     m: usize,
@@ -448,7 +448,7 @@ impl Case {
         Self { n, m, packed: Tier::available().iter().map(|&tier| weights.pack(tier)).collect(), x, sums }
     }
 
-    /// Compares the outputs of all tiers with `expected(sum, row, column)`, by what `bits` makes of them.
+    /// Compares the outputs of all tiers with `expected(sum, row, column)`, both converted by `bits`.
     fn check<E: Epilogue, B: PartialEq + std::fmt::Debug>(
         &self,
         epilogue: &E,
@@ -496,7 +496,7 @@ fn dequantize_equals_its_formula() {
     }
 }
 
-/// A negative zero is no output of an activation: which zero `f32::max` returns differs from target to target.
+/// An activation never outputs a negative zero: which zero `f32::max` returns differs between targets.
 #[test]
 fn zeros_behind_an_activation_are_positive() {
     let (n, m) = (70, 3);
@@ -612,7 +612,7 @@ fn the_callers_slices_are_all_that_is_touched() {
     }
 }
 
-/// The caller's slices at every alignment that their elements allow, in all that the driver treats in its own way.
+/// The caller's slices at every alignment that their elements allow, in every case that the driver treats separately.
 #[cfg(unix)]
 #[test]
 fn the_callers_slices_may_lie_anywhere() {
@@ -632,7 +632,7 @@ fn the_callers_slices_may_lie_anywhere() {
                 let epilogue = RequantizeFloat::new(&scales, 3i8);
                 let requantized = product(&packed, Activations::new(batch(&x, m, k)), m, &epilogue, 0, &mut workspace);
                 let everywhere = (0..64).flat_map(|at| EDGES.map(|edge| (at, edge)));
-                // Miri sees what needs an alignment at any odd place.
+                // For Miri one unaligned place is enough to see a load that needs alignment.
                 for (at, edge) in everywhere.filter(|&place| !cfg!(miri) || place == (1, EDGES[0])) {
                     let x = Guarded::apart(&x, edge, at);
                     let x = Activations::new(batch(&x, m, k));

@@ -1,4 +1,4 @@
-//! Models that PyTorch wrote, next to PyTorch's own outputs (tests/pytorch/make.py makes the fixtures).
+//! Models that PyTorch wrote, against PyTorch's own outputs (tests/pytorch/make.py makes the fixtures).
 
 #[path = "common/layers.rs"]
 mod common;
@@ -78,7 +78,7 @@ fn outputs_in_f32_are_pytorchs() {
     }
 }
 
-/// What the rows of an 8-bit product of `weight` and `x` are off by at most.
+/// By how much each row of an 8-bit product of `weight` and `x` may be off.
 fn bounds(weight: &Weight, x: &[f32]) -> Vec<f64> {
     let w = weight.dequantize().unwrap();
     (0..w.rows()).map(|row| product_bound(w.view().row(row), x, &vec![0.0; x.len()])).collect()
@@ -105,7 +105,7 @@ fn linear_in_8_bits(what: &str, layer: &Linear, tier: Tier, x: &[f32]) -> Vec<f3
     exact
 }
 
-/// Each step in 8 bits from the state that the steps in `f32` had: sigmoid has slope 1/4 at most and tanh 1, `|h - n|
+/// Each step in 8 bits, from the state that the steps in `f32` had. sigmoid has slope 1/4 at most and tanh 1, `|h - n|
 /// <= 2`, and r multiplies the recurrent product of n.
 fn gru_in_8_bits(what: &str, layer: &Gru, tier: Tier, x: &Mat<f32>) -> Mat<f32> {
     let quantized = layer.quantize(tier).unwrap();
@@ -131,7 +131,7 @@ fn gru_in_8_bits(what: &str, layer: &Gru, tier: Tier, x: &Mat<f32>) -> Mat<f32> 
     Mat::from_vec(outputs, x.rows(), hidden).unwrap()
 }
 
-/// The same of an LSTM: its gates and outputs are at most 1.
+/// The same for an LSTM, whose gates and outputs are at most 1.
 fn lstm_in_8_bits(what: &str, layer: &Lstm, tier: Tier, x: &Mat<f32>) -> Mat<f32> {
     let quantized = layer.quantize(tier).unwrap();
     let (hidden, mut scratch) = (layer.hidden_size(), Scratch::new());
@@ -172,13 +172,13 @@ fn outputs_in_8_bits_are_within_the_bound_of_each_step() {
                     other => panic!("no bound of a {}", other.kind()),
                 };
             }
-            // What the bounds were measured from is PyTorch's own output.
+            // The reference of the bounds is PyTorch's own output.
             assert!(largest_difference(x.as_slice(), y.as_slice()) < 1e-5);
         }
     }
 }
 
-/// Errors of steps add up over a sequence; by how much these models show, not a bound.
+/// Errors of steps add up over a sequence. These models show by how much; there is no bound.
 #[test]
 fn whole_sequences_in_8_bits_stay_near_pytorchs() {
     for Fixture { name, model, x, y } in fixtures() {

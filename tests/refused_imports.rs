@@ -1,5 +1,5 @@
-//! State dicts of PyTorch that hold something else than a model of this crate, or that are damaged: each is refused with
-//! a message that says why.
+//! State dicts of PyTorch that hold something other than a model of this crate, or are damaged. Each is refused with a
+//! message that says why.
 
 #[path = "common/state_dict.rs"]
 mod state_dict;
@@ -48,7 +48,7 @@ fn convolutions_with_groups_are_refused_by_name() {
     assert!(
         refused(&depthwise, &listed("rnn conv")).ends_with("of rnn: a Conv1d with groups=4, which is not supported")
     );
-    // Where the one does not divide the other, it is another mistake.
+    // If the one does not divide the other, it is another mistake.
     assert_eq!(
         refused(&StateDict::new().linear("fc", 5, 2).floats("conv.weight", &[4, 2, 3]), &listed("fc conv")),
         "layer conv: input: expected 5 elements, found 2"
@@ -152,12 +152,12 @@ fn recurrent_modules_must_be_whole() {
         other => panic!("{other:?}"),
     };
     let first = || StateDict::new().recurrent("rnn", "_l0", 3, 4, 5);
-    // Layer 1 without its input weights; layers 0 and 2; a layer whose number nobody counts to; none that is the first.
+    // Layer 1 without its input weights; layers 0 and 2; a layer with a huge number; no layer 0.
     assert_eq!(missing(&first().floats("rnn.weight_hh_l1", &[12, 4])), "rnn.weight_ih_l1");
     assert_eq!(missing(&first().recurrent("rnn", "_l2", 3, 4, 4)), "rnn.weight_ih_l1");
     assert_eq!(missing(&first().floats("rnn.bias_ih_l18446744073709551615", &[12])), "rnn.weight_ih_l1");
     assert_eq!(missing(&StateDict::new().recurrent("rnn", "_l1", 3, 4, 5)), "rnn.weight_ih_l0");
-    // A direction, and a bias, on one side only.
+    // A direction on one side only, and a bias on one side only.
     assert_eq!(missing(&first().floats("rnn.weight_ih_l0_reverse", &[12, 5])), "rnn.weight_hh_l0_reverse");
     assert_eq!(
         missing(&first().recurrent("rnn", "_l0_reverse", 3, 4, 5).recurrent("rnn", "_l1", 3, 4, 8)),
@@ -247,7 +247,7 @@ fn headers_that_say_two_things_are_refused() {
         let file = file(&format!(r#"{{"__metadata__":{metadata},{weight}}}"#), &[0; 4]);
         assert!(refused_file(&file, &plain).starts_with("not a safetensors file: "));
     }
-    // Only a header, and one without anything in it.
+    // A file of a header only, and a header with nothing in it.
     assert!(
         refused_file(&file(&format!("{{{weight}}}"), &[]), &plain).contains("fc.weight ends at 4, beyond the 0 bytes")
     );
@@ -269,7 +269,7 @@ fn offsets_that_overflow_are_refused() {
 
 #[test]
 fn names_of_any_kind_are_taken_and_shown_short() {
-    // Unicode, dots, nothing.
+    // Names of Unicode, of dots, and an empty one.
     let dict = StateDict::new().linear("\u{1f980}.\u{fc}", 3, 2).linear("a..b.", 4, 3);
     assert_eq!(kinds(&import(&dict, &ImportOptions::default()).model), ["\u{1f980}.\u{fc}: linear", "a..b.: linear"]);
     let dict = StateDict::new().floats("weight", &[3, 2]).floats("bias", &[3]);
@@ -287,7 +287,7 @@ fn names_of_any_kind_are_taken_and_shown_short() {
     );
     let message = refused(&gru_and_fc(), &listed(&format!("{long}:relu")));
     assert!(message.len() < 200 && message.ends_with("it has fc, rnn"), "{message}");
-    // One element everywhere.
+    // Every size is 1.
     let model = import(&StateDict::new().recurrent("rnn", "_l0", 4, 1, 1).linear("fc", 1, 1), &listed("rnn fc")).model;
     assert_eq!((model.input_size(), model.output_size()), (1, 1));
 }

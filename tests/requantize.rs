@@ -15,7 +15,7 @@ use skinny::kernels::{
     Shift, SingleRounding,
 };
 
-/// Integers where something changes: ends, powers of two, and their neighbours.
+/// Integers where behaviour changes: ends of the range, powers of two, and their neighbours.
 fn boundaries() -> Vec<i32> {
     let mut values = vec![0, 3, -3, 5, -5, 127, -127, 255, 0x5555_5555, -0x5555_5555, 0x7fff_ff80];
     for bit in 0..32 {
@@ -109,7 +109,7 @@ fn double_and_single_rounding_are_two_modes() {
     let mut random = Random::new(4);
     let (mut differ, cases) = (0, 100_000);
     for _ in 0..cases {
-        // What a layer has: a mantissa in the upper half, and outputs of a byte or so.
+        // What a real layer has: a mantissa in the upper half, and outputs that about fill a byte.
         let (multiplier, exponent) = ([random.within(1 << 30, i32::MAX)], [random.within(-10, -1)]);
         let scales = QuantizedMultipliers { multipliers: &multiplier, exponents: &exponent };
         let sum = random.within(-(1 << 20), 1 << 20);
@@ -134,7 +134,7 @@ fn the_high_half_is_that_of_sqrdmulh() {
     for (a, b) in pairs {
         // SAFETY: NEON is part of the target.
         let instruction = unsafe { vgetq_lane_s32::<0>(vqrdmulhq_s32(vdupq_n_s32(a), vdupq_n_s32(b))) };
-        // Without a shift and an offset there is nothing else in it.
+        // Without a shift and an offset, this mode is just that instruction.
         assert_eq!(FixedPoint { multiplier: b, shift: 0, offset: 0 }.round(a, 0), instruction, "{a} {b}");
         assert_eq!(formulas::high_mul(a.into(), b.into()), i128::from(instruction), "{a} {b}");
     }
@@ -164,7 +164,7 @@ fn float_case<O: Byte + Debug + PartialEq>(sums: &[i32], scales: &[f32], zero_po
     }
 }
 
-/// Every way through the epilogue: whole vectors and tails, both types, zero points, with a bias and without.
+/// Every path through the epilogue: whole vectors and tails, both types, zero points, with a bias and without.
 fn float_cases(sums: &[i32], scales: &[f32], bias: &[i32]) {
     for bias in [None, Some(bias)] {
         for zero_point in [0, 1, -1, 17, -128, 127] {

@@ -17,7 +17,7 @@ fn split(random: &mut Random, gates: usize, n: usize, k: usize) -> Weight {
     Weight::stack((0..gates).map(|gate| low_rank(random, n, k, 5 + 3 * gate)).collect()).unwrap()
 }
 
-/// Weights of `input` and of `hidden` features with one `U`.
+/// Weights for `input` and for `hidden` features with a shared `U`.
 fn joint(random: &mut Random, n: usize, input: usize, hidden: usize, rank: usize) -> [Weight; 2] {
     let (u, v) = (random.mat(n, rank, 0.3), [random.mat(rank, input, 0.3), random.mat(rank, hidden, 0.3)]);
     LowRankLinear::with_shared_u(u, v).unwrap().map(Weight::from)
@@ -32,7 +32,7 @@ fn grus() -> Vec<(&'static str, Gru)> {
     let bias = |r: &mut Random| Some(r.vec(3 * HIDDEN, 0.5));
     let split_after = (split(r, 3, HIDDEN, INPUT), split(r, 3, HIDDEN, HIDDEN));
     let split_before = (split(r, 3, HIDDEN, INPUT), split(r, 2, HIDDEN, HIDDEN), split(r, 1, HIDDEN, HIDDEN));
-    // Of a rank above the input's depth, which a factor of its own could not have.
+    // The rank is above the input's depth, which separate factors could not have.
     let [ih, hh] = joint(r, 3 * HIDDEN, INPUT, HIDDEN, 30);
     let [ih_rz, hh_rz] = joint(r, 2 * HIDDEN, INPUT, HIDDEN, 30);
     let [ih_n, hh_n] = joint(r, HIDDEN, INPUT, HIDDEN, 9);
@@ -143,7 +143,7 @@ fn a_factor_that_weights_share_is_counted_once_and_stays_shared() {
         }
     }
 
-    // In a stack too: each part of the input weights shares with one of the recurrent ones.
+    // The same in a stack: each part of the input weights shares its `U` with a part of the recurrent weights.
     let (_, gru) = grus().pop().unwrap();
     let quantized = gru.quantize(Tier::Portable).unwrap();
     let Weight::Stacked(stack) = quantized.weight_ih() else { panic!("not a stack") };
@@ -258,7 +258,7 @@ mod svd {
         assert_eq!(parameters(Scheme::PartiallyJoint), 7 * (3 * HIDDEN + INPUT) + 4 * (3 * HIDDEN + HIDDEN));
         assert_eq!(parameters(Scheme::Joint), 7 * (3 * HIDDEN + INPUT + HIDDEN));
 
-        // Cut further, a layer that is split stays so.
+        // A split layer that is cut further stays split.
         let split = gru.factor_scheme(Scheme::Split, input, recurrent).unwrap();
         let cut = split.factor(RankPolicy::Fixed(2), RankPolicy::Fixed(1)).unwrap();
         assert_eq!(cut.parameters(), 3 * 2 * (HIDDEN + INPUT) + 3 * (HIDDEN + HIDDEN));

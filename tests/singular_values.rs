@@ -1,4 +1,4 @@
-//! Singular values and cuts of matrices of all kinds, shapes and scales, next to numpy's singular values.
+//! Singular values and cuts of matrices of all kinds, shapes and scales, against numpy's singular values.
 
 #[path = "common/matrices.rs"]
 mod matrices;
@@ -7,10 +7,10 @@ use safetensors::SafeTensors;
 use skinny::factored::{LowRank, RankPolicy, singular_values};
 use skinny::{Mat, MatRef};
 
-/// What `singular_values` promises, and what f32 factors keep: a share of the norm.
+/// The errors that `singular_values` promises and that f32 factors keep, as shares of the norm.
 const TOLERANCE: f64 = 1e-6;
 
-/// A matrix of the fixture, with its family and its singular values by numpy.
+/// A matrix of the fixture, with its family and numpy's singular values.
 struct Case {
     name: String,
     w: Mat<f32>,
@@ -62,12 +62,12 @@ fn cuts_err_by_what_they_cut_and_never_more_at_a_higher_rank() {
         for rank in ranks.into_iter().filter(|rank| (1..=d).contains(rank)) {
             let cut = LowRank::truncate(w.view(), RankPolicy::Fixed(rank)).unwrap();
             let (product, tail) = (cut.product().unwrap(), norm(sigma[rank..].iter().copied()));
-            // An approximation of what is near the greatest number may be beyond it.
+            // An approximation of a number near the largest float may exceed it.
             if product.as_slice().iter().any(|x| !x.is_finite()) {
                 continue;
             }
             let error = distance(w.view(), product.view());
-            // And what f32 cannot hold of the product.
+            // And the part of the product that f32 cannot hold.
             let rounding = TOLERANCE * scale + f64::from(f32::from_bits(1)) * (w.as_slice().len() as f64).sqrt();
             assert!((error - tail).abs() <= rounding, "{name}, rank {rank}: {error}, {tail} is cut");
             assert!(error <= before + rounding, "{name}, rank {rank}: {error}, {before} at a lower rank");

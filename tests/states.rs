@@ -1,4 +1,4 @@
-//! A session's states by name: what is set is what comes back, and a stream that goes on from them has the same bits.
+//! A session's states by name: what is set comes back, and a stream that goes on from it has the same bits.
 #![cfg(feature = "safetensors")]
 
 use std::ops::Range;
@@ -119,7 +119,7 @@ fn numbers_of_a_quantized_model_are_its_own_in_f32() {
             let quantized = f32.quantize_to(format, Tier::Portable).unwrap();
             let numbers = quantized.dequantize().unwrap();
             assert_eq!((numbers.bytes(), numbers.parameters()), (f32.bytes(), f32.parameters()));
-            // Rounded numbers are on the grid already: at most their scales are rounded again.
+            // Rounded numbers are already on the grid; at most their scales are rounded again.
             let bytes = |model: &Model| model.to_bytes().unwrap();
             assert_ne!(bytes(&numbers), bytes(&f32), "{name}");
             let twice = numbers.quantize_to(format, Tier::Portable).unwrap().dequantize().unwrap();

@@ -5,8 +5,8 @@ mod build;
 
 use build::{Target, kernels};
 
-/// Targets as `rustc --print cfg --target NAME` describes them: name, architecture, endianness, width of pointers,
-/// features; those with kernels, and those without.
+/// Targets with kernels and targets without, as `rustc --print cfg --target NAME` describes them: name, architecture,
+/// endianness, width of pointers, features.
 const WITH_KERNELS: [[&str; 5]; 3] = [
     ["aarch64-unknown-linux-gnu", "aarch64", "little", "64", "neon"],
     ["aarch64-apple-darwin", "aarch64", "little", "64", "aes,crc,dit,dotprod,dpb,fp16,neon"],
@@ -34,7 +34,7 @@ fn kernels_are_for_targets_that_they_were_written_for() {
     }
 }
 
-/// A feature is not one whose name it begins or ends with.
+/// A feature's name must match as a whole, not only its beginning or end.
 #[test]
 fn features_are_compared_whole() {
     let target = Target { arch: "aarch64", endian: "little", pointer_width: "64", features: "neon-fp16,aneon" };

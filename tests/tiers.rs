@@ -1,4 +1,4 @@
-//! A tier that a CPU has must be tested there: what the crate finds is compared with what the caller knows.
+//! A tier that a CPU has must be tested on it: what the crate finds is compared with what the caller expects.
 
 use skinny::Tier;
 
@@ -8,13 +8,13 @@ fn the_tiers_are_those_expected_of_this_cpu() {
     assert_eq!(found[0], "portable");
     match std::env::var("SKINNY_EXPECT_TIERS") {
         Ok(expected) => assert_eq!(found.join(","), expected),
-        // Without an expectation, what holds on every machine.
+        // Without an expectation: what holds on every machine.
         Err(_) if cfg!(target_arch = "aarch64") => assert!(found.contains(&"neon")),
         Err(_) => assert_eq!(found, ["portable"]),
     }
 }
 
-/// Without the feature there is no environment to read.
+/// Without the feature `std` there is no environment to read.
 #[cfg(feature = "std")]
 mod skinny_tier {
     use std::process::Command;
@@ -22,11 +22,11 @@ mod skinny_tier {
     use skinny::kernels::{Activations, PackedMat, Sums, Workspace, gemm};
     use skinny::{MatMut, MatRef, Tier};
 
-    /// What `SKINNY_TIER` does is decided once a process, so each value needs one: this program again, running the test
-    /// below alone. Returns what that printed.
+    /// Runs the test below alone, in a new process of this program, and returns what it printed. `SKINNY_TIER` is
+    /// read once per process, so each value needs its own.
     fn with_skinny_tier(value: &str) -> String {
         let program = std::env::current_exe().unwrap();
-        // Under an emulator, the program can start itself only as cargo started it.
+        // Under an emulator the program can only start itself the way cargo started it.
         let runner = match cfg!(all(target_arch = "aarch64", target_os = "linux")) {
             true => std::env::var("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default(),
             false => String::new(),

@@ -8,12 +8,12 @@ use skinny::factored::{Linear, LowRank, Scratch, TimeConvolution, TimeConvolutio
 use skinny::kernels::Activation;
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
-/// Kernel, stride and padding: overlapping, adjacent and distant windows, all and no padding.
+/// Kernel, stride and padding: windows that overlap, touch and lie apart, with full padding and with none.
 const GEOMETRIES: [(usize, usize, usize); 10] =
     [(1, 1, 0), (3, 1, 1), (3, 2, 2), (5, 3, 0), (4, 4, 3), (2, 5, 1), (1, 3, 0), (7, 2, 6), (2, 9, 0), (6, 1, 3)];
 
-/// PyTorch's `Conv1d` of one sequence, `time x in`, from its definition; outputs are `time x out`. PyTorch refuses a
-/// sequence without frames, which has no outputs here, whatever the padding.
+/// PyTorch's `Conv1d` of one sequence, `time x in`, from its definition. Outputs are `time x out`. A sequence without
+/// frames has no outputs here, whatever the padding; PyTorch refuses it.
 fn conv1d(
     weight: &[f32],
     [out, input, kernel]: [usize; 3],
@@ -50,7 +50,7 @@ fn outputs(layer: &TimeConvolution, x: &Mat<f32>, cut: usize, state: &mut TimeCo
     for piece in x.as_slice().chunks(cut * input) {
         let piece = MatRef::new(piece, piece.len() / input, input).unwrap();
         let ready = layer.outputs(state, piece.rows());
-        // One row more than there are outputs.
+        // The buffer has one row more than there are outputs.
         let mut out = Mat::from_vec(vec![f32::NAN; (ready + 1) * output], ready + 1, output).unwrap();
         assert_eq!(layer.forward(piece, state, out.view_mut(), &mut scratch), Ok(ready));
         assert!(out.view().row(ready).iter().all(|y| y.is_nan()));
@@ -73,7 +73,7 @@ fn a_convolution_of_pytorch_is_its_definition_however_the_sequence_is_cut() {
         let layer = TimeConvolution::from_conv1d(&weight, shape, Some(bias.clone()), stride, padding).unwrap();
         assert_eq!((layer.input_size(), layer.output_size(), layer.kernel()), (input, output, kernel));
         assert_eq!((layer.stride(), layer.padding()), (stride, padding));
-        // The state serves one sequence after another.
+        // One state serves several sequences in turn.
         let mut state = layer.state().unwrap();
         for time in [0, 1, 2, 3, 10, 31] {
             let x = random.mat(time, input, 1.0);
@@ -87,7 +87,7 @@ fn a_convolution_of_pytorch_is_its_definition_however_the_sequence_is_cut() {
             for cut in 1..=8 {
                 assert_eq!(bits(&outputs(&layer, &x, cut, &mut state)), bits(&whole), "{what}, cut {cut}");
             }
-            // A sequence that is given up leaves nothing behind.
+            // A sequence that is abandoned leaves nothing behind.
             let mut out = Mat::zeros(time + 1, output).unwrap();
             layer.forward(x.view(), &mut state, out.view_mut(), &mut Scratch::new()).unwrap();
             layer.reset(&mut state);
@@ -98,7 +98,7 @@ fn a_convolution_of_pytorch_is_its_definition_however_the_sequence_is_cut() {
 
 #[test]
 fn padding_alone_makes_no_outputs() {
-    // Twice the padding reaches over the kernel.
+    // Twice the padding exceeds the kernel.
     let layer = TimeConvolution::from_conv1d(&[1.0; 5], [1, 1, 5], Some(vec![3.0]), 1, 4).unwrap();
     let (mut state, mut scratch) = (layer.state().unwrap(), Scratch::new());
     let (mut out, none) = ([0.0; 9], Mat::zeros(0, 1).unwrap());
@@ -110,7 +110,7 @@ fn padding_alone_makes_no_outputs() {
     finish(&mut state, &[]);
     layer.forward(none.view(), &mut state, MatMut::new(&mut [], 0, 1).unwrap(), &mut Scratch::new()).unwrap();
     finish(&mut state, &[]);
-    // One frame, which is in each of five windows: one ends with it, four in the padding.
+    // One frame is in each of five windows: one ends with it, four end in the padding.
     let x = MatRef::new(&[2.0], 1, 1).unwrap();
     layer.forward(x, &mut state, MatMut::new(&mut [0.0], 1, 1).unwrap(), &mut Scratch::new()).unwrap();
     finish(&mut state, &[5.0; 4]);
@@ -180,7 +180,7 @@ fn what_does_not_fit_is_refused_and_nothing_moves() {
     assert_eq!(refused.unwrap_err(), Error::Shape { what: "output", expected: (3, 2), found: (3, 3) });
     assert_eq!((out.as_slice(), layer.outputs(&state, 4)), (&[7.0; 4][..], 3));
 
-    // The state of a layer whose frames take as much room.
+    // The state is another layer's, whose frames take the same space.
     let other = TimeConvolution::new(linear(2, 5), 5, 1, 4).unwrap();
     let mut other = other.state().unwrap();
     let refused = layer.forward(x.view(), &mut other, MatMut::new(&mut [0.0; 8], 4, 2).unwrap(), &mut scratch);

@@ -1,4 +1,4 @@
-//! Unsigned products against a naive oracle of farm's and gemmlowp's 8-bit interface.
+//! Unsigned products against a naive version of farm's and gemmlowp's 8-bit interface.
 
 use proptest::prelude::*;
 use skinny::kernels::{MAX_DEPTH_ZERO_POINT, Requantize, Shift, Sums};
@@ -73,7 +73,7 @@ fn small_shapes_and_extreme_offsets() {
     }
 }
 
-/// Offsets at their limits, and where a factor or the sign of a byte changes.
+/// Offsets at their limits, and where a factor or a byte changes its sign.
 #[test]
 fn every_pair_of_bytes_is_exact() {
     let bytes: Vec<u8> = (0..=255).collect();

@@ -4,9 +4,9 @@
 //!     cargo bench --bench gemm -- 'gemm 6144x320 neon'    one of them
 //!     cargo bench --bench gemm -- --test                  each once, checked and not timed
 //!
-//! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier, its members are batches, and
-//! criterion's `elem/s` are multiply-accumulates a second. Weights are packed before the clock starts. Before it is
-//! timed, each product is compared with the oracle, to the bit.
+//! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier. Its members are batches, and
+//! criterion's `elem/s` are multiply-accumulates per second. Weights are packed before the clock starts. Before each
+//! product is timed, it is compared with the oracle, to the bit.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
@@ -22,10 +22,10 @@ use skinny::kernels::{
 use skinny::{Mat, MatMut, MatRef, Tier};
 use skinny_benches::random_bytes;
 
-/// The largest batch: what fills one pass over the weights.
+/// The largest batch, which fills one pass over the weights.
 const BATCH: usize = 10;
 
-/// Batches of the groups that are not the paper's.
+/// The batches of the groups that are not from the paper.
 const BATCHES: [usize; 4] = [1, 2, 4, 8];
 
 /// Operands of one shape, and what the oracle makes of them.
@@ -34,7 +34,7 @@ struct Product {
     n: usize,
     k: usize,
     weights: Mat<i8>,
-    /// Of grouped weights.
+    /// The multipliers of grouped weights.
     multipliers: Mat<u8>,
     /// `BATCH` columns; smaller batches take the first.
     x: Mat<i8>,
@@ -56,7 +56,7 @@ impl Product {
             WeightFormat::I4Group32 => reference::gemm_grouped(weights.view(), multipliers.view(), x.view()),
             _ => reference::gemm(weights.view(), x.view()),
         };
-        // Spreads the outputs over the bytes, with a few beyond them.
+        // Spreads the outputs over the range of a byte, with a few beyond it.
         let mean = sums.iter().map(|&sum| f64::from(sum).abs()).sum::<f64>() / sums.len() as f64;
         let scale = (60.0 / mean) as f32;
         let byte = |&sum: &i32| (sum as f32 * scale).round_ties_even().clamp(-128.0, 127.0) as i8;
@@ -108,8 +108,8 @@ impl Product {
     }
 }
 
-/// The table of the paper, on every tier that this machine has. The weights, 1.9 MB, exceed the caches of most boards:
-/// at small batches this is memory bandwidth.
+/// The table of the paper, on every tier that this machine has. The weights, 1.9 MB, exceed the caches of most
+/// boards, so at small batches it measures memory bandwidth.
 fn paper(c: &mut Criterion) {
     let product = Product::new(WeightFormat::I8, 6144, 320);
     for &tier in Tier::available() {

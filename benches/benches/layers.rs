@@ -4,9 +4,9 @@
 //!     cargo bench --bench layers -- 'gru'           some of them
 //!     cargo bench --bench layers -- --test          each once, checked and not timed
 //!
-//! Members of a group are the weight's form and the batch; criterion's `elem/s` are vectors a second. Before it is
-//! timed, each layer is compared with its equations in `f64`, within what its number format allows, and one in 8 bits
-//! with the portable tier, to the bit.
+//! The members of a group are the weight's form and the batch; criterion's `elem/s` are vectors per second. Before
+//! each layer is timed, it is compared with its equations in `f64`, within what its number format allows. Layers in 8
+//! bits are also compared with the portable tier, to the bit.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 
@@ -57,7 +57,7 @@ impl Parameters {
     }
 }
 
-/// Divided by the root of the depth, so that outputs are of the magnitude of inputs.
+/// Divided by the root of the depth, so that outputs have the magnitude of inputs.
 fn scaled(mut w: Mat<f32>) -> Mat<f32> {
     let factor = (w.cols() as f32).sqrt().recip();
     w.as_mut_slice().iter_mut().for_each(|w| *w *= factor);
@@ -65,7 +65,7 @@ fn scaled(mut w: Mat<f32>) -> Mat<f32> {
 }
 
 /// The name of a weight's form, its parameters, and how far its outputs may be from the equations, as a share of the
-/// greatest of them: rounding in `f32`, and two or three roundings to 8 bits that rarely add up.
+/// largest output. The errors are rounding in `f32`, and two or three roundings to 8 bits that rarely add up.
 type Form = (&'static str, Parameters);
 const TOLERANCE_F32: f64 = 1e-5;
 const TOLERANCE_8_BITS: f64 = 0.03;
@@ -85,7 +85,7 @@ fn tier() -> Tier {
     Tier::select().expect("SKINNY_TIER names a tier of this machine")
 }
 
-/// A dense layer and its factored replacement, beside the two bare products that the latter is made of.
+/// A dense layer and its factored replacement, beside the latter's two bare products.
 fn linear(c: &mut Criterion) {
     let (n, rank, k) = (1024, 128, 1024);
     let mut group = c.benchmark_group(format!("linear {k} -> {n}, factored by way of {rank}"));
@@ -172,12 +172,12 @@ fn bench_bare_products(group: &mut BenchmarkGroup<'_, WallTime>, m: usize, shape
     });
 }
 
-/// Of the recurrent layers: inputs and hidden units, the rank if factored, and the steps of a sequence.
+/// For the recurrent layers: inputs and hidden units, the rank if factored, and the steps of a sequence.
 const SIZE: usize = 256;
 const RECURRENT_RANK: usize = 64;
 const STEPS: usize = 16;
 
-/// A GRU, as it runs in a stream, and over a sequence, where the input products of four time steps are one.
+/// A GRU as it runs in a stream, and over a sequence, where the input products of four time steps are one.
 fn gru(c: &mut Criterion) {
     let gru = |w_ih: Weight, w_hh: Weight| Gru::new(w_ih, w_hh, None, None).expect("gates of one size");
     bench_recurrent(c, "gru", 3, gru, gru_equations);
@@ -189,7 +189,7 @@ fn lstm(c: &mut Criterion) {
     bench_recurrent(c, "lstm", 4, lstm, lstm_equations);
 }
 
-/// A layer made of an input weight and a recurrent one, each of so many gates.
+/// A layer made of an input weight and a recurrent one, each of that many gates.
 fn bench_recurrent<L: Recurrent>(
     c: &mut Criterion,
     kind: &str,
@@ -257,7 +257,7 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Outputs of all steps, by the equations in [`Gru`]'s documentation.
+/// The outputs of all steps, by the equations in [`Gru`]'s documentation.
 fn gru_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64> {
     let mut h = vec![0.0; w_hh.apply(&vec![0.0; x.cols()]).len() / 3];
     let mut out = Vec::new();
@@ -275,7 +275,7 @@ fn gru_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64>
     out
 }
 
-/// Outputs of all steps, by the equations in [`Lstm`]'s documentation.
+/// The outputs of all steps, by the equations in [`Lstm`]'s documentation.
 fn lstm_equations(w_ih: &Parameters, w_hh: &Parameters, x: &Mat<f32>) -> Vec<f64> {
     let size = w_hh.apply(&vec![0.0; x.cols()]).len() / 4;
     let (mut h, mut c) = (vec![0.0; size], vec![0.0; size]);

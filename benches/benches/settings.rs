@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use criterion::Criterion;
 
-/// Settings under which `cargo bench` takes a few minutes on a small board: its timings repeat to a percent or so well
-/// before criterion's default five seconds, and its default of 100 000 resamples costs more there than the measurement.
+/// With these settings `cargo bench` takes a few minutes on a small board. Timings repeat to about a percent well
+/// before criterion's default of five seconds, and its default of 100 000 resamples costs more there than the
+/// measurement.
 pub fn settings() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(200))

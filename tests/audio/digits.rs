@@ -10,7 +10,7 @@ const DENSE: &[u8] = include_bytes!("../../examples/digits/model.safetensors");
 const LOW_RANK: &[u8] = include_bytes!("../../examples/digits/low_rank.safetensors");
 const SEVEN: &[u8] = include_bytes!("../../examples/digits/recordings/7_jackson_45.wav");
 const THREE: &[u8] = include_bytes!("../../examples/digits/recordings/3_theo_46.wav");
-/// Frames by `train.py`.
+/// Frames computed by `train.py`.
 const FRAMES: &str = include_str!("../../examples/digits/fixtures/log_mel_7_jackson_45.txt");
 
 fn read(bytes: &[u8], tier: Tier) -> Arc<Model> {
@@ -25,8 +25,8 @@ fn samples(wav: &[u8]) -> Vec<f32> {
 
 #[test]
 fn the_frames_are_those_of_train_py() {
-    // Two float transforms of different order: rounding relative to the loudest bin reaches the quietest bands, where the
-    // logarithm magnifies it.
+    // The two transforms add floats in different orders. Rounding relative to the loudest bin reaches the quietest
+    // bands, where the logarithm magnifies it.
     const TOLERANCE: f32 = 1e-4;
     let mut features = Features::of_model(&read(DENSE, Tier::Portable)).unwrap().unwrap();
     features.normalization = None;

@@ -1,4 +1,4 @@
-//! Features against librosa's, and what a model file says of them.
+//! Features against librosa's, and their description in a model file.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn features_are_those_of_librosa() {
         assert_eq!(case.features.stft.frames(case.samples.len()).unwrap(), case.frames, "{}", case.name);
         for (row, expected) in case.rows.iter().zip(case.expected.chunks(width)) {
             let found = found.view().row(*row);
-            // A transform in f32 rounds relative to the loudest bin, so it is not logarithms that compare.
+            // A transform in f32 rounds relative to the loudest bin, so energies are compared instead of logarithms.
             let energies = |values: &[f32]| values.iter().map(|&x| energy(&case.features, x)).collect::<Vec<_>>();
             let (found, expected) = (energies(found), energies(expected));
             let loudest = expected.iter().copied().fold(0f64, f64::max);
@@ -33,7 +33,7 @@ fn features_are_those_of_librosa() {
     }
 }
 
-/// What a feature is the logarithm of, with the floor in it.
+/// The energy that a feature is the logarithm of, floor included.
 fn energy(features: &Features, value: f32) -> f64 {
     let value = f64::from(value);
     match features.log.map(|log| (log.base, features.stft.spectrum)) {
@@ -107,7 +107,7 @@ fn a_symmetric_window_is_a_periodic_one_and_its_end() {
     }
 }
 
-/// A description of each choice that there is.
+/// Descriptions with every choice that there is.
 fn descriptions() -> Vec<Features> {
     let mut all: Vec<_> = cases().into_iter().map(|case| case.features).collect();
     for shape in WINDOWS {
@@ -141,7 +141,7 @@ fn a_description_is_read_as_it_was_written() {
         assert_eq!(Features::of_model(&model).unwrap().as_ref(), Some(&features));
         let model = Model::from_bytes(&model.to_bytes().unwrap(), Tier::Portable).unwrap();
         assert_eq!(Features::of_model(&model).unwrap().as_ref(), Some(&features));
-        // What is attached takes the place of what was.
+        // A new attachment replaces the old one.
         let mut plain = features;
         plain.normalization = None;
         let model = plain.attach(model).unwrap();

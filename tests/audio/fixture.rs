@@ -1,4 +1,4 @@
-//! What `tests/fixtures/audio.py` wrote.
+//! Reads what `tests/fixtures/audio.py` wrote.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ pub fn tensor(name: &str) -> Vec<f32> {
     data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
-/// Features by librosa.
+/// Features computed by librosa.
 pub struct Case {
     pub name: String,
     pub features: Features,
     pub samples: Vec<f32>,
     pub frames: usize,
-    /// The frames that `expected` holds.
+    /// The range of frames that `expected` holds.
     pub rows: Vec<usize>,
     pub expected: Vec<f32>,
 }
@@ -53,7 +53,7 @@ pub fn cases() -> Vec<Case> {
     cases.as_object().unwrap().iter().map(case).collect()
 }
 
-/// A model that takes so many features.
+/// A model that takes that many features.
 pub fn model(width: usize) -> Model {
     let weight = Weight::dense(Mat::zeros(2, width).unwrap()).unwrap();
     Model::new(vec![("fc".into(), Layer::Linear(Linear::new(weight, None).unwrap()))]).unwrap()

@@ -7,7 +7,7 @@ use skinny::{Error, FileError};
 
 use crate::fixture::{entries, model, read};
 
-/// What `read` says of the entries of the digits models with one of them replaced.
+/// What `read` says about the entries of the digits models with one of them replaced.
 fn refusal(name: &str, text: &str) -> (String, String) {
     let mut entries = entries();
     entries.insert(format!("features.{name}"), text.into());
@@ -45,9 +45,9 @@ fn an_entry_that_makes_no_sense_is_named() {
         assert_eq!(key, format!("features.{name}"));
         assert!(found.contains(reason) && found.len() < 300, "{name} = {text}: {found}");
     }
-    // What older files say of their bands has to be what the other entries say.
+    // What older files say about their bands must agree with the other entries.
     assert_eq!(refusal("mel_scale", "slaney").0, "features.mel_shape");
-    // Bands of spectra that have none.
+    // Bands are given for spectra, which have none.
     let (key, reason) = refusal("kind", "spectrum");
     assert_eq!(key, "features.mel_high_hz");
     assert!(reason.starts_with("not understood beside"), "{reason}");
@@ -107,7 +107,7 @@ fn no_description_asks_for_time_or_memory_out_of_proportion() {
         for _ in 0..1 + below(3) {
             entries.insert(format!("features.{}", names[below(names.len())]), numbers[below(numbers.len())].into());
         }
-        // How wide the steps are, which the model's input is to match.
+        // The width of the steps, which the model's input must match.
         let number = |name: &str| entries[&format!("features.{name}")].parse::<usize>().unwrap_or(0);
         let width = number("mels").saturating_mul(number("stack")).clamp(1, 1 << 18);
         match read(width, &entries) {

@@ -1,4 +1,4 @@
-//! Resampling against signals that are known at any rate.
+//! Resampling against signals whose values are known at any rate.
 
 use std::f64::consts::TAU;
 
@@ -32,13 +32,13 @@ fn noise_stays_the_same_noise() {
     }
 }
 
-/// The level of a tone of `hz`, of 0 dB, after resampling, and that of its difference from the tone at the new rate.
+/// The level of a tone of `hz` and 0 dB after resampling, and the level of its difference from the exact tone.
 fn tone(input: u32, output: u32, hz: f64) -> (f64, f64) {
     let sample = |rate: u32, i: usize| 2f64.sqrt() * (TAU * (hz * i as f64 / f64::from(rate)).fract()).sin();
     let samples: Vec<f32> = (0..input as usize / 2).map(|i| sample(input, i) as f32).collect();
     let found = whole(input, output, &samples);
     assert_eq!(found.len(), (samples.len() as u64 * u64::from(output)).div_ceil(input.into()) as usize);
-    // Without the ends, where the tone is switched on and off.
+    // The ends are left out, where the tone is switched on and off.
     let middle = found.len() / 4..found.len() * 3 / 4;
     let level = decibels(found[middle.clone()].iter().map(|&x| x.into()));
     let difference = decibels(middle.map(|i| f64::from(found[i]) - sample(output, i)));
@@ -134,7 +134,7 @@ fn what_cannot_be_resampled_is_refused() {
     assert!(matches!(refused, Error::NotFinite { what: "samples", index: 1, .. }));
     let refused = resampler.push(&[0.0, -1.1e28]).unwrap_err();
     assert!(matches!(refused, Error::Parameter { what: "sample", .. }));
-    // Nothing has happened.
+    // Refused samples leave no trace.
     assert!(resampler.push(&[]).unwrap().is_empty());
     assert!(resampler.finish().unwrap().is_empty());
 }

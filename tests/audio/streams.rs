@@ -1,11 +1,11 @@
-//! Streams that are cut anyhow, empty, broken off, or not of numbers.
+//! Streams that are cut anywhere, empty, broken off, or that contain no numbers.
 
 use skinny::Error;
 use skinny::audio::{Features, FrontEnd, Normalization, Stft};
 
 use crate::fixture::{cases, entries, read};
 
-/// The steps of a stream in pieces.
+/// The steps of a stream that comes in pieces.
 fn in_pieces(front_end: &mut FrontEnd, samples: &[f32], piece: usize) -> Vec<f32> {
     let mut steps = Vec::new();
     for samples in samples.chunks(piece) {

@@ -1,8 +1,8 @@
-//! Arguments out of bytes that a fuzz target or a test was given.
+//! Makes arguments of the bytes that a fuzz target or a test was given.
 
 #![allow(dead_code, reason = "each user uses some of it")]
 
-/// Reads bytes from the front, zeros behind the end.
+/// Reads bytes from the front, and zeros after the end.
 pub struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -28,7 +28,7 @@ impl<'a> Bytes<'a> {
         i32::from_le_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    /// That many bytes: the next ones over and over, so that a short input fills a large matrix too.
+    /// That many bytes: the next ones, repeated, so a short input fills a large matrix too.
     pub fn cycle(&mut self, len: usize) -> Vec<u8> {
         let period = self.below(64).min(self.0.len());
         let (pattern, rest) = self.0.split_at(period);

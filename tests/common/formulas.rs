@@ -1,4 +1,4 @@
-//! Requantization written a second time, from the definitions and in types that are too wide to overflow.
+//! Requantization, written a second time: from the definitions, in types that are too wide to overflow.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -22,7 +22,7 @@ pub fn divide_ties_away(a: i128, b: i128) -> i128 {
     a.signum() * ((2 * a.abs() + b) / (2 * b))
 }
 
-/// Of `2 * a * b`, the high half rounded: `sqrdmulh`.
+/// The high half of `2 * a * b`, rounded: `sqrdmulh`.
 pub fn high_mul(a: i128, b: i128) -> i128 {
     saturate(divide_ties_up(2 * a * b, 1 << 32))
 }
@@ -48,7 +48,7 @@ pub fn single_rounding(sum: i32, multiplier: i32, exponent: i32, zero_point: i32
     saturate(scaled + i128::from(zero_point)) as i32
 }
 
-/// Before the caller makes a byte of it; `low..=high` is the byte's range.
+/// The result before the caller converts it to a byte; `low..=high` is the byte's range.
 pub fn requantize_float(sum: i32, scale: f32, zero_point: i32, low: i32, high: i32) -> i32 {
     let rounded = f64::from(sum as f32 * scale).round_ties_even();
     (rounded + f64::from(zero_point)).clamp(low.into(), high.into()) as i32

@@ -1,15 +1,15 @@
 //! Slices beside memory that may not be touched: an access outside them ends the test with a signal.
 //!
 //! Rust's own checks do not see what a kernel reads through a pointer, and a read beyond the end usually succeeds.
-//! Miri does see it, and has no pages to forbid: there a slice is an allocation of its own, as long as it and what lies
-//! between it and its edge.
+//! Miri does see it, and has no pages to forbid. Under Miri a slice and the gap to its edge are an allocation of their
+//! own.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::ops::{Deref, DerefMut};
 use std::{ptr, slice};
 
-/// The side on which the forbidden page is directly adjacent. Both sides have one.
+/// Which end of the slice touches a forbidden page. There is a forbidden page on either side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Edge {
     /// The first byte of the slice is the first one that may be touched.
@@ -20,7 +20,7 @@ pub enum Edge {
 
 pub const EDGES: [Edge; 2] = [Edge::Start, Edge::End];
 
-/// What lies between a slice and the forbidden pages.
+/// What fills the gap between a slice and the forbidden pages.
 const FILL: u8 = 0xa5;
 
 /// A slice on pages of its own, between two forbidden pages.
@@ -30,7 +30,7 @@ pub struct Guarded<T> {
     len: usize,
 }
 
-/// Bytes between two forbidden pages: whole pages, or as many as were asked for under Miri.
+/// Bytes between two forbidden pages: whole pages, or under Miri as many as were asked for.
 struct Pages {
     start: *mut u8,
     len: usize,
@@ -98,7 +98,7 @@ impl<T: Copy> Guarded<T> {
         Self::apart(values, edge, 0)
     }
 
-    /// As [`new`](Self::new), `apart` bytes from the edge: so a slice lies at any alignment that its elements allow.
+    /// Like [`new`](Self::new), but `apart` bytes from the edge, for every alignment that the elements allow.
     pub fn apart(values: &[T], edge: Edge, apart: usize) -> Self {
         assert_eq!(apart % align_of::<T>(), 0);
         let bytes = size_of_val(values);
@@ -116,7 +116,7 @@ impl<T: Copy> Guarded<T> {
         Self { pages, data, len: values.len() }
     }
 
-    /// Whether nothing was written around the slice, on its pages.
+    /// Whether nothing was written on its pages around the slice.
     pub fn is_clean(&self) -> bool {
         // SAFETY: `apart` has written these bytes, and writers of the slice borrow `self`.
         let bytes = unsafe { slice::from_raw_parts(self.pages.start, self.pages.len) };

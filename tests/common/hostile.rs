@@ -1,11 +1,11 @@
-//! What a model file that may be hostile is put through: by the tests and by the fuzz target.
+//! What the tests and the fuzz target do with a model file that may be hostile.
 
 use std::sync::Arc;
 
 use skinny::model::{ImportOptions, Model, Session};
 use skinny::{MatRef, Tier};
 
-/// Reads `data` as a model file of either kind; what is accepted must run, and come back from a file the same.
+/// Reads `data` as a model file of either kind. An accepted model must run, and survive being written and read.
 pub fn load_and_run(data: &[u8], options: &ImportOptions) {
     for model in [Model::from_bytes(data, Tier::Portable), Model::from_pytorch(data, options)].into_iter().flatten() {
         let file = model.to_bytes().expect("a model that was read can be written");
@@ -28,18 +28,18 @@ fn run(model: Model) {
     assert_eq!(session.finish().expect("another end").rows(), 0);
 }
 
-/// Reads an input of the fuzz target.
+/// Runs an input of the fuzz target.
 pub fn load_input(input: &[u8]) {
     let (file, options) = file_of_input(input);
     load_and_run(&file, &options);
 }
 
-/// The file and the options of an input of the fuzz target. Its first byte says what the others are:
+/// The file and the options in an input of the fuzz target. The first byte says what the rest is:
 ///
 /// - 0: a file.
-/// - 1: options, a line each of layers, what to keep and what to drop, up to a byte of 0; and a file.
-/// - 2: the same; and the header of a file without its length, up to a byte of 0; and what is behind the header.
-/// - others: choices of [`composed`].
+/// - 1: options up to a byte of 0 (a line of layers, a line to keep, a line to drop), then a file.
+/// - 2: the same options, then the header of a file without its length up to a byte of 0, then the data.
+/// - others: the choices of [`composed`].
 pub fn file_of_input(input: &[u8]) -> (Vec<u8>, ImportOptions) {
     match input.split_first() {
         None => (Vec::new(), ImportOptions::default()),
@@ -117,8 +117,8 @@ const OPTIONS: [&str; 14] = [
     ":bogus",
 ];
 
-/// A file and options made of words that mean something together, so that few choices reach what a header of random text
-/// would not: the names of modules and parameters, sizes that fit each other, and some that nothing fits.
+/// A file and options made of words that belong together: the names of modules and parameters, sizes that fit each
+/// other, and some that nothing fits. A few choices then reach code that a header of random text would not.
 fn composed(choices: &mut dyn Iterator<Item = usize>) -> (Vec<u8>, ImportOptions) {
     let mut next = |limit: usize| choices.next().unwrap_or(0) % limit;
     let mut entries = Vec::new();
@@ -131,7 +131,7 @@ fn composed(choices: &mut dyn Iterator<Item = usize>) -> (Vec<u8>, ImportOptions
         let size = shape.iter().fold(bytes, |size, &dimension| size.wrapping_mul(dimension));
         let start = end;
         end = end.wrapping_add(size);
-        // What no file holds is only promised.
+        // Larger tensors are only promised by the header, and not in the file.
         if size <= 4096 {
             data.extend((0..size).map(|i| if i % bytes == bytes - 1 { 0x3c } else { i as u8 }));
         }

@@ -1,4 +1,4 @@
-//! Products of arguments that may not fit, against a naive oracle: for the tests and for the fuzz target.
+//! Products of arguments that may not fit, against a naive oracle, for the tests and the fuzz target.
 
 use skinny::kernels::{
     Activation, Activations, Dequantize, DoubleRounding, Epilogue, FixedPoint, GROUP, Offsets, PackedMat,
@@ -9,7 +9,7 @@ use skinny::{MatMut, MatRef, Result, Tier};
 
 use crate::{bytes::Bytes, formulas};
 
-/// Reads a product from `data` and runs it on every tier: each refuses the same, or gives the oracle's bits.
+/// Reads a product from `data` and runs it on every tier. All tiers refuse it alike, or give the oracle's bits.
 pub fn multiply(data: &[u8]) {
     let bytes = &mut Bytes::new(data);
     let format = WeightFormat::ALL[bytes.below(WeightFormat::ALL.len())];
@@ -141,7 +141,7 @@ pub fn multiply(data: &[u8]) {
     }
 }
 
-/// A float by its bits, all NaN alike.
+/// The bits of a float, the same for every NaN.
 #[derive(Debug, Clone, Copy)]
 struct SameFloat(f32);
 
@@ -164,7 +164,7 @@ struct Case {
     constant: Vec<i32>,
     factor: Vec<i32>,
     with_offsets: bool,
-    /// Of the oracle, if the operands fit.
+    /// The oracle's sums, if the operands fit.
     sums: Vec<i32>,
 }
 
@@ -200,7 +200,7 @@ impl Case {
         self.check_as(epilogue, fill, rows_off, fits, expected, |y| y);
     }
 
-    /// `expected` and `seen` make what is compared: of the oracle's sum, row and column, and of an output.
+    /// Compares what `expected` makes of the oracle's sum, row and column with what `seen` makes of an output.
     fn check_as<E: Epilogue, T: PartialEq + std::fmt::Debug>(
         &self,
         epilogue: &E,

@@ -1,4 +1,4 @@
-//! Unsigned products of any arguments, against a naive oracle: for the tests and for the fuzz target.
+//! Unsigned products of any arguments, against a naive oracle, for the tests and the fuzz target.
 
 use skinny::kernels::Sums;
 use skinny::kernels::{UnsignedMat, UnsignedWorkspace};

@@ -1,4 +1,4 @@
-//! What tests of layers share: parameters, runs, bounds of quantization, and the comparison of a layer with itself.
+//! What tests of layers share: parameters, runs, bounds of quantization, the comparison of a layer with itself.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -8,7 +8,7 @@ use skinny::factored::{Recurrent, Scratch};
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
-/// Numbers in -1..1 that repeat from run to run.
+/// Numbers in -1..1, the same in every run.
 pub struct Random(pub u64);
 
 impl Random {
@@ -43,14 +43,14 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// FNV-1a over the bits of floats, to pin them down across machines.
+/// FNV-1a over the bits of floats, to check that they are the same on all machines.
 pub fn hash(hash: u64, values: &[f32]) -> u64 {
     bits(values).into_iter().fold(hash, |hash, bits| (hash ^ u64::from(bits)).wrapping_mul(0x100_0000_01b3))
 }
 
 pub const HASH_OF_NOTHING: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// An input and outputs of another shape are refused, and leave a state that has begun and the outputs as they were.
+/// Inputs and outputs of another shape are refused, and leave the outputs and a state in use as they were.
 pub fn misfits_change_nothing<L: Recurrent>(layer: &L)
 where
     L::State: PartialEq + Debug,
@@ -68,7 +68,7 @@ where
     assert_eq!((state, &out), (before, &vec![7.0; 2 * layer.output_size()]));
 }
 
-/// The outputs of a sequence.
+/// The outputs for a sequence, from a given state.
 pub fn forward<L: Recurrent>(layer: &L, x: &Mat<f32>, state: &mut L::State, scratch: &mut Scratch) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.rows() * layer.output_size()];
     let view = MatMut::new(&mut out, x.rows(), layer.output_size()).unwrap();
@@ -76,18 +76,18 @@ pub fn forward<L: Recurrent>(layer: &L, x: &Mat<f32>, state: &mut L::State, scra
     out
 }
 
-/// The outputs of a sequence from a state of zeros.
+/// The outputs for a sequence, from a state of zeros.
 pub fn whole<L: Recurrent>(layer: &L, x: &Mat<f32>) -> Vec<f32> {
     forward(layer, x, &mut layer.state().unwrap(), &mut Scratch::new())
 }
 
-/// Half a step of the quantization of `values`: what one of them is off by at most.
+/// Half a quantization step of `values`: the largest error of one of them.
 pub fn half_step(values: &[f32]) -> f64 {
     f64::from(values.iter().fold(0.0f32, |m, v| m.max(v.abs()))) / 127.0 / 2.0 * 1.001
 }
 
-/// What an 8-bit product of `w` and `x` is off by at most, `x` itself being off by `off`:
-/// with `w + dw` and `x + dx` in place of `w` and `x`, `sum |w| |dx| + |dw| |x| + |dw| |dx|`.
+/// The largest error of an 8-bit product of `w` and `x`, where `x` itself is off by `off`: with `w + dw` and `x + dx`
+/// in place of `w` and `x` it is `sum |w| |dx| + |dw| |x| + |dw| |dx|`.
 pub fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
     let (dw, dx) = (half_step(w), half_step(x) + off.iter().fold(0.0f64, |m, &v| m.max(v)) / 127.0);
     let terms = w.iter().zip(x).zip(off).map(|((&w, &x), off)| {
@@ -97,8 +97,8 @@ pub fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
     terms.sum::<f64>() + 1e-5
 }
 
-/// Runs a layer in `f32` and, in each of `formats`, on each tier: time batches, cuts of the sequence, steps one by one
-/// and tiers must not change a bit.
+/// Runs a layer in `f32`, and in each of `formats` on each tier. Time batches, cuts of the sequence, single steps and
+/// tiers must not change a bit.
 pub fn expect_same_bits<L>(what: &str, layer: &L, formats: &[WeightFormat])
 where
     L: Recurrent,
@@ -153,7 +153,7 @@ where
     bits(&whole)
 }
 
-/// Holds outputs in `f32` to the equations.
+/// Checks outputs in `f32` against the equations.
 pub fn expect_near(what: &str, out: &[f32], exact: &[f64]) {
     assert_eq!(out.len(), exact.len(), "{what}");
     for (&out, &exact) in out.iter().zip(exact) {
@@ -161,7 +161,7 @@ pub fn expect_near(what: &str, out: &[f32], exact: &[f64]) {
     }
 }
 
-/// Holds a step in 8 bits to the exact one: each output is off by its bound at most, and by little.
+/// Checks a step in 8 bits against the exact one: no output is off by more than its bound, and none by much.
 pub fn expect_within(what: &str, out: &[f32], exact: &[f32], bounds: &[f64]) {
     assert!(out.len() == exact.len() && exact.len() == bounds.len(), "{what}");
     for ((out, exact), bound) in out.iter().zip(exact).zip(bounds) {

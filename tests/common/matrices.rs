@@ -1,4 +1,4 @@
-//! Matrices with all kinds of singular values, made the same way by tests/numpy/singular_values.py.
+//! Matrices with all kinds of singular values. tests/numpy/singular_values.py makes the same ones.
 
 /// A linear congruential generator of 32 bits, of which the upper 24 are used.
 struct Random(u32);
@@ -26,7 +26,7 @@ fn fill(count: usize, draw: impl FnMut() -> f64) -> Vec<f64> {
     core::iter::repeat_with(draw).take(count).collect()
 }
 
-/// The sum of outer products of columns of `a` and rows of `b`, each divided, in this order.
+/// The sum of the outer products of the columns of `a` and the rows of `b`, each divided, in this order.
 fn product(a: &[f64], b: &[f64], divisors: &[f64]) -> Vec<f64> {
     let (rows, cols) = (a.len() / divisors.len(), b.len() / divisors.len());
     let mut w = vec![0.0; rows * cols];

@@ -34,7 +34,7 @@ impl Random {
         (0..len).map(|_| self.within(0, 127) as u8).collect()
     }
 
-    /// `i32`s of every magnitude.
+    /// `i32` values of every magnitude.
     pub fn integers(&mut self, len: usize) -> Vec<i32> {
         (0..len).map(|_| self.bits() as i32 >> (self.bits() >> 27)).collect()
     }

@@ -1,4 +1,4 @@
-//! Safetensors files made by hand, and what becomes of them.
+//! Safetensors files made by hand, and what reading them gives.
 
 #![allow(dead_code, reason = "each user uses some of it")]
 
@@ -23,7 +23,7 @@ impl StateDict {
         self
     }
 
-    /// A tensor of any type, whose bytes these are.
+    /// A tensor of any type, with these bytes.
     pub fn tensor(mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) -> Self {
         let (start, end) = (self.data.len(), self.data.len() + bytes.len());
         let name = serde_json::to_string(name).unwrap();
@@ -37,7 +37,7 @@ impl StateDict {
         self.tensor(name, "F32", shape, &bytes)
     }
 
-    /// Floats that differ, of the tensor's name too.
+    /// Floats that differ from each other and from those of other names.
     pub fn floats(self, name: &str, shape: &[usize]) -> Self {
         let values = pattern(name, shape.iter().product());
         self.values(name, shape, &values)
@@ -48,7 +48,7 @@ impl StateDict {
         self.floats(&format!("{prefix}.weight"), &[output, input]).floats(&format!("{prefix}.bias"), &[output])
     }
 
-    /// A layer of a recurrent module with so many gates; the name of its parameters ends in `suffix`.
+    /// A layer of a recurrent module with that many gates. The names of its parameters end in `suffix`.
     pub fn recurrent(self, prefix: &str, suffix: &str, gates: usize, hidden: usize, input: usize) -> Self {
         let name = |parameter: &str| format!("{prefix}.{parameter}{suffix}");
         self.floats(&name("weight_ih"), &[gates * hidden, input])
@@ -95,7 +95,7 @@ pub fn import(dict: &StateDict, options: &ImportOptions) -> Import {
     Import::from_pytorch(&dict.bytes(), options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The message that a file is refused with.
+/// The message with which a file is refused.
 pub fn refused_file(file: &[u8], options: &ImportOptions) -> String {
     match Model::from_pytorch(file, options) {
         Err(Error::File(error)) => error.to_string(),
@@ -107,7 +107,7 @@ pub fn refused(dict: &StateDict, options: &ImportOptions) -> String {
     refused_file(&dict.bytes(), options)
 }
 
-/// The message without options.
+/// The same, without options.
 pub fn refused_plain(dict: &StateDict) -> String {
     refused(dict, &ImportOptions::default())
 }

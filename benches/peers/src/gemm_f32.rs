@@ -1,4 +1,4 @@
-//! gemm, in f32: what a program does that has not quantized its weights.
+//! The crate gemm in f32, for a program that has not quantized its weights.
 
 use std::hint::black_box;
 

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --manifest-path benches/peers/Cargo.toml [-- NxK ...]
 //!
-//! prints a row a shape and batch: microseconds a call. A shape is output features x depth; without arguments those are
-//! the paper's 6144x320 and the factors of low-rank speech layers.
+//! It prints microseconds per call, in a row per shape and batch. A shape is output features x depth. The default
+//! shapes are the paper's 6144x320 and the factors of low-rank speech layers.
 //!
 //! | column | weights | activations | result | weights before the clock starts |
 //! |---|---|---|---|---|
@@ -14,15 +14,15 @@
 //! | tract f32 | f32 | f32, packed within the call | f32 | packed |
 //! | gemm f32 | f32 | f32 | f32 | the faster of k x n and n x k as they are: it takes no packed ones |
 //!
-//! On a machine that is not aarch64 skinny has its portable kernels alone, and the table says little.
+//! On a machine other than aarch64, skinny has only its portable kernels, and the table says little.
 //!
-//! Each runs on one thread and picks its kernel itself: what it picked is printed first. rten multiplies unsigned
-//! activations alone, so all get values in 0..=127, the same for everyone; those are also within what its kernels on
-//! x86 without VNNI multiply exactly. Every result is compared with the oracle, to the bit: these sums are less than
-//! 2^24, so that f32 holds them exactly, in whatever order they are added.
+//! Each runs on one thread and picks its kernel itself, which is printed first. rten multiplies only unsigned
+//! activations, so all get the same values in 0..=127. Its kernels on x86 without VNNI multiply these exactly, too.
+//! Every result is compared with the oracle, to the bit. The sums are below 2^24, so f32 holds them exactly, in
+//! whatever order they are added.
 //!
-//! The contestants take turns, a few milliseconds each, and the median of their turns is printed: a change of the
-//! clock or another program hits all of them alike.
+//! The contestants take turns of a few milliseconds each, and the median of their turns is printed. A change of clock
+//! rate or another program then hits all of them alike.
 
 mod gemm_f32;
 mod rten;
@@ -45,7 +45,7 @@ trait Contestant {
     /// Computes the product.
     fn call(&mut self);
 
-    /// Whether the last call's result is what it should be, given the sums, `m x n`.
+    /// Whether the last call's result is right, given the sums, `m x n`.
     fn agrees_with(&self, sums: &[i32]) -> bool;
 }
 
@@ -56,7 +56,7 @@ struct Operands<'a> {
     x: MatRef<'a, i8>,
 }
 
-/// The column of the table, and who fills it.
+/// A column of the table, and the contestant that fills it.
 type Entry = (&'static str, for<'a> fn(Operands<'a>) -> Result<Box<dyn Contestant + 'a>, Failure>);
 
 const ENTRIES: [Entry; 6] = [
@@ -106,7 +106,7 @@ fn shapes(arguments: impl Iterator<Item = String>) -> Result<Vec<(usize, usize)>
 }
 
 fn run(shapes: &[(usize, usize)]) -> Result<(), Failure> {
-    println!("Microseconds a call, one thread.\n");
+    println!("Microseconds per call, one thread.\n");
     let operands = [1i8; 320 * 320];
     for (name, make) in ENTRIES {
         let kernels = [1, 4, 10].map(|m| -> Result<String, Failure> {
@@ -138,7 +138,7 @@ fn run(shapes: &[(usize, usize)]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks all contestants, then gives the seconds that a call takes each.
+/// Checks all contestants, then returns the seconds per call of each.
 fn race(operands: Operands<'_>) -> Result<Vec<f64>, Failure> {
     let sums = skinny::kernels::reference::gemm(operands.w, operands.x);
     let mut contestants = Vec::new();
@@ -160,7 +160,7 @@ fn race(operands: Operands<'_>) -> Result<Vec<f64>, Failure> {
     Ok(contestants.into_iter().map(|(_, _, seconds)| median(seconds)).collect())
 }
 
-/// Seconds a call.
+/// Seconds per call.
 fn time(contestant: &mut dyn Contestant, calls: u32) -> f64 {
     let start = Instant::now();
     for _ in 0..calls {
@@ -169,7 +169,7 @@ fn time(contestant: &mut dyn Contestant, calls: u32) -> f64 {
     start.elapsed().as_secs_f64() / f64::from(calls)
 }
 
-/// The way of calling that takes least.
+/// The fastest way of calling.
 fn fastest<W: Copy, const N: usize>(ways: [W; N], mut call: impl FnMut(W)) -> W {
     let mut least = |way| {
         let calls = (0..20).map(|_| {

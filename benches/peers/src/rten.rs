@@ -23,7 +23,7 @@ pub fn contestant(Operands { w, x }: Operands<'_>) -> Result<Box<dyn Contestant 
         out: vec![MaybeUninit::new(0); x.rows() * n],
         gemm,
     };
-    // A vector by a matrix has kernels of its own there, which take weights that are not packed.
+    // rten has separate kernels for a vector times a matrix, which take weights that are not packed.
     if x.rows() == 1 {
         rten.weights = fastest([Weights::Packed, Weights::ByDepth, Weights::ByFeature], |weights| {
             rten.weights = weights;

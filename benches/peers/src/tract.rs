@@ -32,7 +32,7 @@ struct Tract {
 impl Tract {
     fn new<T: Datum + Copy + From<i8>>(Operands { w, x }: Operands<'_>, sums: DatumType) -> Result<Self, Failure> {
         let (m, n) = (x.rows(), w.rows());
-        // The weights are its left-hand side: n, k and m are what it calls m, k and n.
+        // The weights are its left-hand side: our n, k and m are its m, k and n.
         let query =
             Query { allow_extractor: false, store: Some(sums), ..Query::plain(sums, Some(n), Some(w.cols()), Some(m)) };
         let (kernel, packing, _) = MmmDispatch::native().pick(&query).ok_or("tract-linalg has no such kernel")?;

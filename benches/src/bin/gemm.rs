@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --bin gemm -- --n 6144 --k 320 --batch 1..10
 //!
-//! prints a row a batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
-//! `--reps R` it makes exactly R calls after packing and prints nothing else of cost, for tools that count
+//! It prints a row per batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
+//! `--reps R` it makes exactly R calls after packing and does nothing else that costs much, for tools that count
 //! instructions. `--help` lists the options.
 
 use std::hint::black_box;
@@ -280,7 +280,7 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The unsigned interface: the bytes of `weights` and activations as unsigned ones, with offsets.
+/// The unsigned interface: the bytes of `weights` and activations are read as unsigned, with offsets.
 fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> Result<(), Failure> {
     let Options { n, k, .. } = *options;
     let unsigned = |bytes: &[i8]| -> Vec<u8> { bytes.iter().map(|&byte| byte as u8).collect() };
@@ -326,7 +326,7 @@ fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> R
     Ok(())
 }
 
-/// A row of the table, for `weights` multiply-accumulates a column and `bytes` of weights.
+/// A row of the table, for `weights` multiply-accumulates per column and `bytes` of weights.
 fn print_row(m: usize, weights: usize, bytes: usize, seconds: f64) {
     let macs = (m * weights) as f64;
     println!(

@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --bin layers
 //!
-//! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits, after packing, and prints nothing else
-//! of cost, for tools that count instructions. NAME is `products` (the two bare products of the low-rank layer),
-//! `low-rank`, `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
+//! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits after packing, and does nothing else
+//! that costs much, for tools that count instructions. NAME is `products` (the two bare products of the low-rank
+//! layer), `low-rank`, `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
 /// A layer at batch 1, ready to be stepped again and again.
 struct Bench {
     name: &'static str,
-    /// Multiply-accumulates and bytes of weights a step.
+    /// Multiply-accumulates and bytes of weights per step.
     macs: usize,
     bytes: usize,
     step: Box<dyn FnMut() -> skinny::Result<()>>,
@@ -50,7 +50,7 @@ fn linear(name: &'static str, layer: Linear) -> Result<Bench, Failure> {
     Ok(Bench { name, macs, bytes, step })
 }
 
-/// A recurrent layer of these weights.
+/// A recurrent layer with these weights.
 fn recurrent<L>(name: &'static str, layer: L, weights: impl Fn(&L) -> [&Weight; 2]) -> Result<Bench, Failure>
 where
     L: Recurrent<State: 'static> + 'static,
