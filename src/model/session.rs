@@ -90,7 +90,7 @@ impl Session {
     }
 
     /// Input frames that make a time batch: the time batch times the [stride](Model::stride) of the model.
-    pub fn frames_a_batch(&self) -> usize {
+    pub fn frames_per_batch(&self) -> usize {
         self.time_batch().saturating_mul(self.model.stride())
     }
 
@@ -108,7 +108,7 @@ impl Session {
         let width = self.model.input_size();
         frames.expect_shape("frames", frames.rows(), width)?;
         self.outputs.clear();
-        let batch = self.frames_a_batch();
+        let batch = self.frames_per_batch();
         let mut start = 0;
         while start < frames.rows() {
             // More may be waiting than make a batch, if that was set to less in the middle of the stream.
