@@ -1,4 +1,4 @@
-//! Compresses a trained model: factors its weights, rounds them to 8 bits, saves it, and measures what that cost.
+//! Compresses a trained model: factors its weights, rounds them to 8 bits, saves it and measures the loss.
 //!
 //!     cargo run --release --features audio,svd --example compress
 //!
@@ -20,11 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tier = Tier::select()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits");
 
-    // 1. Import. What belongs to the model but to no layer is kept by name.
+    // 1. Import. Tensors that belong to the model but to no layer are kept by name.
     let options = ImportOptions { keep: Features::TENSORS.map(String::from).into(), ..ImportOptions::default() };
     let model = Model::load_pytorch(folder.join("model.safetensors"), &options)?;
 
-    // 2. Calibrate: which directions of a layer's inputs carry energy decides which of its weight's may go.
+    // 2. Calibrate: collect statistics of each layer's inputs, which decide which directions of its weight to keep.
     let front_end = &mut FrontEnd::new(Features::of_model(&model)?.ok_or("features are not described")?)?;
     let mut calibration = Calibration::new(Scheme::PartiallyJoint);
     for digit in 0..10 {
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         calibration.add(&model, frames.view())?;
     }
 
-    // 3. Decompose once, then plan: here a quarter of the weights, spread where they do most.
+    // 3. Decompose once, then plan: here a quarter of the weights, allocated where they help most.
     let decomposed =
         model.decompose(Scheme::PartiallyJoint, Some(&calibration), Weighting::Data, |name, done, count| {
             println!("decomposing {name}, {} of {count}", done + 1);
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let budget = Budget { limit: 0.25 * all, cost: Cost::Parameters };
     let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE })?;
 
-    // 4. Build it in 8 bits, factors making up for each other's rounding.
+    // 4. Build it in 8 bits, with factors that compensate each other's rounding.
     let storage = Storage { format: Some(WeightFormat::I8), correct: true };
     let small = decomposed.build(&plan, |_| storage, tier)?;
     println!("\nmatrix               shape      rank   error");
@@ -79,13 +79,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The features of a recording, as the model's file says they are made.
+/// The features of a recording, computed as the model's file describes.
 fn features(path: &Path, front_end: &mut FrontEnd) -> Result<Mat<f32>, Box<dyn Error>> {
     let samples = hound::WavReader::open(path)?.into_samples::<i16>().map(|sample| Ok(f32::from(sample?) / 32768.0));
     Ok(front_end.whole(&samples.collect::<Result<Vec<_>, hound::Error>>()?)?)
 }
 
-/// What a model makes of a sequence.
+/// The outputs of a model for a sequence.
 fn outputs(model: &Model, frames: &Mat<f32>) -> skinny::Result<Vec<f32>> {
     let mut session = Session::new(Arc::new(model.clone()))?;
     let mut outputs = session.push(frames.view())?.as_slice().to_vec();

@@ -1,8 +1,8 @@
-//! Loads a model file and runs a stream through it, in whatever pieces it comes.
+//! Loads a model file and runs a stream through it, in pieces of several sizes.
 //!
 //!     cargo run --release --features safetensors --example model
 //!
-//! The file is that of the low-rank network of the example `digits`: two GRU layers and a linear one, in int8.
+//! The file is the low-rank network of the example `digits`: two GRU layers and a linear layer, in int8.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use skinny::{Mat, MatRef, Tier};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits/low_rank.safetensors");
 
-/// Frames of the stream.
+/// Number of frames of the stream.
 const FRAMES: usize = 400;
 
 fn main() -> skinny::Result<()> {
-    // The numbers of the file as they are, packed for the best kernels that this machine has.
+    // The weights are packed for the best kernels of this machine, without changing their values.
     let tier = Tier::select()?;
     let model = Arc::new(Model::load(FILE, tier)?);
     for (name, layer) in model.layers() {
@@ -27,14 +27,14 @@ fn main() -> skinny::Result<()> {
             layer.bytes()
         );
     }
-    println!("what the file tells: {}", model.metadata()["architecture"]);
+    println!("architecture: {}", model.metadata()["architecture"]);
 
     let frames = frames(model.input_size())?;
     println!("\nframes per call  time batch  outputs of the calls  microseconds per frame");
     let mut expected: Option<Vec<u32>> = None;
     for (piece, time_batch) in [(FRAMES, 8), (1, 1), (1, 4), (7, 4)] {
-        // A session is one stream. Any number of them, on any threads, share the model. A time batch of 4 reads the input
-        // weights once for four steps, and the first output waits for four frames.
+        // A session is one stream. Any number of sessions, on any threads, can share a model. A time batch of 4 reads
+        // the input weights once per four steps, but the first output waits for four frames.
         let mut session = Session::new(Arc::clone(&model))?.with_time_batch(time_batch)?;
         let (mut outputs, mut counts) = (Vec::new(), Vec::new());
         let start = Instant::now();
@@ -50,7 +50,7 @@ fn main() -> skinny::Result<()> {
         let first = format!("{:?}", &counts[..counts.len().min(5)]);
         println!("{piece:>15}  {time_batch:>10}  {first:>20}  {microseconds:>22.1}");
 
-        // However the stream is cut, and whatever the time batch, the outputs are the same bits.
+        // The outputs are bit-identical for any split of the stream and any time batch.
         assert_eq!(outputs.len(), FRAMES * model.output_size());
         assert_eq!(expected.get_or_insert_with(|| outputs.clone()), &outputs);
     }

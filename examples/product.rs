@@ -1,9 +1,9 @@
-//! A product of a weight in 8 bits and a small batch of activations, and what happens to its sums.
+//! Multiplies an 8-bit weight with a small batch of activations.
 //!
 //!     cargo run --release --example product
 //!
-//! The weight is quantized and packed once. Each batch of activations is quantized as it comes, multiplied, and its `i32`
-//! sums become floats again in the epilogue, with bias and ReLU, while they are still in registers and L1.
+//! The weight is quantized and packed once. Each batch of activations is quantized when it arrives and multiplied. The
+//! epilogue then turns the `i32` sums into floats, with bias and ReLU, while they are still in registers and L1.
 
 use skinny::kernels::{Activation, Activations, Dequantize, PackedMat, Workspace, gemm};
 use skinny::quant::{QuantizedActivations, QuantizedMat, ZeroPoint};
@@ -22,7 +22,7 @@ fn main() -> skinny::Result<()> {
     // Symmetric, with a scale for each output feature: w ~ scale * q.
     let quantized = QuantizedMat::quantize(w.view())?;
 
-    // Symmetric, with a scale for each vector of the batch. The buffer is filled again and again.
+    // Symmetric, with a scale for each vector of the batch. The buffer is reused for every batch.
     let mut activations = QuantizedActivations::new();
     activations.quantize(x.view(), ZeroPoint::None)?;
 
@@ -35,7 +35,7 @@ fn main() -> skinny::Result<()> {
 
     let mut first: Option<Vec<f32>> = None;
     for &tier in Tier::available() {
-        // The layout of a packed weight is that of the tier's kernels.
+        // The layout of a packed weight depends on the tier's kernels.
         let packed = PackedMat::for_tier(quantized.values(), tier)?;
         let mut y = vec![0.0; M * N];
         let mut workspace = Workspace::new();
@@ -46,7 +46,7 @@ fn main() -> skinny::Result<()> {
         assert_eq!(first.get_or_insert_with(|| y.clone()), &y);
     }
 
-    // What rounding to 8 bits costs, against the same product in f64.
+    // The error from rounding to 8 bits, compared with the same product in f64.
     let y = first.unwrap_or_default();
     let exact = reference(&w, &x, &bias);
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example stream
 //!
-//! The weights are set by hand. The unit remembers which of two inputs, *set* and *reset*, came last: an update gate that
-//! is closed unless one of them is on, and a candidate that is +1 for the one and -1 for the other.
+//! The weights are set by hand. The unit remembers which of two inputs, *set* and *reset*, came last. Its update gate
+//! is closed unless one of them is on, and its candidate is +1 for *set* and -1 for *reset*.
 
 use skinny::factored::{Gru, Scratch, Weight};
 use skinny::{Mat, MatMut, MatRef, Tier};
@@ -34,7 +34,7 @@ fn main() -> skinny::Result<()> {
     let gru = flip_flop()?;
     let int8 = gru.quantize(Tier::select()?)?;
 
-    // A layer does not change. What a stream remembers is its state; the scratch is memory that streams may share.
+    // A layer is immutable. The state is what a stream remembers; the scratch is working memory that streams may share.
     let mut scratch = Scratch::new();
     let (mut state, mut state_int8) = (gru.state()?, int8.state()?);
     let mut stream = Vec::new();
@@ -58,7 +58,7 @@ fn main() -> skinny::Result<()> {
     gru.forward(frames, &mut state, out, &mut scratch)?;
     assert_eq!(whole[..], stream);
 
-    // A state that is cloned is a stream of its own: two futures of one past.
+    // A cloned state is a separate stream: two futures of one past.
     let mut other = state.clone();
     let on = gru.step(&[1.0, 0.0], &mut state, &mut scratch)?[0];
     let off = gru.step(&[0.0, 0.0], &mut other, &mut scratch)?[0];

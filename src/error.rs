@@ -1,4 +1,4 @@
-//! What can go wrong, with the numbers that were wrong.
+//! The error type: what can go wrong, with the numbers at fault.
 
 mod file;
 
@@ -10,29 +10,29 @@ pub(crate) use file::{Names, Quoted};
 
 use crate::tier::Tier;
 
-/// The result of every fallible call of this crate.
+/// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// Why a call was refused. Nothing was written to the outputs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A matrix has other dimensions than the call needs.
+    /// A matrix does not have the dimensions that the call needs.
     Shape {
         /// The argument.
         what: &'static str,
         /// Rows and columns the call needs.
         expected: (usize, usize),
-        /// Rows and columns it got.
+        /// Rows and columns found.
         found: (usize, usize),
     },
-    /// A vector or buffer has another length than the call needs.
+    /// A vector or buffer does not have the length that the call needs.
     Length {
         /// The argument.
         what: &'static str,
         /// Elements the call needs.
         expected: usize,
-        /// Elements it got.
+        /// Elements found.
         found: usize,
     },
     /// A product of dimensions does not fit the address space.
@@ -44,21 +44,21 @@ pub enum Error {
         /// Its columns.
         cols: usize,
     },
-    /// Memory for a buffer could not be had.
+    /// Memory for a buffer could not be allocated.
     Allocation {
-        /// Bytes that were asked for.
+        /// Bytes requested.
         bytes: usize,
     },
     /// The depth `k` is so large that an `i32` sum could overflow.
     Depth {
-        /// The depth asked for.
+        /// The depth requested.
         k: usize,
         /// The largest depth that cannot overflow for this kind of operand.
         max: usize,
     },
-    /// The machine lacks the tier that was asked for.
+    /// The machine lacks the requested tier.
     TierUnavailable {
-        /// The tier asked for.
+        /// The tier requested.
         tier: Tier,
         /// The tiers this machine has.
         available: &'static [Tier],
@@ -85,7 +85,7 @@ pub enum Error {
     },
     /// A rank is zero or exceeds the smaller dimension of its matrix.
     Rank {
-        /// The rank asked for.
+        /// The rank requested.
         rank: usize,
         /// The largest possible rank, `min(rows, cols)`.
         max: usize,
@@ -99,13 +99,13 @@ pub enum Error {
         /// The form of the weight.
         found: &'static str,
     },
-    /// A budget is below the least that can be reached.
+    /// A budget is below the smallest cost that can be reached.
     Budget {
-        /// What was asked for.
+        /// The budget requested.
         asked: f64,
-        /// The least possible.
+        /// The smallest cost possible.
         least: f64,
-        /// What both are counted in: "parameters", "bytes", "us per step".
+        /// The unit of both: "parameters", "bytes", "us per step".
         unit: &'static str,
     },
     /// A model file was refused.
@@ -154,7 +154,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot {operation} a weight stored as {found}, only as {expected}")
             }
             Error::Budget { asked, least, unit } => {
-                write!(f, "a budget of {asked} {unit} is out of reach, the least possible is {least} {unit}")
+                write!(f, "a budget of {asked} {unit} is out of reach; the smallest possible is {least} {unit}")
             }
         }
     }
@@ -162,7 +162,7 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// Fails unless a vector or buffer has the length that it must have.
+/// Fails unless a vector or buffer has the expected length.
 pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }

@@ -1,8 +1,8 @@
-//! How far decoded symbols are from what they should be.
+//! Edit distance and error rate of decoded symbols.
 
 use alloc::vec::Vec;
 
-/// The least number of insertions, deletions and substitutions that turn `a` into `b` (Levenshtein).
+/// The smallest number of insertions, deletions and substitutions that turn `a` into `b` (Levenshtein).
 pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     // One row of the usual table; `diagonal` is the entry above and to the left.
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -20,9 +20,9 @@ pub fn edit_distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
 /// Errors over a set of transcripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorCount {
-    /// Edits that turn the transcripts into the references.
+    /// Edits needed to turn the transcripts into the references.
     pub edits: usize,
-    /// Symbols of the references.
+    /// Symbols in the references.
     pub symbols: usize,
 }
 
@@ -33,13 +33,14 @@ impl ErrorCount {
         self.symbols += reference.len();
     }
 
-    /// Counts a transcript in characters.
+    /// Counts a transcript, character by character.
     pub fn add_text(&mut self, transcript: &str, reference: &str) {
         let [transcript, reference] = [transcript, reference].map(|text| text.chars().collect::<Vec<_>>());
         self.add(&transcript, &reference);
     }
 
-    /// The error rate: all edits over all symbols, so that long references weigh more than short ones; 0 without any.
+    /// The error rate: all edits divided by all symbols, or 0 if there are no symbols. Long references weigh more than
+    /// short ones.
     pub fn rate(&self) -> f64 {
         if self.symbols == 0 { 0.0 } else { self.edits as f64 / self.symbols as f64 }
     }

@@ -1,8 +1,8 @@
-//! Tricks of `f32` that quantization and the epilogue share.
+//! `f32` bit tricks shared by quantization and the epilogue.
 
-/// Adding this to a float of magnitude up to `2^22` leaves, in the low bits of the sum, the float rounded to nearest
-/// with ties to even: the sum lies between `2^23` and `2^24`, where one unit in the last place is 1. Unlike a call of
-/// `round_ties_even` it becomes one addition on every target.
+/// Rounds a float by addition. Added to a float of magnitude up to `2^22`, it leaves the float, rounded to nearest with
+/// ties to even, in the low bits of the sum: the sum lies between `2^23` and `2^24`, where one unit in the last place
+/// is 1. Unlike a call of `round_ties_even`, this is one addition on every target.
 pub(crate) const ROUNDING_MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// `value`, of magnitude up to `2^22`, rounded to nearest with ties to even.
@@ -17,8 +17,8 @@ pub(crate) const LARGEST_BYTE: f32 = 127.0;
 /// The bits of [`f32::MAX`]: magnitudes with greater bits are infinite or NaN.
 pub(crate) const LARGEST_FINITE: u32 = f32::MAX.to_bits();
 
-/// The bits of the greatest magnitude among `values`, 0 if there are none. Beyond [`LARGEST_FINITE`] if any is infinite
-/// or NaN. Signed, as the least vector instructions have a maximum of signed integers alone.
+/// The bits of the largest magnitude among `values`, 0 if there are none; above [`LARGEST_FINITE`] if any value is
+/// infinite or NaN. The maximum is of signed integers because baseline vector instruction sets have no unsigned one.
 pub(crate) fn magnitude_bits(values: &[f32]) -> u32 {
     values.iter().fold(0, |largest: i32, value| largest.max(value.to_bits() as i32 & i32::MAX)) as u32
 }

@@ -1,6 +1,6 @@
-//! The formats of quantized weights: what numbers there are, apart from how any kernel lays them out.
+//! The formats of quantized weights: which numbers they hold. How a kernel lays them out is another matter.
 
-/// How the numbers of a weight are stored.
+/// How a weight's numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WeightFormat {
@@ -8,8 +8,8 @@ pub enum WeightFormat {
     I8,
     /// Four bits, -7..=7.
     I4,
-    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k` of a row: the group's
-    /// scale in units of the row's. Being an integer it keeps sums exact.
+    /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k`. The multiplier is the
+    /// group's scale in units of the row's scale. Sums stay exact because it is an integer.
     I4Group32,
 }
 
@@ -17,8 +17,8 @@ impl WeightFormat {
     /// All formats.
     pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
 
-    /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and
-    /// [`MAX_DEPTH_ZERO_POINT`], and for groups `k * 127 * 7 * x <= 2^31 - 1` with `x` 128 or 255.
+    /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and [`MAX_DEPTH_ZERO_POINT`].
+    /// For groups the bound is `k * 127 * 7 * x <= 2^31 - 1`, where `x` is 128 or 255.
     pub const fn max_depth(self, zero_point: bool) -> usize {
         let x = if zero_point { 255 } else { 128 };
         match self {
@@ -28,13 +28,13 @@ impl WeightFormat {
     }
 }
 
-/// The greatest 4-bit weight. The range is symmetric.
+/// The largest 4-bit weight. The range is symmetric.
 pub const MAX_I4: i8 = 7;
 
-/// Weights along `k` that share a multiplier.
+/// Number of weights along `k` that share a multiplier.
 pub const GROUP: usize = 32;
 
-/// The greatest multiplier of a group.
+/// The largest multiplier of a group.
 pub const MAX_MULTIPLIER: u8 = 127;
 
 /// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.

@@ -1,9 +1,9 @@
 //! Small-batch int8 GEMM for ARM, and the low-rank recurrent layers that run on it.
 //!
-//! A recurrent network that follows speech multiplies large weight matrices with one vector at a time, or a few: at
-//! that size the product is a stream of weights from memory, and what counts is to read each byte once and to have few
-//! of them. This crate does both: [`kernels`] multiply 8-bit and 4-bit weights with batches of 1 to 10 vectors, and
-//! [`factored`] layers replace a weight by two thin ones, `W ~ U V` (Kliegl et al., arXiv 1710.09026).
+//! Speech recognition on a live stream multiplies large weight matrices with one vector at a time, or with a few. At
+//! that size the product is limited by reading the weights from memory: each byte should be read once, and there should
+//! be few of them. This crate does both: [`kernels`] multiply 8-bit and 4-bit weights with batches of 1 to 10 vectors,
+//! and [`factored`] layers replace a weight by two thin ones, `W ~ U V` (Kliegl et al., arXiv 1710.09026).
 //!
 //! ```
 //! use skinny::factored::{LowRank, LowRankLinear, Scratch};
@@ -23,41 +23,42 @@
 //! # Ok::<(), skinny::Error>(())
 //! ```
 //!
-//! # The way of a weight
+//! # From weight to model
 //!
 //! ```text
 //! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm, ... -> Model -> Session
 //!     Mat         factored            quant           kernels          factored            model
 //! ```
 //!
-//! Modules import in that direction only: `error, matrix <- kernels, quant <- factored <- compress <- model`, and so do
-//! files within them (`scripts/imports` has the order). A whole model goes this way by `Model::from_pytorch` and
-//! `Model::decompose`.
+//! Modules import in that direction only: `error, matrix <- kernels, quant <- factored <- compress <- model`. So do the
+//! files within them (`scripts/imports` has the order). `Model::from_pytorch` and `Model::decompose` take a whole model
+//! this way.
 //!
-//! In the sources: `kernels/pack.rs` makes panels of a weight, `kernels/tier.rs` chooses the tier and
-//! `kernels/registry.rs` the kernel, `kernels/gemm.rs` runs it. Weights and activations are rounded in `quant`, outputs in
-//! `kernels/epilogue.rs` and `kernels/rounding.rs`. What to edit to add a kernel, a rounding mode or a layer is in
+//! In the sources: `kernels/pack.rs` packs a weight into panels, `kernels/tier.rs` chooses the tier and
+//! `kernels/registry.rs` the kernel, `kernels/gemm.rs` runs it. Weights and activations are rounded in `quant`, outputs
+//! in `kernels/epilogue.rs` and `kernels/rounding.rs`. What to edit to add a kernel, a rounding mode or a layer is in
 //! CONTRIBUTING.md.
 //!
 //! # Exactness
 //!
-//! Products of integers are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a
-//! fixed order and one rounding an operation. So a result is the same bits on every target and tier, for any number of
-//! threads, and however a batch or a sequence is cut into calls.
+//! Integer products are exact: depths at which an `i32` sum could overflow are refused. `f32` arithmetic has a fixed
+//! order and one rounding per operation. So results are bit-identical on every target and tier, for any number of
+//! threads, and however a batch or a sequence is split into calls.
 //!
 //! # Features
 //!
 //! - `std` (default): run-time detection of the [`Tier`] and the variable `SKINNY_TIER`.
-//! - `rayon`: `kernels::Threads::Pool`, products on a pool of yours; matrices of a model decomposed side by side.
+//! - `rayon`: `kernels::Threads::Pool`, which runs products on your thread pool; parallel decomposition of a model's
+//!   matrices.
 //! - `safetensors`: model files, PyTorch's and the crate's own.
-//! - `svd`: truncated SVD and compression of models.
+//! - `svd`: truncated SVD and model compression.
 //! - `train`: training of factored layers with a trace norm penalty, on burn.
 //!
 //! # Unsafe code
 //!
-//! It lives in [`kernels`], there in the driver, the portable kernels and `aarch64`; the other modules forbid it. Every
-//! block says why it is sound. No input through the public interface reaches undefined behaviour or a panic on data;
-//! what does not fit is an [`Error`] that says what was wrong with which numbers.
+//! Only [`kernels`] has unsafe code: in the driver, the portable kernels and `aarch64`. The other modules forbid it.
+//! Every block says why it is sound. No input through the public interface leads to undefined behaviour or a panic on
+//! data. What does not fit is an [`Error`] that names the numbers at fault.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

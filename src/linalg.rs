@@ -1,8 +1,9 @@
-//! Linear algebra in `f64`, by faer on one thread.
+//! Linear algebra in `f64`, with faer on one thread.
 //!
-//! faer's own operators split their work among threads where its feature `rayon` is on, which any crate of a build may
-//! ask for, and the last bits depend on how. The functions here never do: their results are the same bits for any
-//! number of threads. They still depend on the processor, since faer uses the widest vector instructions there are.
+//! faer's own operators split their work among threads if its feature `rayon` is on, and any crate of a build may turn
+//! it on. The last bits then depend on the split. The functions here never use threads, so their results are
+//! bit-identical for any number of threads. They still depend on the processor, because faer uses the widest vector
+//! instructions available.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltRegularization, cholesky_in_place, cholesky_in_place_scratch};
@@ -30,7 +31,8 @@ pub(crate) fn to_f32(w: faer::MatRef<'_, f64>) -> Result<Mat<f32>> {
     Ok(rounded)
 }
 
-/// Fails if `count` matrices of `rows x cols` numbers in `f64` do not fit the memory: faer's allocations would abort.
+/// Fails if `count` matrices of `rows x cols` numbers in `f64` do not fit in memory. faer would abort on a failed
+/// allocation.
 pub(crate) fn expect_memory(what: &'static str, count: usize, rows: usize, cols: usize) -> Result<()> {
     let bytes = rows.checked_mul(cols).and_then(|len| len.checked_mul(count * size_of::<f64>()));
     let bytes = bytes.ok_or(Error::TooLarge { what, rows, cols })?;
@@ -68,7 +70,7 @@ pub(crate) fn gram(a: faer::MatRef<'_, f64>) -> faer::Mat<f64> {
 pub(crate) struct Cholesky(faer::Mat<f64>);
 
 impl Cholesky {
-    /// Factors `c`, whose lower triangle is read; none if it is not positive definite.
+    /// Factors `c`, reading its lower triangle; `None` if it is not positive definite.
     pub fn new(mut c: faer::Mat<f64>) -> Option<Self> {
         let n = c.nrows();
         let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));

@@ -1,12 +1,12 @@
-//! Row-major matrices whose shape is checked when they are made.
+//! Row-major matrices whose shape is checked at construction.
 //!
-//! A batch of vectors is a matrix with one vector a row; a weight is a matrix with one output feature a row.
+//! A batch of vectors is a matrix with one vector per row; a weight is a matrix with one output feature per row.
 
 use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
 
-/// `rows * cols`, or the error that it does not fit the address space as elements of `T`.
+/// `rows * cols`, or an error if that many elements of `T` do not fit the address space.
 fn elements<T>(what: &'static str, rows: usize, cols: usize) -> Result<usize> {
     rows.checked_mul(cols)
         .filter(|len| len.checked_mul(size_of::<T>().max(1)).is_some_and(|bytes| bytes <= isize::MAX as usize))
@@ -18,7 +18,7 @@ fn check_length<T>(rows: usize, cols: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what: "matrix data", expected, found }) }
 }
 
-/// Makes `data` at least `len` elements long; it never shrinks, so a buffer soon stops to allocate.
+/// Makes `data` at least `len` elements long. It never shrinks, so a reused buffer soon stops allocating.
 pub(crate) fn grow<T: Clone + Default>(data: &mut Vec<T>, len: usize) -> Result<()> {
     if data.len() < len {
         let bytes = len.saturating_mul(size_of::<T>());
@@ -129,7 +129,7 @@ impl<'a, T> MatRef<'a, T> {
         Self { data, rows, cols }
     }
 
-    /// The rows `rows`, which exist.
+    /// The rows in the range `rows`, which must exist.
     pub(crate) fn rows_range(&self, rows: core::ops::Range<usize>) -> Self {
         Self::from_checked(&self.data[rows.start * self.cols..rows.end * self.cols], rows.len(), self.cols)
     }

@@ -1,20 +1,20 @@
-//! The names of the kernel tiers. Which of them a machine has is for `kernels/tier.rs` to say.
+//! The names of the kernel tiers. `kernels/tier.rs` finds out which of them a machine has.
 
 use core::fmt;
 
-/// A family of kernels, by the instructions it needs. Every variant exists on every target; only availability
-/// differs. Each tier implies those before it.
+/// A family of kernels, named by the instructions it needs. Every variant exists on every target; only availability
+/// differs. A machine that has a tier has all tiers before it.
 ///
-/// With the feature `std` the operating system is asked which there are. On Windows the standard library of Rust 1.95
-/// does not detect `FEAT_I8MM`, so the best tier there is [`Dotprod`](Tier::Dotprod). Without `std` the tier is the one
-/// that the program was compiled for (`-C target-feature=+dotprod,+i8mm`).
+/// With the feature `std`, the operating system is asked which tiers are available. On Windows the standard library of
+/// Rust 1.95 does not detect `FEAT_I8MM`, so the best tier there is [`Dotprod`](Tier::Dotprod). Without `std`, the tier
+/// is the one that the program was compiled for (`-C target-feature=+dotprod,+i8mm`).
 ///
-/// Targets with pointers of 32 bits (`arm64_32`, ILP32) and big-endian ones have the portable tier alone, and so does
-/// Miri.
+/// Only the portable tier is available on targets with 32-bit pointers (`arm64_32`, ILP32), on big-endian targets and
+/// under Miri.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Tier {
-    /// Plain Rust, any target: the oracle that the others must equal.
+    /// Plain Rust, any target: the reference that the others must equal.
     Portable,
     /// AArch64 Advanced SIMD: `smull`, `smlal2`, `sadalp`. Cortex-A53, A72 and every other AArch64 core.
     Neon,
@@ -25,7 +25,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// All tiers, the plainest first.
+    /// All tiers, from the simplest to the fastest.
     pub const ALL: [Tier; 4] = [Tier::Portable, Tier::Neon, Tier::Dotprod, Tier::I8mm];
 
     /// The name that `SKINNY_TIER` takes.

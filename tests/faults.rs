@@ -312,7 +312,7 @@ fn a_time_batch_is_as_many_steps_as_it_says() {
     let model = Arc::new(Model::new(layers).unwrap());
     for steps in [1, 4, 10] {
         let mut session = Session::new(model.clone()).unwrap().with_time_batch(steps).unwrap();
-        assert_eq!((session.time_batch(), session.frames_a_batch()), (steps, steps * stride));
+        assert_eq!((session.time_batch(), session.frames_per_batch()), (steps, steps * stride));
         let frames = pattern(steps * stride * INPUT, 5);
         let (all_but_one, last) = frames.split_at(frames.len() - INPUT);
         let frames = MatRef::new(all_but_one, steps * stride - 1, INPUT).unwrap();

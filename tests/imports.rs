@@ -16,8 +16,8 @@ fn the_order_of_many_layers_takes_no_time() {
         dict = dict.floats(&format!("l{i}.weight"), &[1, 1]);
     }
     dict = dict.floats("z.weight", &[3, 2]);
-    let expected = "the order of the layers (l0, l1, l10, l2, l3, l4, l5, l6, l7, l8, l9, z) is unknown: in no order do all \
-                    outputs fit the next inputs; l0 may be an Embedding (1 x 1, no bias), which is not supported";
+    let expected = "the order of the layers (l0, l1, l10, l2, l3, l4, l5, l6, l7, l8, l9, z) is unknown: no order \
+                    connects each output to the next input; l0 may be an Embedding (1 x 1, no bias), which is not supported";
     assert_eq!(refused_plain(&dict), expected);
 
     // Far more than twelve layers, not in the order of their names.
@@ -62,8 +62,7 @@ fn what_was_assumed_is_reported() {
     let assumed = |dict: &StateDict, options: &ImportOptions| import(dict, options).assumptions;
     let plain = ImportOptions::default();
     let dict = gru_and_fc().linear("head", 3, 2);
-    let expected =
-        ["the order of the layers is rnn fc head, the only one in which they fit", "no activation behind fc, head"];
+    let expected = ["the order of the layers is rnn fc head, the only one that fits", "no activation after fc, head"];
     assert_eq!(assumed(&dict, &plain), expected);
     assert_eq!(assumed(&dict, &listed("rnn fc:relu head")), [""; 0]);
     let dict = StateDict::new().floats("conv.weight", &[4, 2, 3]);
@@ -80,8 +79,8 @@ fn what_was_assumed_is_reported() {
 fn a_weight_that_may_be_an_embedding_is_refused_unless_it_is_said_to_be_linear() {
     let message = |name: &str, list: &str| {
         format!(
-            "tensor {name}.weight: 16 x 5 and no bias may be the table of an Embedding, which is not supported; if it is a \
-             Linear, say so in the list of layers: `{list}` (option `layers`)"
+            "tensor {name}.weight: 16 x 5 without a bias may be the table of an Embedding, which is not supported; if it is \
+             a Linear, say so in the list of layers: `{list}` (option `layers`)"
         )
     };
     let dict = StateDict::new().floats("first.weight", &[16, 5]).recurrent("rnn", "_l0", 3, 4, 16).linear("fc", 2, 4);
@@ -108,7 +107,7 @@ fn a_weight_that_may_be_an_embedding_is_refused_unless_it_is_said_to_be_linear()
     let dict = dict.linear("other", 2, 50);
     assert_eq!(
         refused_plain(&dict),
-        "the order of the layers (e, fc, other, rnn) is unknown: in no order do all outputs fit the next inputs; e may be \
+        "the order of the layers (e, fc, other, rnn) is unknown: no order connects each output to the next input; e may be \
          an Embedding (50 x 16, no bias), which is not supported"
     );
     assert!(refused(&dict, &listed("e rnn fc other")).starts_with("tensor e.weight: 50 x 16 and no bias may be"));
@@ -119,18 +118,18 @@ fn options_that_do_not_belong_to_a_layer_are_refused() {
     let dict = gru_and_fc();
     let linear = "which takes relu, clip=MAX, stack=FRAMES and, together with stack, stride=FRAMES and padding=FRAMES";
     for (layers, item, reason) in [
-        ("rnn:stride=3:relu fc", "rnn:stride=3:relu", "stride=3 is not for a GRU, which takes no options".into()),
-        ("rnn:relu fc", "rnn:relu", "relu is not for a GRU, which takes no options".into()),
-        ("rnn:clip=20 fc", "rnn:clip=20", "clip=20 is not for a GRU, which takes no options".into()),
-        ("rnn fc:padding=2", "fc:padding=2", format!("padding=2 is not for a Linear, {linear}")),
-        ("rnn fc:stride=2:relu", "fc:stride=2:relu", format!("stride=2 is not for a Linear, {linear}")),
+        ("rnn:stride=3:relu fc", "rnn:stride=3:relu", "stride=3 does not apply to a GRU, which takes no options".into()),
+        ("rnn:relu fc", "rnn:relu", "relu does not apply to a GRU, which takes no options".into()),
+        ("rnn:clip=20 fc", "rnn:clip=20", "clip=20 does not apply to a GRU, which takes no options".into()),
+        ("rnn fc:padding=2", "fc:padding=2", format!("padding=2 does not apply to a Linear, {linear}")),
+        ("rnn fc:stride=2:relu", "fc:stride=2:relu", format!("stride=2 does not apply to a Linear, {linear}")),
         ("rnn:lstm fc", "rnn:lstm", "the layer is a GRU, not an LSTM".into()),
         ("rnn fc:conv", "fc:conv", "the layer is a Linear, not a Conv1d".into()),
         ("rnn fc:stack=3", "fc:stack=3", "the layer's 4 inputs are not 3 frames of equal size".into()),
         ("rnn fc:stack=0", "fc:stack=0", "the layer's 4 inputs are not 0 frames of equal size".into()),
-        ("rnn fc:relu:clip=2", "fc:relu:clip=2", "clip=2 comes after another option of its kind".into()),
-        ("rnn fc:stack=2:stack=2", "fc:stack=2:stack=2", "stack=2 comes after another option of its kind".into()),
-        ("rnn fc:gru:linear", "fc:gru:linear", "linear comes after another option of its kind".into()),
+        ("rnn fc:relu:clip=2", "fc:relu:clip=2", "clip=2 repeats or contradicts an earlier option".into()),
+        ("rnn fc:stack=2:stack=2", "fc:stack=2:stack=2", "stack=2 repeats or contradicts an earlier option".into()),
+        ("rnn fc:gru:linear", "fc:gru:linear", "linear repeats or contradicts an earlier option".into()),
         ("rnn fc:relu=1", "fc:relu=1", "relu takes no value".into()),
         ("rnn fc:linear=1", "fc:linear=1", "linear takes no value".into()),
         ("rnn fc:clip", "fc:clip", "clip: the maximum must be a positive number, as in clip=20".into()),
@@ -140,7 +139,7 @@ fn options_that_do_not_belong_to_a_layer_are_refused() {
         (
             "rnn fc:tanh",
             "fc:tanh",
-            "no option is called \"tanh\"; options are relu, clip=MAX, stride=FRAMES, padding=FRAMES, stack=FRAMES and the \
+            "unknown option \"tanh\"; the options are relu, clip=MAX, stride=FRAMES, padding=FRAMES, stack=FRAMES and the \
              kinds linear, conv, gru, lstm"
                 .into(),
         ),
@@ -156,7 +155,7 @@ fn options_that_do_not_belong_to_a_layer_are_refused() {
     let dict = StateDict::new().floats("conv.weight", &[4, 2, 3]);
     assert_eq!(
         refused(&dict, &listed("conv:stack=3")),
-        "list of layers, `conv:stack=3`: stack=3 is not for a Conv1d, which takes relu, clip=MAX, stride=FRAMES and \
+        "list of layers, `conv:stack=3`: stack=3 does not apply to a Conv1d, which takes relu, clip=MAX, stride=FRAMES and \
          padding=FRAMES"
     );
     assert_eq!(refused(&dict, &listed("conv:padding=3")), "layer conv: padding is 3, must be below the kernel");
@@ -187,11 +186,11 @@ fn what_is_no_float_can_be_dropped_and_not_kept() {
         .floats("bn.mean", &[4]);
     assert_eq!(
         refused(&dict, &keeping(&["bn.*"])),
-        "tensor bn.num_batches_tracked: numbers of type I64 cannot be kept, only F32, F16 and BF16; drop it (option `drop`)"
+        "tensor bn.num_batches_tracked: a tensor of type I64 cannot be kept, only F32, F16 and BF16; drop it (option `drop`)"
     );
     assert_eq!(
         refused(&dict, &keeping(&["mask"])),
-        "tensor mask: numbers of type BOOL cannot be kept, only F32, F16 and BF16; drop it (option `drop`)"
+        "tensor mask: a tensor of type BOOL cannot be kept, only F32, F16 and BF16; drop it (option `drop`)"
     );
     let model = import(&dict, &dropping(&["bn.*", "mask"])).model;
     assert!(model.attachments().is_empty());
@@ -340,7 +339,7 @@ fn weights_are_read_side_by_side() {
     }
     assert_eq!(
         refused_plain(&dense.floats("gru.weight_hr_l0", &[2, 4])),
-        "tensor gru.weight_hr_l0: a projection of weights that are side by side in one matrix is not supported"
+        "tensor gru.weight_hr_l0: a projection is not supported for weights stored side by side in one matrix"
     );
     // 12 rows are 3 gates of 4 or 4 gates of 3. The other layers, the list or the number of columns may decide it.
     let unnamed = StateDict::new().floats("r.weight_l0", &[12, 9]);

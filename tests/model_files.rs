@@ -157,11 +157,11 @@ fn seeds_reach_what_they_are_about() {
     for (name, part) in [
         ("zero_dimension", "no dimension of 0"),
         ("composed_zero", "no dimension of 0"),
-        ("many_orders", "in no order"),
-        ("composed_orders", "in no order"),
+        ("many_orders", "no order connects"),
+        ("composed_orders", "no order connects"),
         ("wrapping_offsets", "beyond the 0 bytes"),
         ("composed_offsets", "beyond the 0 bytes"),
-        ("twice", "is there twice"),
+        ("twice", "occurs twice"),
     ] {
         let (file, options) = file_of_input(&std::fs::read(corpus.join(name)).unwrap());
         let error = Model::from_pytorch(&file, &options).unwrap_err().to_string();

@@ -113,16 +113,19 @@ fn other_modules_are_named() {
             .floats("c.weight_hh", &[gates * 4, 4])
             .linear("fc", 2, 4)
     };
-    let named = "which is not supported; as a";
+    let rename = "rename its tensors, such as c.weight_hh to c.weight_hh_l0";
     assert_eq!(
         refused_plain(&cell(3)),
-        format!("tensor c.weight_hh: a GRUCell, {named} GRU it has other names, c.weight_hh_l0 for c.weight_hh")
+        format!("tensor c.weight_hh: belongs to a GRUCell, which is not supported; to use it as a GRU, {rename}")
     );
     assert_eq!(
         refused_plain(&cell(4)),
-        format!("tensor c.weight_hh: an LSTMCell, {named} LSTM it has other names, c.weight_hh_l0 for c.weight_hh")
+        format!("tensor c.weight_hh: belongs to an LSTMCell, which is not supported; to use it as an LSTM, {rename}")
     );
-    assert_eq!(refused_plain(&cell(1)), "tensor c.weight_hh: an RNNCell, which is not supported, only GRU and LSTM");
+    assert_eq!(
+        refused_plain(&cell(1)),
+        "tensor c.weight_hh: belongs to an RNNCell, which is not supported; only GRU and LSTM are"
+    );
     assert_eq!(
         refused_plain(&StateDict::new().recurrent("rnn", "_l0", 1, 4, 5)),
         "tensor rnn.weight_hh_l0: 4 x 4 is the weight of a plain RNN (nn.RNN): only GRU and LSTM are supported"
@@ -137,7 +140,7 @@ fn other_modules_are_named() {
         assert_eq!(of(end, &[2]), format!("tensor m.{end}: {reason}"));
     }
     assert!(of("in_proj_weight", &[2, 2]).contains("attention"));
-    assert!(of("weight", &[2]).starts_with("tensor m.weight: a weight of one dimension is that of a normalization"));
+    assert!(of("weight", &[2]).starts_with("tensor m.weight: a weight with one dimension belongs to a normalization"));
     assert!(of("weight", &[2, 2, 2, 2]).contains("Conv2d") && of("weight", &[1, 1, 1, 1, 1]).contains("Conv3d"));
     let expected = "tensor m.weight: expected two dimensions (Linear) or three (Conv1d), found";
     assert_eq!(of("weight", &[]), format!("{expected} []"));
@@ -180,7 +183,7 @@ fn recurrent_modules_must_be_whole() {
     let mixed = weights.floats("rnn.weight_ih_l0_reverse", &[16, 5]).floats("rnn.weight_hh_l0_reverse", &[16, 4]);
     assert_eq!(refused_plain(&mixed), "layer rnn.l0: weight_hh: expected 12 x 4, found 16 x 4");
     let both = first().floats("rnn.weight", &[2, 2]);
-    assert_eq!(refused_plain(&both), "tensor rnn.weight: its module has the parameters of a recurrent layer too");
+    assert_eq!(refused_plain(&both), "tensor rnn.weight: its module also has the parameters of a recurrent layer");
 }
 
 #[test]
@@ -220,7 +223,10 @@ fn files_of_other_formats_are_named() {
         assert_eq!(own.to_string(), expected);
     }
     assert_eq!(refused_file(b"", &plain), "not a safetensors file: shorter than 8 bytes");
-    assert_eq!(refused_file(b"\x10\0\0\0\0\0\0\0{", &plain), "not a safetensors file: a header of 16 bytes in 9");
+    assert_eq!(
+        refused_file(b"\x10\0\0\0\0\0\0\0{", &plain),
+        "not a safetensors file: a header of 16 bytes in a file of 9 bytes"
+    );
     let own = import(&gru_and_fc(), &plain).model.to_bytes().unwrap();
     assert_eq!(
         refused_file(&own, &plain),
@@ -235,13 +241,13 @@ fn headers_that_say_two_things_are_refused() {
     let weight = entry("fc.weight", r#""shape":[1,1],"data_offsets":[0,4]"#);
     let twice = file(&format!("{{{weight},{weight}}}"), &[0; 4]);
     let message = refused_file(&twice, &plain);
-    assert!(message.starts_with("not a safetensors file: header: fc.weight is there twice"), "{message}");
+    assert!(message.starts_with("not a safetensors file: header: fc.weight occurs twice"), "{message}");
     let shapes = entry("fc.weight", r#""shape":[1,1],"shape":[1,1,1],"data_offsets":[0,4]"#);
     let message = refused_file(&file(&format!("{{{shapes}}}"), &[0; 4]), &plain);
-    assert!(message.starts_with("not a safetensors file: header: shape is there twice"), "{message}");
+    assert!(message.starts_with("not a safetensors file: header: shape occurs twice"), "{message}");
     let metadata = r#""__metadata__":{"skinny.layers":"a","skinny.layers":"fc"}"#;
     let message = refused_file(&file(&format!("{{{metadata},{weight}}}"), &[0; 4]), &plain);
-    assert!(message.contains("skinny.layers is there twice"), "{message}");
+    assert!(message.contains("skinny.layers occurs twice"), "{message}");
     // Metadata that is not text.
     for metadata in [r#"{"skinny.layers":7}"#, r#"{"a":{}}"#, "7", "[]"] {
         let file = file(&format!(r#"{{"__metadata__":{metadata},{weight}}}"#), &[0; 4]);

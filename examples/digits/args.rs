@@ -20,7 +20,7 @@ usage: digits                      the recordings that come with the example
   --max-gap POINTS        fail if a network's error rate over the strings exceeds f32's by more
   SKINNY_TIER=TIER        the kernels to run, instead of the best this machine has";
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Args {
     pub help: bool,
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the arguments behind the program's name.
+    /// Reads the arguments after the program's name.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut args = Args {
             help: false,
@@ -67,7 +67,7 @@ impl Args {
         Ok(args)
     }
 
-    /// Takes an option; `None` if it makes no sense.
+    /// Sets an option; `None` if its value is invalid.
     fn set(&mut self, option: &str, value: &str) -> Option<()> {
         match option {
             "--model" => self.model = Some(value.into()),

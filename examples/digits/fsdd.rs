@@ -1,15 +1,16 @@
-//! Recordings of the Free Spoken Digit Dataset and strings made of them. `train.py` has the same recipe, so that both
-//! measure the same strings.
+//! Recordings of the Free Spoken Digit Dataset, and strings of digits made from them. `train.py` uses the same recipe,
+//! so both measure the same strings.
 
 use std::path::{Path, PathBuf};
 
-/// What the digits are called, and what the network writes.
+/// The words for the digits, which the network outputs.
 pub const WORDS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 /// The longest pause within a string, in samples: 300 ms.
 pub const MAX_PAUSE: usize = 2400;
 
-/// A recording of one digit, as its file name tells. Ordered by speaker, digit and index: the order the recipe draws from.
+/// A recording of one digit, described by its file name. Recordings are ordered by speaker, digit and index, which is
+/// the order that the recipe draws from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recording {
     pub speaker: String,
@@ -27,7 +28,7 @@ impl Recording {
         let (digit, rest) = name.split_once('_')?;
         let (speaker, index) = rest.split_once('_')?;
         let of = |text: &str, fits: fn(char) -> bool| !text.is_empty() && text.chars().all(fits);
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         let number = |text: &str| of(text, |c| c.is_ascii_digit());
         let named = of(speaker, |c| c.is_ascii_alphanumeric() || c == '-');
         (digit.len() == 1 && number(digit) && number(index) && named).then_some(())?;
@@ -47,16 +48,17 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// The high word of the product of `n` and the next 64 bits: below `n`, uniform but for a bias of `n / 2^64`.
+    /// The high word of the product of `n` and the next 64 bits: below `n`, uniform up to a bias of `n / 2^64`.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 }
 
-/// Recordings of one speaker, each with the samples of silence that follow it; none follow the last.
+/// Recordings of one speaker, each with the number of samples of silence after it; 0 after the last.
 pub type DigitString<'a> = Vec<(&'a Recording, usize)>;
 
-/// Draws `count` strings of `length` of these recordings, which are sorted: the same for the same recordings and seed.
+/// Draws `count` strings of `length` digits from these sorted recordings. The result depends only on the recordings and
+/// the seed.
 ///
 /// One [`SplitMix64`] draws, for each string in turn: the speaker; then for each digit the recording, among all of that
 /// speaker's in sorted order, and, except after the last, a pause of 0 to [`MAX_PAUSE`] samples.

@@ -1,9 +1,9 @@
-//! Transcribes spoken digits with a recurrent network that runs on this crate's kernels: log-mel features, GRU layers, a
-//! linear layer, greedy CTC decoding, as the model's file says.
+//! Transcribes spoken digits with a recurrent network on this crate's kernels: log-mel features, GRU layers, a linear
+//! layer and greedy CTC decoding, as the model's file describes.
 //!
 //!     cargo run --release --features audio --example digits
 //!
-//! `--help` lists what else it does; README.md tells about the networks.
+//! `--help` lists the options; README.md describes the networks.
 
 mod args;
 mod fsdd;
@@ -24,12 +24,12 @@ use args::Args;
 use sound::{Item, items};
 
 type Failure = Box<dyn std::error::Error>;
-/// A dense model in f32, part of the program: copied to a Pi, it needs nothing else.
+/// A dense model in f32, embedded so that the program needs no other file.
 const DENSE: &[u8] = include_bytes!("model.safetensors");
 /// A low-rank model in int8, trained by this crate.
 const LOW_RANK: &[u8] = include_bytes!("low_rank.safetensors");
 
-/// A network and how it did.
+/// A network and its results.
 struct Variant {
     name: &'static str,
     model: Arc<Model>,
@@ -87,7 +87,7 @@ fn run() -> Result<(), Failure> {
     check(&args, &variants)
 }
 
-/// Reads a model file: PyTorch's, in f32, or one of this crate.
+/// Reads a model file of PyTorch, in f32, or of this crate.
 fn read(bytes: &[u8], tier: Tier) -> Result<Model, Failure> {
     let options = ImportOptions { keep: Features::TENSORS.map(String::from).into(), ..ImportOptions::default() };
     Ok(Model::read(bytes, &options, tier)?)
@@ -97,7 +97,7 @@ fn variant(name: &'static str, model: Model) -> Variant {
     Variant { name, model: Arc::new(model), singles: <_>::default(), strings: <_>::default(), busy: Duration::ZERO }
 }
 
-/// Transcribes as a product would: sound comes in pieces of 100 ms.
+/// Transcribes as a product would, with sound in pieces of 100 ms.
 fn transcribe(variant: &mut Variant, item: &Item) -> Result<String, Failure> {
     let mut transcriber = Transcriber::new(&variant.model)?.with_input_rate(item.rate)?;
     let start = Instant::now();
@@ -136,7 +136,7 @@ fn print_table(variants: &[Variant], seconds: f64, length: usize) {
     }
 }
 
-/// Fails if an error rate over the strings is beyond the bounds that the caller set.
+/// Fails if an error rate over the strings exceeds the bounds given on the command line.
 fn check(args: &Args, variants: &[Variant]) -> Result<(), Failure> {
     let first = 100.0 * variants[0].strings.rate();
     for Variant { name, strings, .. } in variants {

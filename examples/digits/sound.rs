@@ -1,4 +1,4 @@
-//! What there is to transcribe.
+//! The sound to transcribe.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::args::Args;
 use crate::fsdd::{DigitString, Recording, WORDS, draw};
 
-/// The recordings that come with the example, all of the validation split.
+/// The recordings included with the example, all from the validation split.
 pub const RECORDINGS: [(&str, &[u8]); 20] = {
     macro_rules! recordings {
         ($($name:literal)*) => { [$(($name, include_bytes!(concat!("recordings/", $name)))),*] };
@@ -30,11 +30,11 @@ pub struct Item {
     pub rate: u32,
     /// What is said, if known.
     pub reference: Option<String>,
-    /// Whether it was put together of several recordings.
+    /// Whether it was made from several recordings.
     pub is_string: bool,
 }
 
-/// All that the command line asks for: files, or recordings one by one and strings drawn from them.
+/// Everything that the command line asks for: files, or single recordings and strings drawn from them.
 pub fn items(args: &Args) -> Result<Vec<Item>, Failure> {
     if !args.files.is_empty() {
         return args.files.iter().map(|path| item(path, None)).collect();
@@ -48,7 +48,7 @@ pub fn items(args: &Args) -> Result<Vec<Item>, Failure> {
         }
     };
     let mut recordings: Vec<_> = paths.iter().filter_map(|path| Recording::from_path(path)).collect();
-    // Folders list their files in any order; strings must not depend on it.
+    // Strings must not depend on the order in which a folder lists its files.
     recordings.sort();
     if let Some(folder) = &args.data {
         let (all, indices, folder) = (recordings.len(), &args.indices, folder.display());
@@ -92,7 +92,7 @@ fn string(i: usize, parts: &DigitString<'_>) -> Result<Item, Failure> {
     Ok(Item { name, samples, rate, reference: Some(words.join(" ")), is_string: true })
 }
 
-/// The rate and the samples, in -1..1, of a recording: a file, or one that comes with the example.
+/// The rate and the samples, in -1..1, of a recording, which is a file or is included with the example.
 pub fn read(path: &Path) -> Result<(u32, Vec<f32>), Failure> {
     match RECORDINGS.iter().find(|(name, _)| Path::new(name) == path) {
         Some((_, bytes)) => decode(*bytes),
@@ -101,7 +101,7 @@ pub fn read(path: &Path) -> Result<(u32, Vec<f32>), Failure> {
 }
 
 pub fn decode(bytes: impl Read) -> Result<(u32, Vec<f32>), Failure> {
-    let reader = WavReader::new(bytes).map_err(|cause| format!("no WAV file: {cause}"))?;
+    let reader = WavReader::new(bytes).map_err(|cause| format!("not a WAV file: {cause}"))?;
     let spec = reader.spec();
     if (spec.channels, spec.bits_per_sample, spec.sample_format) != (1, 16, SampleFormat::Int) {
         let (channels, bits) = (spec.channels, spec.bits_per_sample);

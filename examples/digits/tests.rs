@@ -1,4 +1,4 @@
-//! The recipe of the strings, and arguments and recordings that make no sense.
+//! Tests of the recipe for strings, and of invalid arguments and recordings.
 
 use std::path::{Path, PathBuf};
 

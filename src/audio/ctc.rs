@@ -1,4 +1,4 @@
-//! From the scores of a CTC model to text.
+//! Labels and greedy decoding: from the scores of a CTC model to text.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use crate::error::{Error, Result};
 use crate::matrix::MatRef;
 use crate::model::Model;
 
-/// The entries of a model file's metadata.
+/// The metadata keys of a model file.
 const LABELS: &str = "labels";
 const ALPHABET: &str = "alphabet";
 const BLANK: &str = "blank";
 
-/// What the classes of a CTC model stand for: text, or the blank.
+/// The texts that the classes of a CTC model stand for, and the blank.
 ///
-/// A model file says it in its metadata: `labels`, a JSON list of the text of each class, or `alphabet`, the characters of
-/// the classes in order without the blank; and `blank`, the class of the blank (0 unless said).
+/// A model file has them in its metadata. `labels` is a JSON list with the text of each class. Alternatively,
+/// `alphabet` has the characters of the classes in order, without the blank. `blank` is the class of the blank
+/// (default: 0).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     texts: Arc<[String]>,
@@ -24,7 +25,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Labels of these texts, one of which, number `blank`, stands for none.
+    /// Makes labels from the texts of the classes. The text at index `blank` is ignored.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `blank` is one of the classes.
@@ -38,7 +39,7 @@ impl Labels {
         }
     }
 
-    /// Labels of the characters of `alphabet` in order, among which the blank is class number `blank`.
+    /// Makes labels from the characters of `alphabet` in order, with the blank inserted as class `blank`.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `blank` is at most the number of characters.
@@ -53,17 +54,17 @@ impl Labels {
     /// ```
     pub fn from_alphabet(alphabet: &str, blank: usize) -> Result<Self> {
         let mut texts: Vec<String> = alphabet.chars().map(String::from).collect();
-        // If it is beyond them, `new` says so.
+        // `new` refuses a blank beyond the end.
         if blank <= texts.len() {
             texts.insert(blank, String::new());
         }
         Self::new(texts, blank)
     }
 
-    /// Reads what the classes of a model stand for; `None` if its file does not say so.
+    /// Reads the labels of a model; `None` if its file has none.
     ///
     /// # Errors
-    /// [`Error::File`] that names the entry which makes no sense, or labels that are not as many as the model's classes.
+    /// [`Error::File`] with the name of a malformed entry, or if the number of labels is not the number of classes.
     pub fn of_model(model: &Model) -> Result<Option<Self>> {
         let metadata = model.metadata();
         let blank = match metadata.get(BLANK) {
@@ -90,10 +91,10 @@ impl Labels {
         Ok(Some(labels))
     }
 
-    /// The same model, its file saying that its classes stand for these texts.
+    /// The same model with these labels in its metadata.
     ///
     /// # Errors
-    /// [`Error::Length`] if the labels are not as many as the model's classes.
+    /// [`Error::Length`] if the number of labels is not the model's number of classes.
     pub fn attach(&self, model: Model) -> Result<Model> {
         let (expected, found) = (model.output_size(), self.classes());
         if expected != found {
@@ -107,7 +108,7 @@ impl Labels {
         Ok(model.with_attached(metadata, attachments))
     }
 
-    /// Number of classes, the blank among them: the scores of a step.
+    /// Number of classes, including the blank; there is one score per class and step.
     pub fn classes(&self) -> usize {
         self.texts.len()
     }
@@ -117,7 +118,7 @@ impl Labels {
         self.blank
     }
 
-    /// What a class stands for: nothing, for the blank.
+    /// The text of a class; empty for the blank.
     ///
     /// # Panics
     /// If there is no such class.
@@ -126,8 +127,9 @@ impl Labels {
     }
 }
 
-/// Greedy decoding of a stream: the best class of each step, repeats merged, blanks dropped (Graves et al., 2006, "best path
-/// decoding"). Logits and log-probabilities do equally well, as only their order counts; the first of equals is best.
+/// Greedy decoding of a stream: takes the best class of each step, merges repeats and drops blanks (Graves et al.,
+/// 2006, "best path decoding"). Scores may be logits or log-probabilities, because only their order counts. Of equal
+/// scores, the first wins.
 ///
 /// # Example
 /// ```
@@ -153,7 +155,7 @@ pub struct GreedyDecoder {
 }
 
 impl GreedyDecoder {
-    /// A decoder that has seen nothing.
+    /// A decoder at the start of a stream.
     pub fn new(labels: Labels) -> Self {
         Self { last: labels.blank, text: String::new(), labels }
     }
@@ -163,11 +165,11 @@ impl GreedyDecoder {
         &self.labels
     }
 
-    /// Takes the scores of the next steps (`steps x classes`) and returns the text that they add.
+    /// Takes the scores of the next steps (`steps x classes`) and returns the text they add.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is a score for each class, [`Error::NotFinite`] naming a score that is not a number;
-    /// nothing has happened then.
+    /// [`Error::Shape`] unless there is one score per class, [`Error::NotFinite`] for a score that is NaN. Nothing is
+    /// changed then.
     pub fn push(&mut self, scores: MatRef<'_, f32>) -> Result<&str> {
         scores.expect_shape("scores", scores.rows(), self.labels.classes())?;
         if let Some(index) = scores.as_slice().iter().position(|score| score.is_nan()) {
@@ -190,7 +192,7 @@ impl GreedyDecoder {
         self.text.trim()
     }
 
-    /// Back to the start of a stream, without text.
+    /// Resets to the start of a stream, without text.
     pub fn reset(&mut self) {
         self.last = self.labels.blank;
         self.text.clear();

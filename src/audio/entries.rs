@@ -1,4 +1,4 @@
-//! The description of the features as entries of a model file's metadata.
+//! Reading and writing the description of features in a model file's metadata.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use crate::model::{Attachment, Model};
 
 const PREFIX: &str = "features.";
 
-/// What `features.mel_shape` says in files that older programs wrote. It has no other value: the scale and the height have
-/// entries of their own.
+/// The only value of `features.mel_shape`, an entry in files of older programs. The scale and the height now have their
+/// own entries.
 const MEL_SHAPE: &str = "HTK mel scale, triangles of height 1, linear in Hz, on power";
 
-/// A choice that the metadata names by a word.
+/// A choice that is written as a word in the metadata.
 trait Word: Copy + PartialEq + 'static {
     const WORDS: &'static [(Self, &'static str)];
 
@@ -30,7 +30,7 @@ enum Kind {
     Spectrum,
 }
 
-/// [`Floor`] without its number.
+/// The kind of a [`Floor`], without its value.
 #[derive(Clone, Copy, PartialEq)]
 enum FloorKind {
     Added,
@@ -74,7 +74,7 @@ impl Word for MelNorm {
     const WORDS: &'static [(Self, &'static str)] = &[(Self::Height, "height"), (Self::Area, "area")];
 }
 
-/// None for no logarithm.
+/// `None` means no logarithm.
 impl Word for Option<LogBase> {
     const WORDS: &'static [(Self, &'static str)] = &[
         (Some(LogBase::Natural), "natural"),
@@ -88,12 +88,12 @@ impl Word for FloorKind {
     const WORDS: &'static [(Self, &'static str)] = &[(Self::Added, "added"), (Self::AtLeast, "at least")];
 }
 
-/// The error that an entry of the metadata makes no sense.
+/// The error that a metadata entry is malformed.
 pub(super) fn entry_error(key: impl Into<String>, reason: impl Into<String>) -> Error {
     FileError::Header { key: key.into(), reason: reason.into() }.into()
 }
 
-/// The text of an entry, for a message.
+/// An entry's text, quoted and shortened for a message.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(60) {
         None => format!("{text:?}"),
@@ -101,7 +101,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// The entries `features.*` that were not read yet, by their names behind that.
+/// The entries `features.*` not read yet, by their names without the prefix.
 struct Entries<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Entries<'a> {
@@ -114,7 +114,7 @@ impl<'a> Entries<'a> {
         self.number_or(name, None)
     }
 
-    /// A number, which must be there if it has no default.
+    /// Reads a number, which is required if it has no default.
     fn number_or<T: FromStr>(&mut self, name: &str, default: Option<T>) -> Result<T> {
         let key = || format!("{PREFIX}{name}");
         match (self.0.remove(name), default) {
@@ -136,7 +136,7 @@ impl<'a> Entries<'a> {
         })
     }
 
-    /// Takes the entry that older files have, which says what is so anyway.
+    /// Takes the redundant entry of older files and checks it.
     fn legacy_mel_shape(&mut self, stft: &Stft, mel: &MelBands) -> Result<()> {
         let Some(text) = self.0.remove("mel_shape") else { return Ok(()) };
         let said = (mel.scale, mel.norm, stft.spectrum) == (MelScale::Htk, MelNorm::Height, Spectrum::Power);
@@ -159,11 +159,11 @@ impl<'a> Entries<'a> {
 }
 
 impl Features {
-    /// Reads how the features of a model are made; `None` if its file does not say so.
+    /// Reads the description of a model's features; `None` if its file has none.
     ///
     /// # Errors
-    /// [`Error::File`] that names the entry or the tensor which is missing, not understood or out of range, or features
-    /// that are not as many as the model takes. The file may be hostile.
+    /// [`Error::File`] with the name of the entry or tensor that is missing, malformed or out of range, or if the
+    /// number of features is not the model's number of inputs. The file may be hostile.
     pub fn of_model(model: &Model) -> Result<Option<Self>> {
         let mut entries = Entries::of(model.metadata());
         if entries.0.is_empty() {
@@ -216,11 +216,11 @@ impl Features {
         Ok(Some(features))
     }
 
-    /// The same model, its file saying that its features are made so: entries and tensors `features.*` that it had are
-    /// replaced.
+    /// The same model with this description in its metadata. Existing entries and tensors `features.*` are replaced.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check); [`Error::Length`] if the features are not as many as the model takes.
+    /// Those of [`check`](Self::check); [`Error::Length`] if the number of features is not the model's number of
+    /// inputs.
     pub fn attach(&self, model: Model) -> Result<Model> {
         self.check()?;
         let (expected, found) = (model.input_size(), self.width());
@@ -273,7 +273,7 @@ impl Features {
     }
 }
 
-/// The mean and the standard deviations that a model carries: both or neither.
+/// The means and standard deviations stored with a model: both or neither.
 fn normalization(model: &Model) -> Result<Option<Normalization>> {
     let values = |name: &str| model.attachments().get(name).map(|attachment| attachment.values().to_vec());
     let [mean, std] = Features::TENSORS.map(values);
@@ -287,7 +287,7 @@ fn normalization(model: &Model) -> Result<Option<Normalization>> {
     }
 }
 
-/// An error of a description, as one of the file that it came from.
+/// Turns an error in a description into an error of its file.
 fn in_file(error: Error) -> Error {
     match error {
         Error::Parameter { what, .. } | Error::Length { what, .. } | Error::NotFinite { what, .. }

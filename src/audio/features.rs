@@ -1,15 +1,15 @@
-//! How the features of a model are made of sound: the description that its file carries.
+//! The description of how a model's features are computed from sound, stored in its file.
 
 use super::{Stft, mel::MelBands};
 use crate::error::{Error, Result};
 
-/// The sample rates, in Hz.
+/// The accepted sample rates, in Hz.
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 100..=1_000_000;
 
-/// The most features of a step.
+/// The largest number of features per step.
 const MAX_WIDTH: usize = 1 << 17;
 
-/// The most frames joined to one step.
+/// The largest number of frames per step.
 const MAX_STACK: usize = 64;
 
 /// The longest tail, in samples and in frames.
@@ -28,7 +28,7 @@ pub enum LogBase {
     Decibels,
 }
 
-/// What keeps the logarithm of silence finite.
+/// The floor that keeps the logarithm of silence finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Floor {
@@ -49,30 +49,30 @@ impl Floor {
 /// Features on a logarithmic scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Log {
-    /// Of which base.
+    /// The base.
     pub base: LogBase,
-    /// What keeps it finite.
+    /// The floor that keeps it finite.
     pub floor: Floor,
 }
 
 /// `(x - mean) / std` for each feature of a frame, as fixed in training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
-    /// One for each band, or for each bin.
+    /// One mean for each band or bin.
     pub mean: Vec<f32>,
-    /// As many, all above 0.
+    /// One standard deviation for each, all above 0.
     pub std: Vec<f32>,
 }
 
-/// How the features of a model are made of sound: spectra, bands, logarithm, normalization, and how many frames are joined
-/// to a step of the model, in this order. [`FrontEnd`](super::FrontEnd) makes them.
+/// The description of how a model's features are computed from sound: spectra, bands, logarithm, normalization, and the
+/// number of frames joined into one step of the model, in this order. [`FrontEnd`](super::FrontEnd) computes them.
 ///
-/// A model file carries this in its metadata: [`of_model`](Self::of_model) reads it, [`attach`](Self::attach) writes it.
+/// A model file has this in its metadata: [`of_model`](Self::of_model) reads it, [`attach`](Self::attach) writes it.
 ///
 /// # In a model file
 ///
-/// Entries of the metadata, with values as text; entries without a default must be there. An entry `features.*` that is
-/// not among them is refused, as it would change what the features are.
+/// The metadata has these entries, with values as text. Entries without a default are required. Any other entry
+/// `features.*` is refused, because it might change the features.
 ///
 /// | entry | meaning | default |
 /// |---|---|---|
@@ -82,17 +82,17 @@ pub struct Normalization {
 /// | `features.window_shape` | `hann`, `hamming` or `blackman` with `, periodic` or `, symmetric`; `rectangular` | `hann, periodic` |
 /// | `features.framing` | `window`, `transform`, `centered, zeros` or `centered, reflected`: [`Framing`](super::Framing) | `window` |
 /// | `features.spectrum` | `power` or `magnitude` | `power` |
-/// | `features.mels`, `.mel_low_hz`, `.mel_high_hz` | bands and their range, for `mel` alone | |
+/// | `features.mels`, `.mel_low_hz`, `.mel_high_hz` | bands and their range, only for `mel` | |
 /// | `features.mel_scale` | `htk` or `slaney` | `htk` |
 /// | `features.mel_norm` | `height` or `area` | `height` |
 /// | `features.log` | `natural`, `ten`, `decibels` or `none` | `natural` |
 /// | `features.log_floor` | a number above 0, unless the logarithm is `none` | |
 /// | `features.log_floor_kind` | `added` or `at least` | `added` |
-/// | `features.stack` | frames of a step | `1` |
-/// | `features.tail` | samples of silence behind the end | `0` |
+/// | `features.stack` | frames per step | `1` |
+/// | `features.tail` | samples of silence after the end | `0` |
 ///
-/// The tensors `features.mean` and `features.std`, [attachments](crate::model::Model::attachments) of the model, are the
-/// normalization; without both there is none.
+/// The normalization is in the tensors `features.mean` and `features.std`, which are
+/// [attachments](crate::model::Model::attachments) of the model. If both are absent, there is none.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Features {
@@ -100,55 +100,55 @@ pub struct Features {
     pub rate: u32,
     /// The spectra.
     pub stft: Stft,
-    /// Bands in place of the spectra's bins.
+    /// Bands that replace the bins of the spectra.
     pub mel: Option<MelBands>,
     /// The logarithm.
     pub log: Option<Log>,
     /// The normalization.
     pub normalization: Option<Normalization>,
-    /// Frames that are joined to a step, each in one step only.
+    /// Number of frames joined into one step, without overlap.
     pub stack: usize,
-    /// Samples of silence that follow the end of a recording: time for a model that looks at the past only to say what it
-    /// heard last.
+    /// Number of samples of silence appended to a recording. They give a causal model time to output what it heard
+    /// last.
     pub tail: usize,
 }
 
 impl Features {
-    /// The tensors of a model file that belong to its features: what
-    /// [`ImportOptions::keep`](crate::model::ImportOptions::keep) has to name.
+    /// The tensors of a model file that belong to its features.
+    /// [`ImportOptions::keep`](crate::model::ImportOptions::keep) must name them.
     pub const TENSORS: [&str; 2] = ["features.mean", "features.std"];
 
-    /// Spectra as they are, a frame a step.
+    /// Plain spectra, one frame per step.
     pub fn spectra(rate: u32, stft: Stft) -> Self {
         Self { rate, stft, mel: None, log: None, normalization: None, stack: 1, tail: 0 }
     }
 
-    /// Bands of spectra, their natural logarithm above a floor of 1e-6 that is added, a frame a step.
+    /// The natural logarithm of bands, with 1e-6 added, one frame per step.
     pub fn log_mel(rate: u32, stft: Stft, mel: MelBands) -> Self {
         let log = Log { base: LogBase::Natural, floor: Floor::Added(1e-6) };
         Self { mel: Some(mel), log: Some(log), ..Self::spectra(rate, stft) }
     }
 
-    /// Features of a frame: bands or bins.
+    /// Features per frame: bands or bins.
     pub fn frame_width(&self) -> usize {
         self.mel.as_ref().map_or(self.stft.bins(), |mel| mel.bands)
     }
 
-    /// Features of a step, the model's input: those of a frame, `stack` times.
+    /// Features per step, the model's input: `stack` times those of a frame.
     pub fn width(&self) -> usize {
         self.frame_width().saturating_mul(self.stack)
     }
 
-    /// Samples from one step to the next.
+    /// Number of samples from one step to the next.
     pub fn samples_per_step(&self) -> usize {
         self.stft.hop.saturating_mul(self.stack)
     }
 
-    /// Fails unless features can be made so.
+    /// Fails unless the description is valid.
     ///
     /// # Errors
-    /// [`Error::Parameter`] and [`Error::Length`] that name the number, [`Error::NotFinite`] a value of the
-    /// normalization. Numbers that ask for memory or time out of all proportion are refused too.
+    /// [`Error::Parameter`] or [`Error::Length`] for a setting out of range, [`Error::NotFinite`] for a value of the
+    /// normalization. Settings that would need excessive memory or time are refused too.
     pub fn check(&self) -> Result<()> {
         let parameter = |what, value, expected| Err(Error::Parameter { what, value, expected });
         if !RATES.contains(&self.rate) {
@@ -189,7 +189,7 @@ impl Normalization {
                 return Err(Error::NotFinite { what, index, value: values[index] });
             }
         }
-        // Features are multiplied with the reciprocal, which is to be finite.
+        // Features are multiplied by the reciprocal, which must be finite.
         match self.std.iter().find(|std| **std < f32::MIN_POSITIVE) {
             None => Ok(()),
             Some(&std) => Err(Error::Parameter {

@@ -1,4 +1,4 @@
-//! Samples in, features out.
+//! The front end: samples in, features out.
 
 use super::features::{Features, Floor, Log, LogBase};
 use super::frames::Framer;
@@ -10,20 +10,20 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::matrix::{Mat, MatRef};
 
-/// Silence, as it is pushed.
+/// Silence, pushed in pieces of this size.
 const SILENCE: [f32; 512] = [0.0; 512];
 
-/// Samples in, steps of a model out, as its [`Features`] say; at another sample rate than theirs
-/// [after resampling](Self::with_input_rate).
+/// Turns samples into steps for a model, as its [`Features`] describe. Samples at another rate are
+/// [resampled](Self::with_input_rate) first.
 ///
-/// However the samples are cut into calls, the features are the same bits. The Fourier transforms use the instructions that
-/// a processor has, so features of other machines may differ in their last bits.
+/// The features are bit-identical however the samples are split into calls. The Fourier transforms use the processor's
+/// vector instructions, so the last bits may differ between machines.
 ///
 /// # Example
 /// ```
 /// use skinny::audio::{Features, FrontEnd, MelBands, Stft};
 ///
-/// // 25 ms windows every 10 ms, 40 bands, two frames a step.
+/// // 25 ms windows every 10 ms, 40 bands, two frames per step.
 /// let mut features = Features::log_mel(16_000, Stft::new(400, 160), MelBands::new(40, 60.0, 8000.0));
 /// features.stft.fft = 512;
 /// features.stack = 2;
@@ -46,23 +46,23 @@ pub struct FrontEnd {
     pipeline: Pipeline,
 }
 
-/// What follows the resampler.
+/// Everything after the resampler.
 #[derive(Debug)]
 struct Pipeline {
     features: Features,
     framer: Framer,
     transform: Transform,
     triangles: Vec<Triangle>,
-    /// Mean and reciprocal of the standard deviation of each feature of a frame, if they are normalized.
+    /// The mean and the reciprocal of the standard deviation for each feature of a frame, if there is a normalization.
     normalization: Vec<(f32, f32)>,
-    /// The frames of a step that is not complete.
+    /// The frames of an incomplete step.
     step: Vec<f32>,
-    /// Steps that are.
+    /// Complete steps.
     outputs: Vec<f32>,
 }
 
 impl FrontEnd {
-    /// A stream of samples at the features' own rate that has not begun.
+    /// Starts a stream of samples at the features' own rate.
     ///
     /// # Errors
     /// Those of [`Features::check`].
@@ -82,7 +82,7 @@ impl FrontEnd {
         Ok(Self { resampler: None, pipeline })
     }
 
-    /// The same for samples of `rate` Hz, which are [resampled](Resampler) where the features' rate is another.
+    /// Starts a stream of samples at `rate` Hz, which are [resampled](Resampler) if the features' rate is different.
     ///
     /// # Errors
     /// Those of [`Resampler::new`].
@@ -92,22 +92,22 @@ impl FrontEnd {
         Ok(self)
     }
 
-    /// How the features are made.
+    /// The description of the features.
     pub fn features(&self) -> &Features {
         &self.pipeline.features
     }
 
-    /// Samples per second that are pushed.
+    /// The rate of the input, in samples per second.
     pub fn input_rate(&self) -> u32 {
         self.resampler.as_ref().map_or(self.pipeline.features.rate, Resampler::input_rate)
     }
 
-    /// Takes the next samples, any number of them, and returns the steps that are ready (`steps x width`).
+    /// Takes any number of samples and returns the steps that are ready (`steps x width`).
     ///
     /// # Errors
-    /// [`Error::NotFinite`] naming a sample, and [`Error::Parameter`] of one beyond 1e28 that is to be resampled, when
-    /// nothing has happened. [`Error::NotFinite`] naming a feature, of samples too large for `f32`, and
-    /// [`Error::Allocation`], after which the stream is as new.
+    /// [`Error::NotFinite`] for a sample, or [`Error::Parameter`] for a sample beyond 1e28 that is to be resampled;
+    /// nothing is changed then. [`Error::NotFinite`] for a feature, if samples are too large for `f32`, or
+    /// [`Error::Allocation`]; the stream is reset then.
     pub fn push(&mut self, samples: &[f32]) -> Result<MatRef<'_, f32>> {
         match &self.resampler {
             None => check_samples(samples)?,
@@ -121,8 +121,8 @@ impl FrontEnd {
         self.ready(done)
     }
 
-    /// Ends the stream, behind the tail of silence: returns the steps that were still to come, and starts anew. Frames that
-    /// fill no step, and samples that fill no frame, are dropped.
+    /// Ends the stream: appends the tail of silence, returns the remaining steps and resets. An incomplete step or
+    /// frame is dropped.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -136,7 +136,7 @@ impl FrontEnd {
         self.ready(done)
     }
 
-    /// The steps of a whole recording (`steps x width`). A stream that was under way is dropped.
+    /// Computes the steps of a whole recording (`steps x width`). A stream in progress is dropped.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -149,7 +149,7 @@ impl FrontEnd {
         Mat::from_vec(steps, rows, width)
     }
 
-    /// Back to the start of a stream.
+    /// Resets to the start of a stream.
     pub fn reset(&mut self) {
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
@@ -192,13 +192,13 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Makes room for the steps that so many more samples complete at most.
+    /// Makes room for the steps that this many more samples can complete.
     fn reserve(&mut self, samples: usize, last: bool) -> Result<()> {
         let steps = self.framer.ready(samples, last) / self.features.stack + 1;
         reserve(&mut self.outputs, steps.saturating_mul(self.features.width()))
     }
 
-    /// Runs the framer, and makes features of each frame that it cuts.
+    /// Runs the framer, and computes the features of each frame.
     fn frames(
         &mut self,
         run: impl FnOnce(&mut Framer, &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()>,
@@ -214,7 +214,7 @@ impl Pipeline {
             }
             let values = &mut step[start..];
             if let Some(log) = features.log {
-                // The floor would hide what is not a number.
+                // The floor would hide a NaN.
                 check_results("feature", values)?;
                 logarithms(log, features.stft.spectrum, values);
             }
@@ -230,7 +230,7 @@ impl Pipeline {
     }
 }
 
-/// Puts the logarithms of powers, or magnitudes, in their place.
+/// Replaces powers or magnitudes by their logarithms.
 fn logarithms(Log { base, floor }: Log, spectrum: Spectrum, values: &mut [f32]) {
     for value in values {
         let raised = match floor {

@@ -1,23 +1,24 @@
-//! Bands of a spectrum that are evenly spaced to the ear.
+//! Mel bands: bands of a spectrum, evenly spaced to the ear.
 
 use crate::error::{Error, Result};
 
-/// The most bands.
+/// The largest number of bands.
 const MAX_BANDS: usize = 1 << 12;
 
-/// From Hz to mel, the scale on which bands are evenly spaced.
+/// The mel scale, on which bands are evenly spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MelScale {
-    /// `2595 log10(1 + hz / 700)`: that of HTK, the default of torchaudio.
+    /// The scale of HTK, `2595 log10(1 + hz / 700)`: torchaudio's default.
     Htk,
-    /// That of Slaney's Auditory Toolbox, the default of librosa: `3 hz / 200` up to 1000 Hz, and from there on 27 mel for
-    /// each factor of 6.4.
+    /// The scale of Slaney's Auditory Toolbox: `3 hz / 200` up to 1000 Hz, and above it 27 mel for each factor of 6.4.
+    /// It is librosa's default.
     Slaney,
 }
 
 impl MelScale {
-    /// Slaney's scale is linear up to here, in Hz and in mel; from here on a factor of 6.4 is so many mel.
+    /// The point, in Hz and in mel, up to which Slaney's scale is linear, and the number of mel for each factor of 6.4
+    /// above it.
     const KNEE: (f64, f64, f64) = (1000.0, 15.0, 27.0);
 
     fn mel(self, hz: f64) -> f64 {
@@ -39,33 +40,33 @@ impl MelScale {
     }
 }
 
-/// How tall the triangles of the bands are.
+/// The height of the bands' triangles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MelNorm {
-    /// All of height 1: torchaudio's default (`norm=None`).
+    /// All triangles have height 1: torchaudio's default (`norm=None`).
     Height,
-    /// All of area 1 over Hz, `2 / (right - left)` tall: librosa's default (`norm="slaney"`).
+    /// All triangles have area 1 over Hz, so their height is `2 / (right - left)`: librosa's default (`norm="slaney"`).
     Area,
 }
 
-/// Triangles over the bins of a spectrum, linear in Hz, their corners evenly spaced in mel: a band begins at the centre of
-/// the one below it and ends at the centre of the one above.
+/// Triangular bands over the bins of a spectrum. Their corners are evenly spaced in mel and their sides are linear in
+/// Hz. A band begins at the centre of the band below it and ends at the centre of the band above.
 ///
-/// The sums of powers (or magnitudes) under the triangles are the bands' energies. A band so narrow that it lies between
-/// two bins has none; a longer transform gives it some.
+/// A band's energy is the sum of powers (or magnitudes) under its triangle. A band so narrow that it lies between two
+/// bins has no energy; a longer transform helps.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MelBands {
-    /// How many.
+    /// The number of bands.
     pub bands: usize,
-    /// Where the lowest begins, in Hz.
+    /// The lower edge of the lowest band, in Hz.
     pub low_hz: f64,
-    /// Where the highest ends, in Hz.
+    /// The upper edge of the highest band, in Hz.
     pub high_hz: f64,
-    /// What is evenly spaced.
+    /// The scale on which the bands are evenly spaced.
     pub scale: MelScale,
-    /// How tall the triangles are.
+    /// The height of the triangles.
     pub norm: MelNorm,
 }
 
@@ -75,7 +76,7 @@ impl MelBands {
         Self { bands, low_hz, high_hz, scale: MelScale::Htk, norm: MelNorm::Height }
     }
 
-    /// The bands that librosa makes by default: of area 1 on Slaney's scale.
+    /// Bands of area 1 on Slaney's scale, as librosa makes by default.
     pub fn slaney(bands: usize, low_hz: f64, high_hz: f64) -> Self {
         Self { bands, low_hz, high_hz, scale: MelScale::Slaney, norm: MelNorm::Area }
     }
@@ -85,7 +86,7 @@ impl MelBands {
         if !(1..=MAX_BANDS).contains(&self.bands) {
             return parameter("mels", self.bands as f64, "1 to 4096");
         }
-        // NaN is in no range.
+        // NaN is outside every range.
         if !(1.0..=f64::from(rate) / 2.0).contains(&self.high_hz) {
             return parameter("mel_high_hz", self.high_hz, "1 Hz to half the sample rate");
         }
@@ -126,7 +127,7 @@ impl MelBands {
     }
 }
 
-/// The bins of a band that count, and how much.
+/// The bins of a band and their weights.
 #[derive(Clone, Debug)]
 pub(super) struct Triangle {
     first: usize,

@@ -1,4 +1,4 @@
-//! From sound to features as a stream, and from the scores of a CTC model to text.
+//! Streaming audio: from sound to features, and from the scores of a CTC model to text.
 //!
 //! ```text
 //! samples -> Resampler -> frames -> spectra -> bands -> logarithm, normalization -> steps of a model
@@ -6,12 +6,12 @@
 //!             rate)                                                        Session: scores -> GreedyDecoder -> text
 //! ```
 //!
-//! [`Features`] describes how the features of a model are made; the model's file carries it. [`FrontEnd`] makes them,
-//! [`Transcriber`] takes them on to text. [`Stft`] and [`Resampler`] serve by themselves too. Samples are `f32`, one channel,
-//! -1 to 1 at full scale unless the model was trained on another.
+//! [`Features`] describes how a model's features are computed; the model's file contains the description. [`FrontEnd`]
+//! computes them, and [`Transcriber`] goes on to text. [`Stft`] and [`Resampler`] can be used on their own. Samples are
+//! `f32`, one channel, from -1 to 1 at full scale unless the model was trained on another scale.
 //!
-//! Each is a stream: samples come in pieces of any length, and the results are the same bits however they are cut. They are
-//! the values of librosa and torchaudio within the rounding of `f32`, with the settings named beside each option.
+//! Each is a stream: samples come in pieces of any length, and the results are bit-identical however they are split.
+//! With the settings named beside each option, the values match librosa and torchaudio up to `f32` rounding.
 //!
 //! # Example
 //! ```
@@ -21,7 +21,7 @@
 //! use skinny::factored::{Linear, Weight};
 //! use skinny::model::{Layer, Model};
 //!
-//! // A model of 3 bands and 2 classes, and what its file says of them..
+//! // A model with 3 bands and 2 classes, and their description in its file.
 //! let weight = Mat::from_vec(vec![0.0, 0.0, 0.0, 1.0, -1.0, 0.0], 2, 3)?;
 //! let model = Model::new(vec![("fc".into(), Layer::Linear(Linear::new(Weight::dense(weight)?, None)?))])?;
 //! let features = Features::log_mel(8000, Stft::new(256, 128), MelBands::new(3, 0.0, 4000.0));

@@ -1,4 +1,4 @@
-//! From one sample rate to another, as a stream.
+//! Resampling of a stream.
 
 use std::ops::RangeInclusive;
 
@@ -8,27 +8,27 @@ use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 use super::{check_samples, reserve};
 use crate::error::{Error, Result};
 
-/// The sample rates, in Hz.
+/// The accepted sample rates, in Hz.
 const RATES: RangeInclusive<u32> = 1000..=768_000;
 
-/// The largest number of the ratio of two rates in lowest terms.
+/// The largest term in the ratio of two rates, in lowest terms.
 const MAX_TERM: u32 = 1 << 16;
 
-/// The length of the filter, at least, in samples of the lower rate.
+/// The minimum length of the filter, in samples of the lower rate.
 const TAPS: usize = 512;
 
 /// The loudest sample: sums in the longest transform stay below the largest `f32`.
 const LOUDEST: f32 = 1e28;
 
-/// Samples of one rate in, samples of another rate out.
+/// Converts samples from one rate to another.
 ///
-/// A windowed sinc (a squared Blackman-Harris window over 512 samples of the lower rate or more) is applied block by block
-/// by Fourier transforms, by rubato. Up to 0.94 of the lower rate's half, levels are kept within 0.1 dB; what lies beyond
-/// that half is below -100 dB. The output is aligned with the input and has
+/// The crate rubato applies a windowed sinc block by block with Fourier transforms. The window is a squared
+/// Blackman-Harris window over at least 512 samples of the lower rate. Up to 0.94 of half the lower rate, levels are
+/// kept within 0.1 dB; beyond that half they are below -100 dB. The output is aligned with the input and has
 /// `ceil(samples * output_rate / input_rate)` samples.
 ///
-/// However the samples are cut into calls, the output is the same bits. It comes block by block: behind the input by
-/// [`latency`](Self::latency) samples at most.
+/// The output is bit-identical however the samples are split into calls. It comes block by block, at most
+/// [`latency`](Self::latency) samples after the input.
 ///
 /// # Example
 /// ```
@@ -50,25 +50,26 @@ const LOUDEST: f32 = 1e28;
 #[derive(Debug)]
 pub struct Resampler {
     rates: (u32, u32),
-    /// None if the rates are the same.
+    /// `None` if the rates are equal.
     fft: Option<Box<Fft<f32>>>,
-    /// Samples of a block that is not complete.
+    /// The samples of an incomplete block.
     block: Vec<f32>,
     /// A block of output.
     resampled: Vec<f32>,
     outputs: Vec<f32>,
-    /// Samples of the filter's delay that are still to be dropped.
+    /// Number of samples of the filter's delay still to drop.
     delay: usize,
-    /// Samples of this stream so far.
+    /// Number of samples of this stream so far.
     taken: u64,
     given: u64,
 }
 
 impl Resampler {
-    /// A stream that has not begun.
+    /// Starts a stream.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless both rates are in 1000 to 768000 Hz and their ratio is one of whole numbers up to 65536.
+    /// [`Error::Parameter`] unless both rates are 1000 to 768000 Hz and their ratio, in lowest terms, has no term above
+    /// 65536.
     pub fn new(input_rate: u32, output_rate: u32) -> Result<Self> {
         for (what, rate) in [("input rate", input_rate), ("output rate", output_rate)] {
             if !RATES.contains(&rate) {
@@ -113,26 +114,26 @@ impl Resampler {
         Ok(resampler)
     }
 
-    /// Samples per second that go in.
+    /// The input rate, in samples per second.
     pub fn input_rate(&self) -> u32 {
         self.rates.0
     }
 
-    /// Samples per second that come out.
+    /// The output rate, in samples per second.
     pub fn output_rate(&self) -> u32 {
         self.rates.1
     }
 
-    /// Samples, of the input, that an output may have to wait for: a block and half a filter.
+    /// The longest delay of an output, in input samples: a block and half a filter.
     pub fn latency(&self) -> usize {
         self.fft.as_ref().map_or(0, |fft| fft.fft_size_in() + fft.fft_size_in() / 2)
     }
 
-    /// Takes the next samples, any number of them, and returns the output that is ready.
+    /// Takes any number of samples and returns the output that is ready.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] and, beyond 1e28, [`Error::Parameter`] of a sample, when nothing has happened;
-    /// [`Error::Allocation`], after which the stream is as new.
+    /// [`Error::NotFinite`] for a sample, or [`Error::Parameter`] for a sample beyond 1e28; nothing is changed then.
+    /// [`Error::Allocation`]; the stream is reset then.
     pub fn push(&mut self, samples: &[f32]) -> Result<&[f32]> {
         self.check(samples)?;
         self.outputs.clear();
@@ -140,7 +141,7 @@ impl Resampler {
         self.ready(done)
     }
 
-    /// Ends the stream: returns the output that was still to come, and starts anew.
+    /// Ends the stream: returns the remaining output and resets.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -151,7 +152,7 @@ impl Resampler {
         self.ready(done)
     }
 
-    /// Back to the start of a stream.
+    /// Resets to the start of a stream.
     pub fn reset(&mut self) {
         if let Some(fft) = &mut self.fft {
             fft.reset();
@@ -204,7 +205,7 @@ impl Resampler {
         Ok(())
     }
 
-    /// Pushes silence until as much came out as belongs to what went in.
+    /// Pushes silence until the output is as long as the input requires.
     fn flush(&mut self) -> Result<()> {
         let Some(fft) = &self.fft else { return Ok(()) };
         let len = fft.fft_size_in();
@@ -215,12 +216,12 @@ impl Resampler {
             self.block.resize(len, 0.0);
             self.run_block()?;
         }
-        // The last block may have given more.
+        // The last block may have produced more.
         self.outputs.truncate(self.outputs.len() - (self.given - wanted) as usize);
         Ok(())
     }
 
-    /// Takes a block, which is complete, through the filter.
+    /// Runs a complete block through the filter.
     fn run_block(&mut self) -> Result<()> {
         let Some(fft) = &mut self.fft else { return Ok(()) };
         let (input, output) = (self.block.len(), self.resampled.len());

@@ -14,10 +14,10 @@ use crate::matrix::MatRef;
 /// The longest transform.
 const MAX_FFT: usize = 1 << 16;
 
-/// The most transforms that one sample is a part of.
+/// The largest number of transforms that contain one sample.
 const MAX_OVERLAP: usize = 1 << 10;
 
-/// What is kept of a spectrum's complex numbers.
+/// The real quantity computed from a spectrum's complex numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spectrum {
@@ -27,20 +27,21 @@ pub enum Spectrum {
     Magnitude,
 }
 
-/// How the spectra of a stream are made: frame by frame, each under a window, each by a Fourier transform.
+/// Settings of a short-time Fourier transform: each frame is multiplied by a window and transformed.
 ///
-/// Bin `k` of a spectrum is the frequency `k * rate / fft`, up to half the sample rate; nothing is normalized.
+/// Bin `k` of a spectrum is the frequency `k * rate / fft`, up to half the sample rate. The transform is not
+/// normalized.
 ///
 /// # Example
 /// ```
 /// use skinny::audio::{Framing, Spectrum, Stft};
 ///
-/// // librosa.stft(y, n_fft=512, hop_length=128), its absolute values.
+/// // The magnitude of librosa.stft(y, n_fft=512, hop_length=128).
 /// let mut stft = Stft::new(512, 128);
 /// stft.framing = Framing::CenteredZeros;
 /// stft.spectrum = Spectrum::Magnitude;
 ///
-/// // A cosine of 8 periods in 512 samples, as it comes from a microphone.
+/// // A cosine of 8 periods in 512 samples, in pieces as from a microphone.
 /// let samples: Vec<f32> = (0..1024).map(|i| (i as f32 * std::f32::consts::TAU / 64.0).cos()).collect();
 /// let mut stream = stft.stream()?;
 /// let mut spectra = Vec::new();
@@ -58,34 +59,34 @@ pub enum Spectrum {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stft {
-    /// Samples under the window.
+    /// Length of the window, in samples.
     pub window: usize,
-    /// Samples from one frame to the next.
+    /// Number of samples from one frame to the next.
     pub hop: usize,
-    /// Samples of a transform, of any length; those beyond the window are zeros.
+    /// Length of the transform, not necessarily a power of two; samples beyond the window are zeros.
     pub fft: usize,
     /// The window.
     pub shape: Window,
-    /// Where the frames lie.
+    /// The position of the frames.
     pub framing: Framing,
-    /// What is kept of a spectrum.
+    /// The quantity computed: power or magnitude.
     pub spectrum: Spectrum,
 }
 
 impl Stft {
-    /// Power spectra under a periodic Hann window, transforms as long as the window, [frames](Framing::Window) that start
-    /// with the stream.
+    /// Power spectra with a periodic Hann window, transforms as long as the window, and [frames](Framing::Window) that
+    /// start with the stream.
     pub fn new(window: usize, hop: usize) -> Self {
         let (shape, framing, spectrum) = (Window::Hann, Framing::Window, Spectrum::Power);
         Self { window, hop, fft: window, shape, framing, spectrum }
     }
 
-    /// Numbers of a spectrum: `fft / 2 + 1`.
+    /// Number of values per spectrum: `fft / 2 + 1`.
     pub fn bins(&self) -> usize {
         self.fft / 2 + 1
     }
 
-    /// Frames of a stream of `samples` samples.
+    /// Number of frames in a stream of `samples` samples.
     ///
     /// # Errors
     /// Those of [`stream`](Self::stream).
@@ -94,7 +95,7 @@ impl Stft {
         Ok(self.framer().count(samples))
     }
 
-    /// A stream that has not begun.
+    /// Starts a stream.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `1 <= window <= fft <= 65536`, `2 <= fft` and `fft / 1024 <= hop <= fft`, `hop` not 0.
@@ -125,9 +126,9 @@ impl Stft {
     }
 }
 
-/// Samples in, spectra out: made by [`Stft::stream`].
+/// A stream of spectra, made by [`Stft::stream`].
 ///
-/// However the samples are cut into calls, the spectra are the same bits.
+/// The spectra are bit-identical however the samples are split into calls.
 #[derive(Clone, Debug)]
 pub struct StftStream {
     transform: Transform,
@@ -136,18 +137,17 @@ pub struct StftStream {
 }
 
 impl StftStream {
-    /// Takes the next samples, any number of them, and returns the spectra that are ready (`frames x bins`).
+    /// Takes any number of samples and returns the spectra that are ready (`frames x bins`).
     ///
     /// # Errors
-    /// [`Error::NotFinite`] naming a sample, when nothing has happened; [`Error::NotFinite`] naming a bin, of samples too
-    /// large for `f32`, and [`Error::Allocation`], after which the stream is as new.
+    /// [`Error::NotFinite`] for a sample; nothing is changed then. [`Error::NotFinite`] for a bin, if samples are too
+    /// large for `f32`, or [`Error::Allocation`]; the stream is reset then.
     pub fn push(&mut self, samples: &[f32]) -> Result<MatRef<'_, f32>> {
         check_samples(samples)?;
         self.run(samples, false)
     }
 
-    /// Ends the stream: returns the spectra that were still to come, and starts anew. Samples that fill no frame are
-    /// dropped.
+    /// Ends the stream: returns the remaining spectra and resets. An incomplete frame is dropped.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -155,7 +155,7 @@ impl StftStream {
         self.run(&[], true)
     }
 
-    /// Back to the start of a stream.
+    /// Resets to the start of a stream.
     pub fn reset(&mut self) {
         self.framer.reset();
     }
@@ -182,7 +182,7 @@ impl StftStream {
     }
 }
 
-/// Fails unless all that was computed is finite.
+/// Fails unless all computed values are finite.
 pub(super) fn check_results(what: &'static str, values: &[f32]) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
@@ -190,11 +190,11 @@ pub(super) fn check_results(what: &'static str, values: &[f32]) -> Result<()> {
     }
 }
 
-/// Window, transform and what is kept of it, of one frame after another.
+/// Windows and transforms one frame after another.
 #[derive(Clone)]
 pub(super) struct Transform {
     window: Vec<f32>,
-    /// Where in a frame, and in the transform, the window begins.
+    /// The offsets at which the window begins, in a frame and in the transform.
     offset: usize,
     spectrum: Spectrum,
     fft: Arc<dyn RealToComplex<f32>>,
@@ -225,9 +225,9 @@ impl Transform {
         self.values.len()
     }
 
-    /// The spectrum of a frame.
+    /// Computes the spectrum of a frame.
     pub fn run(&mut self, frame: &[f32]) -> &[f32] {
-        // The transform uses its input as scratch, so zeros do not last.
+        // The transform uses its input as scratch, so zeros must be written again.
         self.input.fill(0.0);
         let windowed = self.input[self.offset..].iter_mut().zip(&frame[self.offset..]).zip(&self.window);
         for ((value, sample), weight) in windowed {

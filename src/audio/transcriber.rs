@@ -1,4 +1,4 @@
-//! From sound to text.
+//! Transcription: from sound to text.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use super::{Features, FrontEnd, GreedyDecoder, Labels};
 use crate::error::Result;
 use crate::model::{Model, Session};
 
-/// A stream of sound on its way to text: features, the model, greedy CTC decoding, all as the model's file says.
+/// Transcribes a stream of sound: features, the model and greedy CTC decoding, all as the model's file describes.
 ///
-/// However the samples are cut into calls, the text is the same.
+/// The text is the same however the samples are split into calls.
 #[derive(Debug)]
 pub struct Transcriber {
     front_end: FrontEnd,
@@ -18,10 +18,10 @@ pub struct Transcriber {
 }
 
 impl Transcriber {
-    /// A stream that has not begun, of samples at the rate of the model's [features](Features).
+    /// Starts a stream of samples at the rate of the model's [features](Features).
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) that names the entry of the model file which is missing, or makes no sense;
+    /// [`Error::File`](crate::Error::File) with the name of a metadata entry that is missing or malformed;
     /// [`Error::Allocation`](crate::Error::Allocation).
     pub fn new(model: &Arc<Model>) -> Result<Self> {
         let features = Features::of_model(model)?
@@ -32,7 +32,7 @@ impl Transcriber {
         Ok(Self { front_end: FrontEnd::new(features)?, session, decoder: GreedyDecoder::new(labels) })
     }
 
-    /// The same for samples of `rate` Hz, which are resampled if the features are made of another rate.
+    /// Starts a stream of samples at `rate` Hz, which are resampled if the features' rate is different.
     ///
     /// # Errors
     /// Those of [`FrontEnd::with_input_rate`].
@@ -46,16 +46,16 @@ impl Transcriber {
         &self.front_end
     }
 
-    /// Takes the next samples, any number of them, and returns the text that they add, with the spaces in it.
+    /// Takes any number of samples and returns the text they add, including spaces.
     ///
     /// # Errors
-    /// Those of [`FrontEnd::push`], [`Session::push`] and [`GreedyDecoder::push`]; the stream cannot go on and should be
-    /// [reset](Self::reset).
+    /// Those of [`FrontEnd::push`], [`Session::push`] and [`GreedyDecoder::push`]; the stream cannot continue and
+    /// should be [reset](Self::reset).
     pub fn push(&mut self, samples: &[f32]) -> Result<&str> {
         self.decoder.push(self.session.push(self.front_end.push(samples)?)?)
     }
 
-    /// Ends the stream and returns all that was said, without spaces at the ends. The transcriber is as new.
+    /// Ends the stream and returns its whole text, without spaces at the ends. The transcriber is then reset.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -67,7 +67,7 @@ impl Transcriber {
         Ok(text)
     }
 
-    /// Back to the start of a stream.
+    /// Resets to the start of a stream.
     pub fn reset(&mut self) {
         self.front_end.reset();
         self.session.reset();

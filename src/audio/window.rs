@@ -1,11 +1,11 @@
-//! Windows that taper a frame before its transform.
+//! Window functions, which taper a frame before its transform.
 
 use std::f64::consts::TAU;
 
-/// What a frame is multiplied with before its transform.
+/// The window that a frame is multiplied by before its transform.
 ///
-/// A periodic window of length `n` is the symmetric one of length `n + 1` without its last value: the default of
-/// spectral analysis in librosa and PyTorch. The formulas are those of `scipy.signal.get_window`.
+/// A periodic window of length `n` is the symmetric window of length `n + 1` without its last value. It is the default
+/// for spectral analysis in librosa and PyTorch. The formulas are those of `scipy.signal.get_window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Window {
@@ -26,7 +26,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// The `len` values; a window of one value is 1.
+    /// The window's `len` values. A window of length 1 is the value 1.
     pub fn values(self, len: usize) -> Vec<f32> {
         let period = match self {
             Self::HannSymmetric | Self::HammingSymmetric | Self::BlackmanSymmetric => len.saturating_sub(1),

@@ -1,9 +1,9 @@
-//! A weight that may be factored, what may become of it, and what all may cost.
+//! A weight that may be factored, the choices for it, and the budget for all.
 
 use super::Cost;
 
-/// Ranks are multiples of this: depth is padded to steps of 16 when weights are packed, so a rank between is paid for
-/// in full (`kernels` README).
+/// Ranks are multiples of this. Packing pads depth to a multiple of 16, so a rank in between costs as much as the next
+/// multiple.
 pub const RANK_MULTIPLE: usize = 16;
 
 /// A weight that may be factored.
@@ -13,14 +13,14 @@ pub struct Candidate<'a> {
     pub n: usize,
     /// Input features.
     pub k: usize,
-    /// Its singular values, the greatest first; `min(n, k)` of them, plain or weighted.
+    /// Its `min(n, k)` singular values in descending order, plain or weighted.
     pub singular_values: &'a [f64],
-    /// What an error whose square is 1 counts, next to those of other weights: one over the sum of the squared singular
-    /// values makes errors of weights count alike, each relative to its weight.
+    /// The factor on this weight's squared error when it is compared with other weights. One over the sum of the
+    /// squared singular values makes the errors relative to their weights.
     pub importance: f64,
-    /// Whether its product is done at every step by itself, not for several steps at once.
+    /// Whether its product is computed one time step at a time, rather than for several steps at once.
     pub recurrent: bool,
-    /// Whether it stays one matrix, whatever that costs.
+    /// Whether it stays one matrix, whatever it costs.
     pub pinned: bool,
 }
 
@@ -29,21 +29,21 @@ pub struct Candidate<'a> {
 pub struct Budget {
     /// The limit.
     pub limit: f64,
-    /// What it is counted in.
+    /// What the limit counts.
     pub cost: Cost,
 }
 
-/// What becomes of a weight.
+/// What a weight becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// It stays one matrix: factors would cost as much.
+    /// It stays one matrix because factors would cost as much.
     Dense,
     /// It becomes factors of this rank.
     LowRank(usize),
 }
 
 impl Candidate<'_> {
-    /// What it costs if this becomes of it.
+    /// What the weight costs with this choice.
     pub fn cost(&self, cost: &Cost, choice: Choice) -> f64 {
         match choice {
             Choice::Dense => cost.matrix(self.n, self.k, self.recurrent),
@@ -51,8 +51,8 @@ impl Candidate<'_> {
         }
     }
 
-    /// Factors of this rank, or the matrix itself where they do not pay, `rank (n + k) >= n k` for parameters, or where
-    /// it is pinned.
+    /// Factors of this rank, or the matrix itself if it is pinned or factors are no cheaper (`rank (n + k) >= n k` for
+    /// parameters).
     pub fn choose(&self, cost: &Cost, rank: usize) -> Choice {
         if self.pinned {
             return Choice::Dense;
@@ -61,7 +61,7 @@ impl Candidate<'_> {
         if self.cost(cost, choice) < self.cost(cost, Choice::Dense) { choice } else { Choice::Dense }
     }
 
-    /// What the squared error counts if this becomes of it: the importance times the squared singular values that are
+    /// The weighted squared error of this choice: the importance times the sum of the squared singular values that are
     /// cut.
     pub fn error(&self, choice: Choice) -> f64 {
         match choice {

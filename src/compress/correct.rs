@@ -1,4 +1,4 @@
-//! Factors that make up for each other's rounding.
+//! Rounding of factors that compensates one factor's error in the other.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::kernels::WeightFormat;
 use crate::linalg::{Cholesky, gram, product, to_f32, to_f64};
 use crate::matrix::MatRef;
 
-/// Of the mean of the diagonal of a normal matrix, what is added to the diagonal.
+/// What is added to the diagonal of a normal matrix, as a share of the diagonal's mean.
 const RIDGE: f64 = 1e-9;
 
 /// Factors in 8 or 4 bits.
@@ -17,11 +17,11 @@ const RIDGE: f64 = 1e-9;
 pub struct RoundedFactors {
     /// `n x rank`.
     pub u: Unpacked,
-    /// `rank x k`, or several beside one another if `V` was to be rounded in parts.
+    /// `rank x k`, or several side by side if `V` is rounded in parts.
     pub v: Vec<Unpacked>,
 }
 
-/// A factor of numbers that a format can hold: as it is stored, and what that stands for.
+/// A rounded factor: the stored form and the values it represents.
 #[derive(Clone)]
 struct Rounded {
     stored: Vec<Unpacked>,
@@ -29,7 +29,7 @@ struct Rounded {
 }
 
 impl Rounded {
-    /// Rounds `factor`, whose columns are in parts of these widths, each rounded by itself.
+    /// Rounds `factor` in parts of these widths, each part on its own.
     fn new(factor: faer::MatRef<'_, f64>, widths: &[usize], format: WeightFormat) -> Result<Self> {
         let mut rounded = Self { stored: Vec::new(), values: faer::Mat::zeros(factor.nrows(), factor.ncols()) };
         let mut start = 0;
@@ -44,7 +44,7 @@ impl Rounded {
 }
 
 impl Rounded {
-    /// As [`new`](Self::new); none where a fit went beyond `f32`.
+    /// The same as [`new`](Self::new), but `None` if a fit overflowed `f32`.
     fn fitted(factor: faer::MatRef<'_, f64>, widths: &[usize], format: WeightFormat) -> Result<Option<Self>> {
         match Self::new(factor, widths, format) {
             Err(Error::NotFinite { .. }) => Ok(None),
@@ -53,7 +53,7 @@ impl Rounded {
     }
 }
 
-/// A factor `V` in what errors and fits of `U` need of it: `W C V^T` and `V C V^T`.
+/// The two products of `V` from which errors and fits of `U` are computed: `W C V^T` and `V C V^T`.
 struct Seen {
     cross: faer::Mat<f64>,
     gram: faer::Mat<f64>,
@@ -69,7 +69,7 @@ impl Seen {
         Self { cross: product(weighted.as_ref(), transposed), gram }
     }
 
-    /// `tr((W - U V) C (W - U V)^T)` less that of `W`, which is the same for all.
+    /// `tr((W - U V) C (W - U V)^T)` minus `tr(W C W^T)`, which is the same for all `U` and `V`.
     fn error(&self, u: &faer::Mat<f64>) -> f64 {
         let product = product(u.as_ref(), self.gram.as_ref());
         let term = |row, i| u[(row, i)] * (product[(row, i)] - 2.0 * self.cross[(row, i)]);
@@ -77,20 +77,23 @@ impl Seen {
     }
 }
 
-/// Factors in `format` whose product is near `w` (`n x k`): better than those of `low_rank`, just rounded.
+/// Rounds `low_rank` to `format` so that the product stays near `w` (`n x k`): never worse than rounding each factor on
+/// its own.
 ///
-/// Least squares in place of a blind rounding, at no cost when it runs (the idea of CALDERA, arXiv 2405.18886): `U` is
-/// rounded, `V` is fitted to what became of it, `V = (U^T U)^-1 U^T W`, and rounded, then `U` to that, `U = W C V^T (V
-/// C V^T)^-1` with the covariance `C` of the inputs (without one, the identity), and `V` once more. That is done from
-/// the factors as they are and from ones with columns of `U` of length 1, their lengths in the rows of `V`: a row of
-/// `U` has one scale for all its columns, so the shorter ones would lose most of their digits, and a row of `V` has a
-/// scale of its own.
+/// Each factor is fitted to the other's rounded values by least squares, which costs nothing at run time (the idea of
+/// CALDERA, arXiv 2405.18886). First `U` is rounded. Then `V` is fitted to it, `V = (U^T U)^-1 U^T W`, and rounded.
+/// Then `U` is fitted to `V`, `U = W C V^T (V C V^T)^-1`, where `C` is the covariance of the inputs, or the identity
+/// without a moment. Then `V` is fitted once more.
 ///
-/// Of all pairs that come about, the first being `low_rank` just rounded, the one whose product errs least is returned;
-/// so it is never worse.
+/// This is done from two starts: the factors as given, and the factors rescaled so that the columns of `U` have length
+/// 1. In the second, the lengths move to the rows of `V`. A row of `U` has one scale for all its columns, so short
+/// columns would lose most of their digits; each row of `V` has its own scale.
 ///
-/// `widths` are the columns of the parts of `V` that are rounded each by itself, all of them together `k`: one part, or
-/// one for each of the matrices that share `U`.
+/// The pair with the smallest error of all that occur is returned. The first of them is `low_rank` with each factor
+/// just rounded.
+///
+/// `widths` splits the `k` columns of `V` into parts that are rounded separately: one part, or one for each of the
+/// matrices that share `U`.
 ///
 /// # Errors
 /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit each other, [`Error::NotFinite`],
@@ -151,7 +154,7 @@ pub fn round_corrected(
     let unit = |row, i: usize| if lengths[i] > 0.0 { u[(row, i)] / lengths[i] } else { 0.0 };
     let unit = faer::Mat::from_fn(u.nrows(), rank, unit);
     for start in [Some(plain.0), Rounded::fitted(unit.as_ref(), &[rank], format)?].into_iter().flatten() {
-        // V as it was, moved to the other lengths, would be no better than V fitted.
+        // The original V, rescaled, would be no better than the fitted one.
         let Some(v) = fit_v(&start)? else { continue };
         let of_v = seen(&v);
         consider(of_v.error(&start.values), &start, &v);
@@ -165,7 +168,7 @@ pub fn round_corrected(
     Ok(RoundedFactors { u, v: v.stored })
 }
 
-/// `A^-1 B` of a symmetric `A` that is positive but for rounding; none if it is zero.
+/// `A^-1 B` for a symmetric `A` that is positive semidefinite up to rounding; `None` if `A` is zero.
 fn solve(mut a: faer::Mat<f64>, mut b: faer::Mat<f64>) -> Option<faer::Mat<f64>> {
     let mean = (0..a.nrows()).map(|i| a[(i, i)]).sum::<f64>() / a.nrows().max(1) as f64;
     for i in 0..a.nrows() {
@@ -222,7 +225,7 @@ mod tests {
         }
     }
 
-    /// Singular values that fall as `1 / i`. The ratios are 0.740, 0.748 and 0.787.
+    /// Singular values that fall as `1 / i`. The measured ratios are 0.740, 0.748 and 0.787.
     #[test]
     fn a_quarter_of_what_rounding_adds_is_made_up_for() {
         let (n, k, rank) = (192, 128, 32);

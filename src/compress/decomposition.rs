@@ -8,17 +8,19 @@ use crate::factored::{LowRank, Svd, expect_finite};
 use crate::linalg::Cholesky;
 use crate::matrix::MatRef;
 
-/// The singular value decomposition of a weight, `W = U S V^T`, made once and cut to any rank.
+/// The singular value decomposition of a weight, `W = U S V^T`: computed once, truncated to any rank.
 ///
-/// With a moment of the inputs, of covariance `C`, it is that of `W L`, where `C = L L^T` by Cholesky, and the factors
-/// are those of `W ~ (U S) (V^T L^-1)`: then the error on the data but for its mean, which a bias takes, `E |(W - W_r)
-/// (x - E[x])|^2`, is the sum of the squared singular values that are cut, and no other matrix of that rank has a
-/// smaller one (DRONE, Chen et al. 2021; SVD-LLM, arXiv 2403.07378; there with `E[x x^T]`). Of few or dependent inputs
-/// `C` is singular, so a thousandth of its mean diagonal is added to its diagonal; the sum holds with that in `C`. More
-/// is added, ten times as much again and again, where rounding has left `C` without a factor `L` nevertheless: inputs
-/// that vary by a millionth of their magnitude.
+/// With a moment of the inputs, the decomposition is weighted. It is the SVD of `W L`, where `C = L L^T` is the
+/// Cholesky factorization of the inputs' covariance, and `W ~ (U S) (V^T L^-1)`. The error on the data, `E |(W - W_r)
+/// (x - E[x])|^2`, is then the sum of the squared singular values that are cut, and no other matrix of that rank has a
+/// smaller one. (See DRONE, Chen et al. 2021, and SVD-LLM, arXiv 2403.07378; both use `E[x x^T]`.) The mean of the
+/// error is left out because the bias can absorb it.
 ///
-/// All of it is in `f64`, on one thread.
+/// `C` is singular if the inputs are few or linearly dependent. So a thousandth of the mean of its diagonal is added to
+/// the diagonal, and the sum above holds for this damped `C`. If inputs vary by only a millionth of their magnitude,
+/// rounding may leave no factor `L` even so; the damping is then raised tenfold until there is one.
+///
+/// All arithmetic is in `f64`, on one thread.
 ///
 /// # Example
 /// ```
@@ -28,7 +30,7 @@ use crate::matrix::MatRef;
 /// let plain = Decomposition::new(w, None)?;
 /// assert!((plain.truncate(1)?.product()?.as_slice()[3] - 2.0).abs() < 1e-5);
 ///
-/// // Of inputs that lie along the first axis, the first column is what counts.
+/// // If the inputs lie along the first axis, the first column is what counts.
 /// let mut moment = Moment::new(2)?;
 /// moment.add(MatRef::new(&[5.0, 0.1, -5.0, -0.1], 2, 2)?)?;
 /// let weighted = Decomposition::new(w, Some(&moment))?;
@@ -38,18 +40,18 @@ use crate::matrix::MatRef;
 #[derive(Clone, Debug)]
 pub struct Decomposition {
     svd: Svd,
-    /// Those of the decomposition, times what the inputs were divided by.
+    /// The singular values of `svd`, times the number that the inputs were divided by.
     singular_values: Vec<f64>,
 }
 
-/// Of the mean of the diagonal of `C`, what is added to the diagonal.
+/// What is added to the diagonal of `C`, as a share of the diagonal's mean.
 const DAMPING: f64 = 1e-3;
 
 impl Decomposition {
-    /// Decomposes `w` (`n x k`), weighted by what varies of its inputs if there is a moment of such.
+    /// Decomposes `w` (`n x k`), weighted by the covariance of its inputs if a moment is given.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] for a moment of other
+    /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Shape`] if the moment is not of `k`
     /// inputs, [`Error::Rank`] for weights without elements, [`Error::Allocation`].
     pub fn new(w: MatRef<'_, f32>, moment: Option<&Moment>) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
@@ -62,14 +64,15 @@ impl Decomposition {
         Ok(Self { singular_values: svd.singular_values().iter().map(|sigma| sigma * magnitude).collect(), svd })
     }
 
-    /// The singular values, the greatest first; `min(n, k)` of them. With a moment, those of `W L`. They are `f64` as they
-    /// may lie beyond `f32`.
+    /// The `min(n, k)` singular values in descending order; with a moment, those of `W L`. They may exceed the range of
+    /// `f32`.
     pub fn singular_values(&self) -> &[f64] {
         &self.singular_values
     }
 
-    /// The best weight of this rank, its factors balanced: each column of `U` is as long as its row of `V`, or with a
-    /// moment, as the element of `V x` that it is multiplied with varies, which is what quantization meets.
+    /// The best approximation of this rank, with balanced factors. Each column of `U` is as long as its row of `V`.
+    /// With a moment, its length is instead the standard deviation of the element of `V x` that it multiplies, since
+    /// quantization sees those values.
     ///
     /// # Errors
     /// [`Error::Rank`] unless it is in `1..=min(n, k)`.
@@ -77,7 +80,7 @@ impl Decomposition {
         self.svd.truncate(rank)
     }
 
-    /// The squared error of each rank from 0 to `min(n, k)`: of the Frobenius norm, or with a moment on the data.
+    /// The squared error at each rank from 0 to `min(n, k)`: in the Frobenius norm, or with a moment, on the data.
     pub fn squared_errors(&self) -> Vec<f64> {
         let mut errors = Vec::from([0.0]);
         let mut sum = 0.0;
@@ -90,7 +93,7 @@ impl Decomposition {
     }
 }
 
-/// The root of the mean variance of `k` inputs, and `L` of inputs divided by it; none of inputs that do not vary.
+/// The root of the mean variance of `k` inputs, and `L` for inputs divided by it; `None` if the inputs do not vary.
 fn weighting(k: usize, moment: &Moment) -> Result<Option<(f64, Cholesky)>> {
     if moment.k() != k {
         let (expected, found) = ((k, k), (moment.k(), moment.k()));
@@ -98,17 +101,17 @@ fn weighting(k: usize, moment: &Moment) -> Result<Option<(f64, Cholesky)>> {
     }
     let c = moment.covariance();
     let variance = (0..k).map(|i| c[(i, i)]).sum::<f64>();
-    // Beside the squares it was computed from, less is rounding.
+    // Less than this, relative to the squares it was computed from, is rounding.
     let squares = (0..k).map(|i| moment.get(i, i)).sum::<f64>();
     if variance <= squares * 1e-12 {
         return Ok(None);
     }
-    // Of inputs of variance 1: their magnitude, which may be any, only scales the singular values.
+    // Normalized to variance 1: the inputs' magnitude, however large or small, only scales the singular values.
     let variance = variance / k as f64;
     Ok(damped_factor(&(c * faer::Scale(variance.recip()))).map(|cholesky| (variance.sqrt(), cholesky)))
 }
 
-/// `L` of `C` with as little added to its diagonal as it takes; none of no numbers.
+/// The Cholesky factor of `C`, with as little added to its diagonal as it takes; `None` if `C` is not finite.
 fn damped_factor(c: &faer::Mat<f64>) -> Option<Cholesky> {
     let damped = |damping: f64| {
         let mut damped = c.clone();
@@ -239,7 +242,7 @@ mod tests {
                         errors.iter().all(|error| error.is_finite()) && errors[0] > 0.0,
                         "{of_w}, {of_x}: {errors:?}"
                     );
-                    // Of full rank it is the weight, but for the rounding of what may be subnormal.
+                    // At full rank it is the weight, up to the rounding of numbers that may be subnormal.
                     let full = decomposition.truncate(n.min(k)).unwrap().product().unwrap();
                     let pairs = w.as_slice().iter().zip(full.as_slice());
                     let off = pairs.map(|(w, a)| (f64::from(*w) - f64::from(*a)).abs()).fold(0.0, f64::max);
@@ -264,7 +267,7 @@ mod tests {
                 assert!(crate::compress::relative_error(w.view(), low_rank.product().unwrap().view()).unwrap() < 1e-5);
             }
         }
-        // Of eigenvalues 2.02 and -0.02.
+        // The eigenvalues are 2.02 and -0.02.
         let c = faer::Mat::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 1.02 });
         let l = damped_factor(&c).unwrap();
         assert!((l.l()[(0, 0)].powi(2) - 1.1).abs() < 1e-12);
@@ -275,14 +278,14 @@ mod tests {
         let w = weight(7, 9);
         let mut moment = Moment::new(9).unwrap();
         let plain = Decomposition::new(w.view(), None).unwrap();
-        // Of none, of zeros, and of what does not vary it is the plain one.
+        // Without inputs, with zeros, and with constant inputs it is the plain decomposition.
         for x in [0.0, 0.0, 0.3] {
             let weighted = Decomposition::new(w.view(), Some(&moment)).unwrap();
             assert_eq!(weighted.singular_values(), plain.singular_values());
             moment = Moment::new(9).unwrap();
             moment.add(MatRef::new(&[x; 27], 3, 9).unwrap()).unwrap();
         }
-        // Of one direction, that is kept.
+        // If the inputs lie in one direction, that direction is kept.
         let x: Vec<f32> = (0..9).map(|i| i as f32 - 3.0).collect();
         moment.add(MatRef::row_vector(&x)).unwrap();
         let rank_one = Decomposition::new(w.view(), Some(&moment)).unwrap().truncate(1).unwrap().product().unwrap();

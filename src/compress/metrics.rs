@@ -1,4 +1,4 @@
-//! What a cut costs, and how low a weight's rank is already.
+//! Measures of an approximation's loss, and of how low a weight's rank already is.
 
 use super::Moment;
 use crate::error::Result;
@@ -6,7 +6,8 @@ use crate::linalg::{product, to_f64};
 use crate::matrix::MatRef;
 
 /// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026: `(|sigma|_1 / |sigma|_2 - 1) /
-/// (sqrt(d) - 1)` of all `d` singular values: 0 of rank one, 1 if all are equal. 0 also of zeros and of fewer than two.
+/// (sqrt(d) - 1)` for all `d` singular values. It is 0 at rank one and 1 if all values are equal. It is also 0 if all
+/// are zero or there are fewer than two.
 ///
 /// # Example
 /// ```
@@ -22,8 +23,8 @@ pub fn nu(singular_values: &[f64]) -> f64 {
     if d < 2.0 || norm == 0.0 { 0.0 } else { ((sum / norm - 1.0) / (d.sqrt() - 1.0)).max(0.0) }
 }
 
-/// The share of the variance that the first `rank` singular values explain: their squares over those of all. 1 of
-/// zeros.
+/// The share of the variance that the first `rank` singular values explain: the sum of their squares divided by the sum
+/// over all. It is 1 if all are zero.
 ///
 /// # Example
 /// ```
@@ -40,7 +41,7 @@ fn squares(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum()
 }
 
-/// `|W - A|_F / |W|_F` of two matrices of one shape; 0 if both are zeros, infinite if `W` alone is.
+/// The relative error `|W - A|_F / |W|_F` of an approximation; 0 if both are zero, infinite if only `W` is.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for matrices of different shapes.
@@ -60,8 +61,9 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
     Ok(if error == 0.0 { 0.0 } else { (error / all).sqrt() })
 }
 
-/// The signal-to-noise ratio in dB of an approximation's products with inputs of this moment's covariance `C`, the mean
-/// of the error left to the bias: `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. Infinite if there is no noise.
+/// The signal-to-noise ratio, in dB, of an approximation's products with inputs of covariance `C`: `10 log10(tr(W C
+/// W^T) / tr((W - A) C (W - A)^T))`. The mean of the error is left out because the bias can absorb it. Infinite if
+/// there is no noise.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit each other.
@@ -85,7 +87,7 @@ pub fn signal_to_noise(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>, momen
     Ok(if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() })
 }
 
-/// `tr(W C W^T)`, what varies of the product with the inputs of a moment.
+/// `tr(W C W^T)`: the variance of the product with the inputs of a moment.
 pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
     let product = product(w, moment.covariance().as_ref());
     let rows = 0..w.nrows();

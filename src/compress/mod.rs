@@ -1,11 +1,11 @@
-//! From a trained weight to a small one: what to cut, by how much, and at what loss.
+//! Compression of trained weights: what to cut, by how much, and at what loss.
 //!
-//! - [`Moment`]: the second moment of what a weight is multiplied with, so that errors count where inputs are.
-//! - [`Decomposition`]: a weight's singular values and factors, plain or weighted by a moment; decomposed once, cut to
-//!   any rank.
-//! - [`allocate`]: ranks of many weights under one [`Budget`] of parameters, bytes or predicted latency.
+//! - [`Moment`]: the second moment of a weight's inputs, used to weight errors by the inputs that occur.
+//! - [`Decomposition`]: a weight's singular values and factors, plain or weighted by a moment; computed once, truncated
+//!   to any rank.
+//! - [`allocate`]: ranks for many weights under one [`Budget`] of parameters, bytes or predicted latency.
 //! - [`round_corrected`]: factors that make up for each other's rounding.
-//! - [`nu`], [`explained_variance`], [`relative_error`], [`signal_to_noise`]: what it cost.
+//! - [`nu`], [`explained_variance`], [`relative_error`], [`signal_to_noise`]: the loss.
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.
 

@@ -7,11 +7,10 @@ use crate::factored::expect_finite;
 use crate::linalg::{add_gram, expect_memory, to_f64};
 use crate::matrix::MatRef;
 
-/// `E[x x^T]` and `E[x]` of the vectors `x` that a weight is multiplied with, summed in `f64`, and with them their
-/// covariance `C`.
+/// The moments `E[x x^T]` and `E[x]` of a weight's inputs `x`, and from them the covariance `C`, summed in `f64`.
 ///
-/// The mean of an approximation's error can be added to the bias, `(W - A) E[x]`, so what counts of it is how it
-/// varies: `tr((W - A) C (W - A)^T)`.
+/// The bias can absorb the mean of an approximation's error, `(W - A) E[x]`. So only the error's variance counts:
+/// `tr((W - A) C (W - A)^T)`.
 ///
 /// # Example
 /// ```
@@ -30,14 +29,14 @@ pub struct Moment {
     count: usize,
 }
 
-/// Vectors that are added at once: enough for a product of matrices, few enough to stay in cache.
+/// Number of vectors added at once: enough for a matrix product, few enough to stay in cache.
 const BLOCK: usize = 256;
 
 impl Moment {
-    /// Of no vector yet, of `k` elements each.
+    /// An empty moment of vectors of `k` elements.
     ///
     /// # Errors
-    /// [`Error::Parameter`] if `k` is 0, [`Error::TooLarge`] or [`Error::Allocation`] if `k x k` numbers do not fit the
+    /// [`Error::Parameter`] if `k` is 0, [`Error::TooLarge`] or [`Error::Allocation`] if `k x k` numbers do not fit in
     /// memory.
     pub fn new(k: usize) -> Result<Self> {
         if k == 0 {
@@ -67,7 +66,7 @@ impl Moment {
         Ok(())
     }
 
-    /// Adds the vectors of another moment, as a thread of one's own may have collected them.
+    /// Adds the vectors of another moment, for example one collected on another thread.
     ///
     /// # Errors
     /// [`Error::Shape`] for vectors of another length; nothing is added then.
@@ -94,17 +93,17 @@ impl Moment {
         Ok(())
     }
 
-    /// Elements of a vector.
+    /// Number of elements of a vector.
     pub fn k(&self) -> usize {
         self.sum.nrows()
     }
 
-    /// Vectors added.
+    /// Number of vectors added.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// `E[x_i x_j]`; 0 of no vectors.
+    /// `E[x_i x_j]`; 0 without vectors.
     ///
     /// # Panics
     /// If `i` or `j` is not below [`k`](Self::k), as indexing does.
@@ -116,7 +115,7 @@ impl Moment {
         if self.count == 0 { 0.0 } else { 1.0 / self.count as f64 }
     }
 
-    /// `E[x]`; zeros of no vectors.
+    /// `E[x]`; zeros without vectors.
     pub fn mean(&self) -> Vec<f64> {
         self.sum_of_x.iter().map(|sum| sum * self.scale()).collect()
     }

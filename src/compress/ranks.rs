@@ -1,4 +1,4 @@
-//! Ranks of many weights under one budget.
+//! Allocation of ranks to many weights under one budget.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use super::{Budget, Candidate, Choice, Cost};
 use crate::error::{Error, Result};
 use crate::factored::expect_finite;
 
-/// One of the things that a weight may become, with its cost and what its squared error counts.
+/// One choice for a weight, with its cost and its weighted squared error.
 #[derive(Clone, Copy, Debug)]
 struct Level {
     choice: Choice,
@@ -15,17 +15,17 @@ struct Level {
 }
 
 impl Level {
-    /// What the way from here to `other`, which costs more, saves of the error for a unit of cost.
+    /// The error saved per unit of cost by going from here to `other`, which costs more.
     fn rate(&self, other: &Level) -> f64 {
         let more = other.cost - self.cost;
         if more > 0.0 { (self.error - other.error) / more } else { f64::INFINITY }
     }
 }
 
-/// What a candidate may become, from the cheapest to the dearest, which is the matrix itself or its full rank.
+/// The choices for a candidate, from the cheapest to the most expensive, which is the matrix itself or its full rank.
 fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level> {
     let sigma = candidate.singular_values;
-    // From the smallest up, so that small tails keep their digits.
+    // Summed from the smallest up, so that small tails keep their digits.
     let mut tails = alloc::vec![0.0; sigma.len() + 1];
     for (i, &sigma) in sigma.iter().enumerate().rev() {
         tails[i] = tails[i + 1] + sigma * sigma;
@@ -46,7 +46,7 @@ fn levels(candidate: &Candidate<'_>, cost: &Cost, multiple: usize) -> Vec<Level>
     }
 }
 
-/// Levels of all candidates, and the one that each is at.
+/// The levels of all candidates, and the current level of each.
 struct Allocation<'l> {
     levels: &'l [Vec<Level>],
     at: Vec<usize>,
@@ -55,12 +55,12 @@ struct Allocation<'l> {
 }
 
 impl<'l> Allocation<'l> {
-    /// All at their cheapest.
+    /// All candidates at their cheapest level.
     fn new(levels: &'l [Vec<Level>], limit: f64) -> Self {
         Self::starting(levels, alloc::vec![0; levels.len()], limit)
     }
 
-    /// All at their dearest.
+    /// All candidates at their most expensive level.
     fn dense(levels: &'l [Vec<Level>], limit: f64) -> Self {
         Self::starting(levels, levels.iter().map(|levels| levels.len() - 1).collect(), limit)
     }
@@ -71,7 +71,7 @@ impl<'l> Allocation<'l> {
         allocation
     }
 
-    /// What all cost, added up in their order: as a caller would, to the last bit.
+    /// The total cost, added up in the candidates' order, so that it equals a caller's own sum to the last bit.
     fn sum(&self) -> f64 {
         self.levels.iter().zip(&self.at).map(|(levels, &at)| levels[at].cost).sum()
     }
@@ -80,7 +80,7 @@ impl<'l> Allocation<'l> {
         self.levels.iter().zip(&self.at).map(|(levels, &at)| levels[at].error).sum()
     }
 
-    /// Takes candidate `i` to a level, if that fits.
+    /// Moves candidate `i` to level `to` if that fits the limit.
     fn raise(&mut self, i: usize, to: usize) -> bool {
         let from = core::mem::replace(&mut self.at[i], to);
         let spent = self.sum();
@@ -93,8 +93,8 @@ impl<'l> Allocation<'l> {
         fits
     }
 
-    /// Raises, for as long as something fits, the candidate whose error falls most for what that costs, by at most
-    /// `reach` levels at once.
+    /// Raises the candidate whose error falls most per unit of cost, until nothing more fits. One move is at most
+    /// `reach` levels.
     fn fill(&mut self, reach: usize) {
         loop {
             let mut best: Option<(f64, usize, usize)> = None;
@@ -104,7 +104,7 @@ impl<'l> Allocation<'l> {
                     if self.spent + (level.cost - from.cost) > self.limit {
                         break;
                     }
-                    // The first of equals, so that the order decides and not chance.
+                    // The first of equals, so that the result is deterministic.
                     let rate = from.rate(level);
                     if best.is_none_or(|(best, ..)| rate > best) {
                         best = Some((rate, i, to));
@@ -113,27 +113,27 @@ impl<'l> Allocation<'l> {
             }
             match best {
                 Some((_, i, to)) if self.raise(i, to) => (),
-                // Nothing fits, or what seemed to but for rounding.
+                // Nothing fits, or only seemed to because of rounding.
                 _ => return,
             }
         }
     }
 
     /// Raises candidates along the lower convex hulls of their errors over their costs, the steepest edge of all first.
-    /// An edge that does not fit ends its candidate's way.
+    /// A candidate stops at the first edge that does not fit.
     fn climb(&mut self) {
         let mut edges: Vec<(f64, usize, usize, usize)> = Vec::new();
         for (i, levels) in self.levels.iter().enumerate() {
             let mut from = 0;
             while from + 1 < levels.len() {
                 let rate = |to: usize| levels[from].rate(&levels[to]);
-                // The furthest of equals: one edge, not several.
+                // The furthest of equals, so that collinear levels make one edge.
                 let to = (from + 1..levels.len()).max_by(|&a, &b| rate(a).total_cmp(&rate(b))).unwrap_or(from + 1);
                 edges.push((rate(to), i, from, to));
                 from = to;
             }
         }
-        // Stable: of equals the first candidate, and of a candidate the lower edge.
+        // The sort is stable: equals keep the order of candidates, and of each candidate's edges.
         edges.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, i, from, to) in edges {
             if self.at[i] == from {
@@ -143,22 +143,24 @@ impl<'l> Allocation<'l> {
     }
 }
 
-/// What each weight should become so that all of them cost no more than the budget.
+/// Chooses what each weight becomes, so that their total cost is within the budget and their error is small.
 ///
-/// Each begins at rank `multiple`, the least there is, and a weight whose factors would cost as much as itself becomes
-/// dense. Then, again and again, the weight grows by `multiple` whose squared error, times its importance, falls most
-/// for what that costs, as long as it fits. The last step, to the dense weight, takes away all the error that is left,
-/// and often for little; a second allocation sees it coming, as it goes along the convex hull of each weight's errors
-/// over its costs and fills what is left by steps of any size. The better of the two is returned.
+/// Every weight starts at rank `multiple`, the smallest there is. A weight whose factors would cost as much as itself
+/// becomes dense. The ranks then grow greedily, by `multiple` at a time: each move raises the weight whose squared
+/// error, times its importance, falls most per unit of cost. It ends when nothing more fits.
 ///
-/// It is a heuristic for a knapsack: near the best where steps are small against the budget, and of a few large weights
-/// a larger budget may now and then leave a slightly larger error. A budget for all weights as they are leaves them all
-/// dense.
+/// The last move, to the dense weight, removes all remaining error and often costs little, but a greedy search does not
+/// see it coming. So there is a second allocation, which follows the convex hull of each weight's error over cost and
+/// then fills the rest of the budget with moves of any size. The better of the two is returned.
+///
+/// This is a heuristic for a knapsack problem. It is near the optimum if moves are small compared with the budget. With
+/// a few large weights, a larger budget may occasionally give a slightly larger error. A budget that all dense weights
+/// fit leaves them all dense.
 ///
 /// # Errors
-/// [`Error::Budget`] with the least possible cost if the limit is below it or NaN, [`Error::Length`] unless a candidate
-/// has `min(n, k)` singular values and at least one, [`Error::NotFinite`] for one of them, [`Error::Parameter`] for a
-/// multiple of 0.
+/// [`Error::Budget`] with the smallest possible cost if the limit is below it or NaN. [`Error::Length`] unless each
+/// candidate has `min(n, k)` singular values and at least one. [`Error::NotFinite`] for a singular value that is
+/// infinite or NaN. [`Error::Parameter`] for a multiple of 0.
 ///
 /// # Example
 /// ```
@@ -228,7 +230,7 @@ mod tests {
         (of(&|c, x| c.cost(&Cost::Parameters, x)), of(&|c, x| c.error(x)))
     }
 
-    /// The least error of all choices within the limit.
+    /// The smallest error of all choices within the limit.
     fn brute_force(candidates: &[Candidate<'_>], limit: f64) -> f64 {
         let options: Vec<Vec<Choice>> = candidates
             .iter()
@@ -295,7 +297,7 @@ mod tests {
         ));
     }
 
-    /// At the size of the paper's model, against a bound that no allocation can be below.
+    /// At the size of the paper's model, compared with a lower bound on every allocation.
     #[test]
     fn of_many_large_weights_the_ranks_are_near_the_best_and_errors_fall_with_the_budget() {
         let shapes = [(2304, 768), (2304, 320), (3072, 768), (3072, 1024), (3840, 1024), (3840, 1280), (1536, 1280)];
@@ -329,8 +331,8 @@ mod tests {
         }
     }
 
-    /// The least error if weights could be between levels: the best multiplier on the cost, by bisection; a bound from
-    /// below.
+    /// A lower bound on the error: the smallest error if weights could lie between levels, from the best multiplier on
+    /// the cost.
     fn least_by_fractions(levels: &[Vec<Level>], limit: f64) -> f64 {
         let dual = |price: f64| {
             let cheapest = |levels: &Vec<Level>| {
@@ -344,8 +346,8 @@ mod tests {
 
     #[test]
     fn the_step_to_the_dense_weight_is_seen_coming() {
-        // Of nearly equal singular values each step saves little and the last one, to the dense weight, most; step by
-        // step, both weights would come halfway (ranks 20, an error of 1.30).
+        // With nearly equal singular values each move saves little, and the last one, to the dense weight, saves most.
+        // Move by move, both weights would end halfway (ranks 20, an error of 1.30).
         let spectra = [spectrum(64, 0.05), spectrum(64, 0.06)];
         let candidates = spectra.each_ref().map(|sigma| candidate(64, 64, sigma));
         let budget = Budget { limit: 64.0 * 64.0 + 8.0 * 128.0, cost: Cost::Parameters };
@@ -367,7 +369,7 @@ mod tests {
 
     #[test]
     fn candidates_without_an_answer_of_their_own_are_no_trouble() {
-        // Zeros have no error to share; equals go to the first; a multiple beyond all ranks leaves the matrices.
+        // Zeros have no error; the first of equals wins; a multiple above all ranks leaves the matrices dense.
         let (zeros, sigma) = ([0.0; 6], spectrum(6, 1.0));
         let with = |candidates: &[Candidate<'_>], limit, multiple| {
             allocate(candidates, &Budget { limit, cost: Cost::Parameters }, multiple)

@@ -18,23 +18,23 @@ pub enum FileError {
         /// What the operating system said.
         reason: String,
     },
-    /// It is not a safetensors file, or a damaged one.
+    /// The file is not in the safetensors format, or is damaged.
     Container {
         /// What the parser said.
         reason: String,
     },
-    /// The header's description of the model is missing or malformed.
+    /// The model's description in the header is missing or malformed.
     Header {
-        /// The key of the metadata.
+        /// The metadata key.
         key: String,
         /// What is wrong with its value.
         reason: String,
     },
-    /// The file's version is not one that this release reads.
+    /// This release does not read the file's version.
     Version {
         /// The version in the file.
         found: String,
-        /// The one that this release reads and writes.
+        /// The version that this release reads and writes.
         supported: &'static str,
     },
     /// A tensor is not what the model needs.
@@ -44,14 +44,14 @@ pub enum FileError {
         /// What is wrong with it.
         problem: TensorProblem,
     },
-    /// Tensors are what they should be, but do not make a layer, or the layer does not fit its neighbours.
+    /// The tensors are valid but do not form a layer, or the layer does not fit its neighbours.
     Layer {
         /// Its name.
         layer: String,
         /// Why.
         problem: Box<Error>,
     },
-    /// The list of the layers asks for what there is not, or for what a layer does not take.
+    /// The list of layers names a layer that does not exist, or an option that its layer does not take.
     LayerList {
         /// The part of the list at fault.
         item: String,
@@ -60,9 +60,9 @@ pub enum FileError {
     },
     /// The order of the layers does not follow from the tensors' shapes.
     Order {
-        /// The layers, as far as they are known.
+        /// The layers known so far.
         layers: Vec<String>,
-        /// What makes it impossible.
+        /// Why the order is unknown.
         reason: String,
     },
 }
@@ -71,29 +71,29 @@ pub enum FileError {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TensorProblem {
-    /// The file lacks it.
+    /// The file does not have it.
     Missing,
     /// The model has no use for it.
     Unexpected,
-    /// It has another element type.
+    /// Its element type is wrong.
     Dtype {
         /// The types it may have.
         expected: &'static str,
         /// The type it has.
         found: String,
     },
-    /// It has other dimensions.
+    /// Its dimensions are wrong.
     Shape {
         /// The dimensions it must have, in words.
         expected: String,
         /// The dimensions it has.
         found: Vec<usize>,
     },
-    /// Its numbers cannot be used.
+    /// Its values cannot be used.
     Invalid(Box<Error>),
-    /// It belongs to something that is not supported, or may belong to it.
+    /// It belongs, or may belong, to something that is not supported.
     NotSupported {
-        /// What that is, and what helps.
+        /// What is not supported, and the remedy.
         reason: String,
     },
 }
@@ -110,12 +110,12 @@ impl FileError {
         Self::tensor(tensor, TensorProblem::NotSupported { reason: reason.into() })
     }
 
-    /// A part of the list of layers that cannot be followed.
+    /// An entry of the list of layers that cannot be followed.
     pub(crate) fn layer_list(item: impl Into<String>, reason: impl Into<String>) -> Error {
         FileError::LayerList { item: item.into(), reason: reason.into() }.into()
     }
 
-    /// A tensor whose numbers cannot be used.
+    /// A tensor whose values cannot be used.
     pub(crate) fn invalid(tensor: impl Into<String>, cause: Error) -> Error {
         Self::tensor(tensor, TensorProblem::Invalid(Box::new(cause)))
     }
@@ -134,7 +134,7 @@ impl From<FileError> for Error {
     }
 }
 
-/// Text of a file as messages quote it, control characters escaped, and cut where it is long: names.
+/// A name from a file, quoted in a message: control characters are escaped, and a long name is cut.
 pub(crate) struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -143,7 +143,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// The same for sentences with text of a file in them.
+/// A sentence with text from a file in it, escaped and cut in the same way.
 struct Sentence<'a>(&'a str);
 
 impl fmt::Display for Sentence<'_> {
@@ -162,11 +162,11 @@ fn write_cut(text: &str, most: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result
     Ok(())
 }
 
-/// The first of some names, and how many more there are.
+/// The first few names, and how many more there are.
 pub(crate) struct Names<'a, S>(pub &'a [S], pub &'static str);
 
 impl<S> Names<'_, S> {
-    /// Names that are shown.
+    /// Number of names shown.
     const MOST: usize = 12;
 }
 
@@ -190,7 +190,7 @@ impl fmt::Display for FileError {
             FileError::Container { reason } => write!(f, "not a safetensors file: {}", Sentence(reason)),
             FileError::Header { key, reason } => write!(f, "model file, metadata {key}: {}", Sentence(reason)),
             FileError::Version { found, supported } => {
-                write!(f, "model file of version {}, this release reads version {supported}", Quoted(found))
+                write!(f, "model file of version {}; this release reads version {supported}", Quoted(found))
             }
             FileError::Tensor { tensor, problem } => write!(f, "tensor {}: {problem}", Quoted(tensor)),
             FileError::Layer { layer, problem } => write!(f, "layer {}: {problem}", Quoted(layer)),

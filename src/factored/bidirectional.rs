@@ -7,9 +7,8 @@ use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A bidirectional layer: one layer takes a sequence from its first step to its last, another from the last to the
-/// first, and each output is that of the one followed by that of the other, as in PyTorch. It needs whole sequences and
-/// so has no state and no step.
+/// A bidirectional layer, as in PyTorch: one layer runs over a sequence forward, another runs backward, and each output
+/// is the concatenation of theirs. It needs whole sequences, so it has no state and no `step`.
 ///
 /// # Example
 /// ```
@@ -34,10 +33,10 @@ pub struct Bidirectional<L> {
 }
 
 impl<L: Recurrent> Bidirectional<L> {
-    /// A layer of two: `forward` takes the first step first, `reverse` the last.
+    /// Combines two layers: `forward` starts at the first step, `reverse` at the last.
     ///
     /// # Errors
-    /// [`Error::Shape`], with outputs as rows and inputs as columns, if the two differ in either.
+    /// [`Error::Shape`] if the two differ in output features (reported as rows) or input features (as columns).
     pub fn new(forward: L, reverse: L) -> Result<Self> {
         let [expected, found] = [&forward, &reverse].map(|layer| (layer.output_size(), layer.input_size()));
         if expected != found {
@@ -62,7 +61,7 @@ impl<L: Recurrent> Bidirectional<L> {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The layer that takes the first step first, and the one that takes the last step first.
+    /// The forward layer and the reverse layer.
     pub fn layers(&self) -> (&L, &L) {
         (&self.forward, &self.reverse)
     }
@@ -87,10 +86,10 @@ impl<L: Recurrent> Bidirectional<L> {
         self.forward.bytes() + self.reverse.bytes()
     }
 
-    /// Takes a whole sequence, `x` (`time x input`), and writes the outputs to `out` (`time x output`), those of the
-    /// forward layer in the first half of each row. Both start from zeros.
+    /// Runs a whole sequence `x` (`time x input`) and writes the outputs to `out` (`time x output`). The forward
+    /// layer's outputs are the first half of each row. Both layers start from zeros.
     ///
-    /// The layers' states are made anew; the rest of the memory is `scratch`'s, which grows with the sequence.
+    /// The layers' states are allocated at each call. The other memory is in `scratch`, which grows with the sequence.
     ///
     /// # Errors
     /// [`Error::Shape`] for operands that do not fit; the output is untouched then. [`Error::Allocation`].
@@ -98,9 +97,9 @@ impl<L: Recurrent> Bidirectional<L> {
         let (time, input, half) = (x.rows(), self.input_size(), self.forward.output_size());
         expect_depth("input", x, input)?;
         out.expect_shape("output", time, self.output_size())?;
-        // Neither is more than `x` and `out` hold together.
+        // No overflow: together these are at most the sizes of `x` and `out`.
         let (input_len, half_len) = (time * input, time * half);
-        // Out of the scratch while the layers use the rest of it.
+        // Taken out of the scratch while the layers use the rest of it.
         let mut buffer = core::mem::take(&mut scratch.sequence);
         let done = grow(&mut buffer, input_len + half_len).and_then(|()| {
             let (reversed, outputs) = buffer[..input_len + half_len].split_at_mut(input_len);

@@ -1,4 +1,4 @@
-//! One matrix, however it is stored: the place where a storage format meets the product.
+//! One weight matrix in any storage format, and its product.
 
 use alloc::vec::Vec;
 
@@ -9,9 +9,9 @@ use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Ti
 use crate::matrix::{Mat, MatMut, MatRef};
 use crate::quant::{QuantizedActivations, ZeroPoint};
 
-/// An `n x k` weight that can be multiplied with: a dense layer's, or one factor of a low-rank layer's.
+/// An `n x k` weight ready for multiplication: a dense layer's weight, or one factor of a low-rank weight.
 ///
-/// A further storage format is a further variant of the private `Storage` and the arms that the compiler then asks for,
+/// To add a storage format, add a variant to the private `Storage` and the match arms that the compiler then asks for,
 /// here and in `packing.rs`.
 #[derive(Clone, Debug)]
 pub struct DenseWeight(pub(super) Storage);
@@ -19,7 +19,7 @@ pub struct DenseWeight(pub(super) Storage);
 #[derive(Clone, Debug)]
 pub(super) enum Storage {
     F32(Mat<f32>),
-    /// 8 or 4 bits, as the packed matrix says.
+    /// 8 or 4 bits; the packed matrix knows which.
     Quantized {
         weights: PackedMat,
         scales: Vec<f32>,
@@ -36,7 +36,7 @@ impl DenseWeight {
         Ok(Self(Storage::F32(w)))
     }
 
-    /// Weights that were seen to be finite.
+    /// Wraps weights that are known to be finite.
     pub(super) fn from_finite(w: Mat<f32>) -> Self {
         Self(Storage::F32(w))
     }
@@ -65,7 +65,7 @@ impl DenseWeight {
         }
     }
 
-    /// The tier whose kernels run on it; none for `f32`, which runs the same everywhere.
+    /// The tier whose kernels run on it; `None` for `f32`, which runs the same everywhere.
     pub fn tier(&self) -> Option<Tier> {
         match &self.0 {
             Storage::F32(_) => None,
@@ -73,12 +73,12 @@ impl DenseWeight {
         }
     }
 
-    /// Weights.
+    /// Number of weights.
     pub fn parameters(&self) -> usize {
         self.n() * self.k()
     }
 
-    /// Bytes that one product streams from memory.
+    /// Bytes that one product reads from memory.
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => size_of_val(w.as_slice()),
@@ -86,7 +86,7 @@ impl DenseWeight {
         }
     }
 
-    /// The bits that it is stored in; none for `f32`.
+    /// The quantized format that it is stored in; `None` for `f32`.
     pub fn stored_as(&self) -> Option<WeightFormat> {
         match &self.0 {
             Storage::F32(_) => None,
@@ -108,7 +108,7 @@ impl DenseWeight {
 
     /// `out = activation(x W^T + bias)`: `x` is `m x k`, `out` is `m x n`, `bias` has `n` elements.
     ///
-    /// In 8 bits, each row of `x` is quantized by itself, symmetrically ([`ZeroPoint::None`]).
+    /// For quantized weights, each row of `x` is quantized on its own, symmetrically ([`ZeroPoint::None`]).
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) or [`Error::Length`](crate::Error::Length) for operands that do not fit, [`Error::Allocation`](crate::Error::Allocation).
@@ -123,8 +123,8 @@ impl DenseWeight {
         self.apply_with(x, None, bias, activation, out, scratch)
     }
 
-    /// As [`apply`](Self::apply). `shared` is `x` as [`shared_activations`] has quantized it, by a caller who
-    /// multiplies it with many weights.
+    /// The same as [`apply`](Self::apply), for a caller that multiplies `x` with several weights: `shared` is `x`
+    /// quantized once by [`shared_activations`].
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
@@ -158,13 +158,13 @@ impl DenseWeight {
     }
 }
 
-/// Quantizes `x` as every product in 8 bits does.
+/// Quantizes `x` in the way that every quantized product does.
 pub(super) fn shared_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
     quantized.quantize(x, ZeroPoint::None)
 }
 
 impl QuantizedActivations {
-    /// The batch as the operand of [`gemm`], with the correction of its zero points if it has any.
+    /// The batch as an operand of [`gemm`], with the correction for its zero points if it has any.
     pub fn operand(&self) -> Activations<'_> {
         match self.zero_point() {
             ZeroPoint::None => Activations::new(self.values()),
@@ -176,13 +176,14 @@ impl QuantizedActivations {
     }
 }
 
-/// Partial sums of a dot product: enough independent chains for any core, and a multiple of every vector.
+/// Number of partial sums of a dot product: enough independent chains for any core, and a multiple of every vector
+/// width.
 const LANES: usize = 16;
 
-/// `out = activation(x w^T + bias)`, each output by the same sums in the same order, whatever the batch.
+/// `out = activation(x w^T + bias)`. Each output is summed in the same order, whatever the batch.
 fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, activation: Activation, out: &mut [f32]) {
     let n = w.rows();
-    // An empty batch has any number of features, and the reverse.
+    // Nothing to do if there are no rows or no features.
     if out.is_empty() {
         return;
     }
@@ -202,8 +203,8 @@ fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, act
     }
 }
 
-/// The dot product of two slices of one length: lane `l` sums the elements `l, l + 16, ...` in order, then lanes are
-/// added in pairs.
+/// The dot product of two slices of equal length. Lane `l` sums the elements `l, l + 16, ...` in order; then the lanes
+/// are added in pairs.
 fn dot(w: &[f32], x: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (w, w_tail) = w.as_chunks::<LANES>();

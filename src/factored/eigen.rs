@@ -1,4 +1,4 @@
-//! Eigenvalues and eigenvectors of symmetric matrices that have no negative eigenvalues but for rounding.
+//! Eigenvalues and eigenvectors of symmetric matrices that are positive semidefinite up to rounding.
 
 use alloc::vec::Vec;
 
@@ -10,27 +10,27 @@ use faer::{Par, Spec};
 use super::jacobi::orthogonalize;
 use crate::linalg::{gram, product};
 
-/// How far a decomposition that is taken may be from right: the norm of `V^T V - I`, which is 1e-12 at 2048 columns,
-/// and that of `G V - V S` next to that of `G`, which is 1e-14.
+/// Largest accepted errors of a decomposition. `ORTHOGONALITY` bounds the norm of `V^T V - I`, which is 1e-12 at 2048
+/// columns. `RESIDUAL` bounds the norm of `G V - V S` relative to the norm of `G`, which is 1e-14.
 const ORTHOGONALITY: f64 = 1e-10;
 const RESIDUAL: f64 = 1e-12;
 
-/// `G = V S V^T`, in no order.
+/// The eigendecomposition `G = V S V^T`, in no order.
 #[derive(Clone, Debug)]
 pub(crate) struct Eigen {
     pub values: Vec<f64>,
-    /// `d x d`, one in each column.
+    /// `d x d`, one eigenvector per column.
     pub vectors: faer::Mat<f64>,
 }
 
-/// A way to decompose a symmetric matrix that may fail, and may be wrong.
+/// A method of decomposing a symmetric matrix; it may fail, and its result may be wrong.
 type Method = fn(&faer::Mat<f64>) -> Option<Eigen>;
 
 impl Eigen {
-    /// Decomposes `g` (`d x d`), whose elements are of magnitudes that can be squared.
+    /// Decomposes `g` (`d x d`), whose elements must be small enough to be squared.
     ///
-    /// By divide and conquer; where that fails, or its result does not pass the check, by the implicit QR algorithm,
-    /// which takes several times as long; and by Jacobi's method, which takes longer still and always converges.
+    /// Divide and conquer is tried first. If it fails, or its result does not pass the check, the implicit QR algorithm
+    /// is next, which takes several times as long. Jacobi's method is last: it takes longer still and always converges.
     pub fn new(g: &faer::Mat<f64>) -> Self {
         Self::by(&[divide_and_conquer, implicit_qr], g)
     }
@@ -40,8 +40,8 @@ impl Eigen {
         methods.iter().find_map(checked).unwrap_or_else(|| jacobi(g))
     }
 
-    /// Whether this is a decomposition of `g`. Orthogonal vectors with a small residual leave nothing to be wrong: each
-    /// eigenvalue of `g` is then as near to one of these as the residual is to 0.
+    /// Whether this is a decomposition of `g`. Orthogonal vectors with a small residual are proof of it: each
+    /// eigenvalue of `g` is then within the residual of one of these.
     fn is_of(&self, g: &faer::Mat<f64>) -> bool {
         let mut products = gram(self.vectors.as_ref());
         let mut residual = product(g.as_ref(), self.vectors.as_ref());
@@ -49,7 +49,7 @@ impl Eigen {
             products[(i, i)] -= 1.0;
             residual.col_mut(i).iter_mut().zip(self.vectors.col(i).iter()).for_each(|(r, v)| *r -= v * value);
         }
-        // Not of NaN.
+        // False for NaN.
         products.norm_l2() <= ORTHOGONALITY && residual.norm_l2() <= RESIDUAL * g.norm_l2()
     }
 }
@@ -74,7 +74,7 @@ fn by_faer(g: &faer::Mat<f64>, parameters: Spec<SelfAdjointEvdParams, f64>) -> O
     Some(Eigen { values: values.column_vector().iter().copied().collect(), vectors })
 }
 
-/// `G V` has columns as long as the eigenvalues where they are orthogonal.
+/// Decomposes by Jacobi's method: once the columns of `G V` are orthogonal, their lengths are the eigenvalues.
 fn jacobi(g: &faer::Mat<f64>) -> Eigen {
     let d = g.nrows();
     let columns = |g: &faer::Mat<f64>| -> Vec<Vec<f64>> {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_method_finds_the_same() {
-        // From 128 columns on there is something to divide.
+        // From 128 columns on, divide and conquer really divides.
         for (family, d) in
             [("gaussian", 150), ("rows", 131), ("ternary", 9), ("blocks", 128), ("zeros", 5), ("ones", 1)]
         {
@@ -148,7 +148,7 @@ mod tests {
         let near = |eigen: &Eigen| sorted(eigen).iter().zip(&right).all(|(a, b)| (a - b).abs() <= 1e-12 * g.norm_l2());
         for wrong in [nothing as Method, a_value_off, a_vector_twice, not_a_number] {
             assert!(wrong(&g).is_none_or(|eigen| !eigen.is_of(&g)));
-            // The next is taken, and Jacobi's if there is none.
+            // The next method is taken, or Jacobi's if there is none.
             assert!(near(&Eigen::by(&[wrong, implicit_qr], &g)) && near(&Eigen::by(&[wrong], &g)));
         }
     }

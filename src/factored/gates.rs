@@ -1,14 +1,14 @@
-//! Gate functions of recurrent layers: `tanh` and the logistic function without a branch, a call or a fused operation,
-//! so that loops over them vectorize and every target gives the same bits.
+//! Gate functions of recurrent layers: `tanh` and the logistic function. They have no branches, calls or fused
+//! operations, so loops over them vectorize and every target gives the same bits.
 //!
-//! Both are odd rational functions `x P(x^2) / Q(x^2)` of arguments clamped to where the functions are 1 but for the
-//! error: `tanh x` of degree 7 over 8 on `[-7.75, 7.75]`, `tanh(x / 2)`, from which the logistic function is made, of
-//! degree 7 over 6 on `[-14, 14]`. The coefficients minimize the largest absolute error there, 1e-7 and 9e-7 before
-//! rounding (found by iteratively reweighted least squares), and are scaled so that `Q` is monic, which saves a
-//! product.
+//! Both are approximated by odd rational functions `x P(x^2) / Q(x^2)`. The argument is clamped to an interval outside
+//! which the function is 1 within the error. `tanh x` has degree 7 over 8 on `[-7.75, 7.75]`. `tanh(x / 2)`, from which
+//! the logistic function is made, has degree 7 over 6 on `[-14, 14]`. The coefficients minimize the largest absolute
+//! error on the interval, which is 1e-7 and 9e-7 before rounding; they were found by iteratively reweighted least
+//! squares. They are scaled so that `Q` is monic, which saves a product.
 //!
-//! A division costs as much as all the rest on many cores, so gates work with numerators and denominators and
-//! divide where they must.
+//! On many cores a division costs as much as all the rest, so gates keep numerators and denominators apart and divide
+//! only once or twice.
 
 /// `numerator / denominator`, no greater than 1 in magnitude; the denominator is positive.
 #[derive(Clone, Copy)]
@@ -17,7 +17,8 @@ struct Ratio {
     denominator: f32,
 }
 
-/// A NaN counts as `-limit`: `max` and `min` are one instruction each on AArch64, comparisons that keep a NaN are two.
+/// Clamps `x` to `[-limit, limit]`. A NaN becomes `-limit`: `max` and `min` are one instruction each on AArch64, while
+/// comparisons that keep a NaN are two.
 #[inline(always)]
 fn clamp(x: f32, limit: f32) -> f32 {
     x.max(-limit).min(limit)
@@ -45,7 +46,8 @@ fn tanh_of_half_ratio(x: f32) -> Ratio {
     }
 }
 
-/// The hyperbolic tangent, within 6e-7 of the true one and never beyond 1 in magnitude. A NaN counts as minus infinity.
+/// The hyperbolic tangent, with an absolute error below 6e-7 and never beyond 1 in magnitude. A NaN counts as minus
+/// infinity.
 ///
 /// # Example
 /// ```
@@ -60,8 +62,8 @@ pub fn tanh(x: f32) -> f32 {
     numerator / denominator
 }
 
-/// The logistic function `1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2`, within 8e-7 of the true one and never outside
-/// `[0, 1]`. A NaN counts as minus infinity.
+/// The logistic function `1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2`, with an absolute error below 8e-7 and never
+/// outside `[0, 1]`. A NaN counts as minus infinity.
 ///
 /// # Example
 /// ```
@@ -76,14 +78,14 @@ pub fn sigmoid(x: f32) -> f32 {
     (denominator + numerator) / (denominator + denominator)
 }
 
-/// Parts `0..N` of `gates`, which holds at least `N` parts of `len` elements.
+/// The first `N` parts of `len` elements each of `gates`.
 #[inline(always)]
 fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
     core::array::from_fn(|i| &gates[i * len..][..len])
 }
 
-/// A GRU's step on its hidden state `h`, in the form of PyTorch and cuDNN (reset after the product), gates stacked in
-/// the order r, z, n:
+/// One GRU step on the hidden state `h`, in the form of PyTorch and cuDNN (reset after the product). Gates are stacked
+/// in the order r, z, n:
 ///
 /// ```text
 /// r = sigmoid(input_r + recurrent_r)
@@ -92,8 +94,8 @@ fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
 /// h = (1 - z) * n + z * h
 /// ```
 ///
-/// `input` and `recurrent` hold `3 * h.len()` elements, biases included. A function of its own, never inlined, so that
-/// one look at the assembly shows whether its one loop is vectorized.
+/// `input` and `recurrent` hold `3 * h.len()` elements, biases included. The function is never inlined, so that the
+/// assembly shows at a glance whether its loop is vectorized.
 #[inline(never)]
 pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
     let len = h.len();
@@ -112,9 +114,9 @@ pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
     }
 }
 
-/// The first half of the step of a GRU that resets before the product: `reset = sigmoid(input_r + recurrent_r) * h`.
+/// The first half of a GRU step that resets before the product: `reset = sigmoid(input_r + recurrent_r) * h`.
 ///
-/// `reset` holds as many elements as `h`, `input` and `recurrent` at least as many, biases included.
+/// `reset` holds as many elements as `h`; `input` and `recurrent` hold at least as many, biases included.
 #[inline(never)]
 pub(crate) fn gru_reset(reset: &mut [f32], h: &[f32], input: &[f32], recurrent: &[f32]) {
     for (((reset, h), input), recurrent) in reset.iter_mut().zip(h).zip(input).zip(recurrent) {
@@ -122,7 +124,7 @@ pub(crate) fn gru_reset(reset: &mut [f32], h: &[f32], input: &[f32], recurrent: 
     }
 }
 
-/// The second half of the step of a GRU that resets before the product, on its hidden state `h`:
+/// The second half of a GRU step that resets before the product, on the hidden state `h`:
 ///
 /// ```text
 /// z = sigmoid(input_z + recurrent_z)
@@ -154,11 +156,11 @@ pub(crate) fn gru_update(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
 #[inline(always)]
 fn gru_update_unit(h: f32, z: f32, n: f32) -> f32 {
     let (z, n) = (sigmoid(z), tanh(n));
-    // As in `gru_unit`; here z is at most 1 without help.
+    // The same blend as in `gru_unit`; here `sigmoid` already bounds z by 1.
     n + z * (h - n)
 }
 
-/// Units that are stepped together: two vectors, so that an in-order core has work while it waits for one of them.
+/// Number of units computed together: two vectors, so that an in-order core has work while it waits for one of them.
 const LANES: usize = 8;
 
 /// One unit of [`gru`]: the new state from the old one and the two products.
@@ -166,17 +168,17 @@ const LANES: usize = 8;
 fn gru_unit(h: f32, [input_r, input_z, input_n]: [f32; 3], [recurrent_r, recurrent_z, recurrent_n]: [f32; 3]) -> f32 {
     let r = tanh_of_half_ratio(input_r + recurrent_r);
     let z = tanh_of_half_ratio(input_z + recurrent_z);
-    // The logistic functions are (d + a) / 2d each; one division serves both.
+    // Each logistic function is (denominator + numerator) / (2 denominator); one division serves both.
     let inverse = 0.5 / (r.denominator * z.denominator);
     let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
     let r = (r.denominator + r.numerator) * from_r;
     let z = (z.denominator + z.numerator) * from_z;
     let n = tanh(input_n + r * recurrent_n);
-    // This form of the blend does not drift: as z is at most 1, rounding included, the state never moves away from n.
+    // This form of the blend does not drift: z is at most 1 even after rounding, so the state never moves away from n.
     n + z.min(1.0) * (h - n)
 }
 
-/// An LSTM's step on its cell `c`, gates stacked in PyTorch's order i, f, g, o:
+/// One LSTM step on the cell `c`, with gates stacked in PyTorch's order i, f, g, o:
 ///
 /// ```text
 /// i = sigmoid(input_i + recurrent_i)
@@ -187,10 +189,14 @@ fn gru_unit(h: f32, [input_r, input_z, input_n]: [f32; 3], [recurrent_r, recurre
 /// h = o * tanh(c)
 /// ```
 ///
-/// `h` holds as many elements as `c`, `input` and `recurrent` `4 * c.len()`, biases included. A step adds at most 1 and
-/// an error to `|c|`, so a cell grows linearly in time at most; the new cell is within `2e-6 + 1e-6 |c|` of the
-/// equations, `h` within 4e-6 of those of that cell and never beyond 1 in magnitude. Gates that are NaN count as in
-/// [`tanh`] and [`sigmoid`]; a cell that is infinite or NaN stays so, or becomes NaN, and counts as such in `h`.
+/// `h` holds as many elements as `c`; `input` and `recurrent` hold `4 * c.len()`, biases included.
+///
+/// A step adds at most 1 to `|c|`, up to rounding, so a cell grows at most linearly in time. The error of the new cell
+/// is at most `2e-6 + 1e-6 |c|`. The error of `h`, given that cell, is at most 4e-6, and `h` is never beyond 1 in
+/// magnitude.
+///
+/// A NaN in a gate counts as in [`tanh`] and [`sigmoid`]. A cell that is infinite stays infinite or becomes NaN, a NaN
+/// stays NaN, and `h` is computed from that.
 #[inline(never)]
 pub(crate) fn lstm(c: &mut [f32], h: &mut [f32], input: &[f32], recurrent: &[f32]) {
     let len = c.len();
@@ -217,14 +223,14 @@ fn lstm_unit(c: f32, input: [f32; 4], recurrent: [f32; 4]) -> (f32, f32) {
     let f = tanh_of_half_ratio(input[1] + recurrent[1]);
     let g = tanh_ratio(input[2] + recurrent[2]);
     let o = tanh_of_half_ratio(input[3] + recurrent[3]);
-    // One division serves i * g and f. Denominators are between 1 and 1e9, their product is below 1e25.
+    // One division serves i * g and f. Denominators are between 1 and 1e9, and their product is below 1e25.
     let of_i_g = i.denominator * g.denominator;
     let inverse = 0.5 / (of_i_g * f.denominator);
     let forget = (f.denominator + f.numerator) * (of_i_g * inverse);
     let new = ((i.denominator + i.numerator) * g.numerator) * (f.denominator * inverse);
-    // As f is at most 1, rounding included, an old cell never grows by itself.
+    // f is at most 1 even after rounding, so a cell never grows without input.
     let c = forget.min(1.0) * c + new;
-    // One division for o and the tangent. Rounding is monotonic: the quotient of these products is at most 1.
+    // One division serves o and tanh. Rounding is monotonic, so the quotient of these products is at most 1.
     let t = tanh_ratio(c);
     let h = ((o.denominator + o.numerator) * t.numerator) / ((o.denominator + o.denominator) * t.denominator);
     (c, h)
@@ -234,7 +240,7 @@ fn lstm_unit(c: f32, input: [f32; 4], recurrent: [f32; 4]) -> (f32, f32) {
 mod tests {
     use super::*;
 
-    /// Finite floats, `step` apart by their bits, of both signs.
+    /// Finite floats of both signs whose bit patterns are `step` apart.
     fn sweep(step: usize) -> impl Iterator<Item = f32> {
         (0..f32::INFINITY.to_bits()).step_by(step).flat_map(|bits| {
             let x = f32::from_bits(bits);
@@ -389,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_grows_by_one_a_step_at_most_and_does_not_grow_by_itself() {
+    fn a_cell_grows_by_at_most_one_per_step_and_not_without_input() {
         let (mut c, mut h) = ([0.0], [0.0]);
         for step in 1..100_000 {
             lstm(&mut c, &mut h, &[f32::INFINITY; 4], &[0.0; 4]);

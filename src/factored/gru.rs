@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A forward GRU, its weights dense or factored, in `f32` or in 8 bits. Its form is PyTorch's, which resets after the
+/// A forward GRU with dense or factored weights, in `f32` or quantized. It has PyTorch's form, which resets after the
 /// recurrent product:
 ///
 /// ```text
@@ -21,20 +21,20 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = (1 - z) * n + z * h
 /// ```
 ///
-/// or, if it was made by [`reset_before`](Self::reset_before), that of Cho et al., arXiv 1406.1078, which resets
-/// before:
+/// If it was made by [`reset_before`](Self::reset_before), it has the form of Cho et al., arXiv 1406.1078, which resets
+/// before the product:
 ///
 /// ```text
 /// n  = tanh(W_in x + b_in + W_hn (r * h) + b_hn)
 /// ```
 ///
-/// Gates are stacked in the order r, z, n, as in PyTorch, so that there are two products, one of all input weights and
-/// one of all recurrent weights; with the reset before the product the latter is in two, as W_hn must wait for r.
-/// Factoring those two is the *partially joint* scheme of Kliegl et al., arXiv 1710.09026. The input product is done
-/// for several time steps at once, as many as [`Scratch::time_batch`] says.
+/// Gates are stacked in the order r, z, n, as in PyTorch. So there are two products, one with all input weights and one
+/// with all recurrent weights. If the reset comes before the product, the recurrent product is split in two, because
+/// W_hn must wait for r. Factoring the two stacked weights is the *partially joint* scheme of Kliegl et al., arXiv
+/// 1710.09026. The input product is computed for [`Scratch::time_batch`] time steps at once.
 ///
-/// Nothing panics on data. In 8 bits a NaN in the input counts as 0 and an infinity as the largest finite input of its
-/// step; in `f32` a NaN makes all gates as minus infinity does ([`gates`]).
+/// No input data cause a panic. With quantized weights, a NaN in the input counts as 0 and an infinity as the largest
+/// finite input of its step. In `f32`, a NaN has the effect of minus infinity on all gates ([`gates`]).
 ///
 /// # Example
 /// ```
@@ -65,22 +65,22 @@ use crate::matrix::{MatMut, MatRef, grow};
 #[derive(Clone, Debug)]
 pub struct Gru {
     weight_ih: Weight,
-    /// Of all gates, or of r and z if n has its own.
+    /// The weights of all gates, or of r and z if n has its own.
     weight_hh: Weight,
     weight_hh_n: Option<Weight>,
     bias_ih: Option<Vec<f32>>,
     bias_hh: Option<Vec<f32>>,
 }
 
-/// Gates that are stacked in the weights: r, z, n.
+/// Number of gates stacked in the weights: r, z, n.
 const GATES: usize = 3;
 
-/// Where ONNX, whose order is z, r, h, has the gates r, z, n.
+/// The positions of the gates r, z, n in ONNX's order z, r, h.
 const ONNX_ORDER: [usize; GATES] = [1, 0, 2];
 
 impl Gru {
-    /// A layer of PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`, each
-    /// bias has `3 hidden` elements, gates in the order r, z, n.
+    /// Makes a layer from PyTorch's parameters: `weight_ih` is `3 hidden x input`, `weight_hh` is `3 hidden x hidden`,
+    /// and each bias has `3 hidden` elements. The gates are in the order r, z, n.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.
@@ -93,8 +93,8 @@ impl Gru {
         Self::checked(weight_ih.into(), weight_hh.into(), None, bias_ih, bias_hh)
     }
 
-    /// A layer that resets before the recurrent product, whose weights are in two: `weight_hh_rz` is `2 hidden x
-    /// hidden`, `weight_hh_n` is `hidden x hidden`. The other parameters are those of [`new`](Self::new).
+    /// Makes a layer that resets before the recurrent product. Its recurrent weights are in two parts: `weight_hh_rz`
+    /// is `2 hidden x hidden`, `weight_hh_n` is `hidden x hidden`. The other parameters are as in [`new`](Self::new).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -121,10 +121,10 @@ impl Gru {
         Self::checked(weight_ih.into(), weight_hh_rz.into(), Some(weight_hh_n.into()), bias_ih, bias_hh)
     }
 
-    /// A layer of the parameters of one direction of ONNX's operator `GRU`, gates in its order z, r, h: `w` is `3
-    /// hidden x input`, `r` is `3 hidden x hidden`, `bias` is that of the input product and then that of the recurrent
-    /// one, `6 hidden` elements. `linear_before_reset` is the operator's attribute: whether the reset comes after the
-    /// product.
+    /// Makes a layer from one direction of ONNX's operator `GRU`, whose gates are in the order z, r, h. `w` is `3
+    /// hidden x input`, and `r` is `3 hidden x hidden`. `bias` has `6 hidden` elements: the bias of the input product,
+    /// then the bias of the recurrent product. `linear_before_reset` is the operator's attribute: whether the reset
+    /// comes after the product.
     ///
     /// The operator's activations must be its defaults, without `clip`.
     ///
@@ -198,8 +198,8 @@ impl Gru {
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hh_n))
     }
 
-    /// The same layer with its input weights and its recurrent weights factored; those of n by themselves if the reset
-    /// comes before them.
+    /// The same layer with its input weights and its recurrent weights factored. If the reset comes before the
+    /// recurrent product, the recurrent weights of n are factored separately.
     ///
     /// # Errors
     /// Those of [`Weight::factor`].
@@ -209,11 +209,13 @@ impl Gru {
         Ok(self.with_weights(self.weight_ih.factor(input)?, self.weight_hh.factor(recurrent)?, weight_hh_n))
     }
 
-    /// The same layer factored by a scheme, from the matrices that its weights stand for. `recurrent` is unused by
-    /// [`Scheme::Joint`](super::Scheme::Joint), whose one matrix has the policy `input`.
+    /// The same layer factored by a scheme, starting from its weights as whole matrices.
+    /// [`Scheme::Joint`](super::Scheme::Joint) has a single matrix, which is factored by the policy `input`;
+    /// `recurrent` is then unused.
     ///
-    /// If the reset comes before the recurrent product, r and z, whose input is `h`, are factored apart from n, whose
-    /// input is `r * h`, but for the input weights of [`Scheme::PartiallyJoint`](super::Scheme::PartiallyJoint).
+    /// If the reset comes before the recurrent product, the gates r and z, whose input is `h`, are factored separately
+    /// from n, whose input is `r * h`. The exception is the input weights of
+    /// [`Scheme::PartiallyJoint`](super::Scheme::PartiallyJoint), which stay together.
     ///
     /// # Errors
     /// Those of [`Weight::factor`].
@@ -279,8 +281,8 @@ impl Gru {
         &self.weight_ih
     }
 
-    /// The recurrent weights: `3 hidden x hidden`, or `2 hidden x hidden`, those of r and z, if the reset comes before
-    /// the product.
+    /// The recurrent weights, `3 hidden x hidden`. If the reset comes before the product, only those of r and z, `2
+    /// hidden x hidden`.
     pub fn weight_hh(&self) -> &Weight {
         &self.weight_hh
     }
@@ -304,17 +306,17 @@ impl Gru {
         [&self.weight_ih, &self.weight_hh].into_iter().chain(&self.weight_hh_n)
     }
 
-    /// Weights and biases; a factor that weights share counts once.
+    /// Number of weights and biases; a shared factor counts once.
     pub fn parameters(&self) -> usize {
         parameters(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
-    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    /// Bytes of weights and biases in memory; a shared factor counts once.
     pub fn bytes(&self) -> usize {
         bytes(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
-    /// A state for this layer: zeros.
+    /// A state for this layer, all zeros.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -324,7 +326,8 @@ impl Gru {
         Ok(GruState { hidden })
     }
 
-    /// One time step: takes `x` (`input` elements), moves `state` on and returns its hidden vector, the output.
+    /// Runs one time step: takes `x` (`input` elements), advances `state` and returns its hidden vector, which is the
+    /// output.
     ///
     /// # Errors
     /// [`Error::Length`] for an input or a state that does not fit, [`Error::Allocation`]; the state is untouched then.
@@ -336,12 +339,12 @@ impl Gru {
         Ok(&state.hidden)
     }
 
-    /// A sequence of time steps, or a piece of one: takes `x` (`time x input`), moves `state` on and writes the hidden
-    /// vectors to `out` (`time x hidden`). However a sequence is cut into pieces, the results are the same bits.
+    /// Runs a sequence of time steps, or a piece of one: takes `x` (`time x input`), advances `state` and writes the
+    /// hidden vectors to `out` (`time x hidden`). Results are bit-identical however a sequence is split into pieces.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then.
-    /// [`Error::Allocation`], when the state may have moved on by a part of the sequence.
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then. On
+    /// [`Error::Allocation`] the state may have advanced by a part of the sequence.
     pub fn forward(
         &self,
         x: MatRef<'_, f32>,
@@ -354,7 +357,7 @@ impl Gru {
         self.run(x, state, scratch, |t, h| out.row_mut(t).copy_from_slice(h))
     }
 
-    /// Moves `state` on by the rows of `x` and calls `output` with each index and hidden vector.
+    /// Advances `state` by the rows of `x` and calls `output` with each index and hidden vector.
     fn run(
         &self,
         x: MatRef<'_, f32>,
@@ -388,7 +391,7 @@ impl Gru {
         done
     }
 
-    /// One time step, the input product being done, of a layer that resets before the recurrent product.
+    /// One time step of a layer that resets before the recurrent product; `input` is the input product.
     fn step_reset_before(
         &self,
         weight_hh_n: &Weight,
@@ -415,14 +418,14 @@ impl Gru {
 
 recurrent_by_methods!(Gru, GruState);
 
-/// What a [`Gru`] carries from one time step to the next.
+/// The state of a [`Gru`] between time steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GruState {
     hidden: Vec<f32>,
 }
 
 impl GruState {
-    /// Back to zeros: the start of a sequence.
+    /// Resets the state to zeros, for the start of a sequence.
     pub fn reset(&mut self) {
         self.hidden.fill(0.0);
     }
@@ -432,7 +435,7 @@ impl GruState {
         &self.hidden
     }
 
-    /// The hidden vector, to start from one that was learned or stored.
+    /// The hidden vector, writable, to start from a learned or stored one.
     pub fn hidden_mut(&mut self) -> &mut [f32] {
         &mut self.hidden
     }

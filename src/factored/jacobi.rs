@@ -1,15 +1,15 @@
-//! One-sided Jacobi: slow, simple, and it always gets there.
+//! One-sided Jacobi rotations: slow, simple, and always convergent.
 //!
-//! It is what the eigenvalues come from if the fast ways fail, and what tests compare singular values with: each
-//! rotation is exact but for rounding, and small singular values keep their digits next to large ones.
+//! This is the last resort for eigenvalues if the fast methods fail, and the reference for singular values in tests.
+//! Each rotation is exact up to rounding, and small singular values keep their digits next to large ones.
 
 use alloc::vec::Vec;
 
-/// Sweeps over all pairs of columns after which what is left is rounding; ten are many.
+/// Limit on sweeps over all pairs of columns, after which only rounding is left. Even ten sweeps are rarely needed.
 const SWEEPS: usize = 60;
 
-/// Rotates pairs of `columns` until all are orthogonal, and the rows in the same places of `others` with them: `A` becomes
-/// `A R` with an orthogonal `R`, its columns `U S` of the singular value decomposition, in no order.
+/// Rotates pairs of `columns` until all are orthogonal, and the same pairs of `others` with them. `A` becomes `A R`
+/// with an orthogonal `R`; its columns are then `U S` of the singular value decomposition, in no order.
 pub(super) fn orthogonalize(columns: &mut [Vec<f64>], others: &mut [Vec<f64>]) {
     let tolerance = f64::EPSILON * columns.first().map_or(0, Vec::len) as f64;
     for _ in 0..SWEEPS {
@@ -43,7 +43,7 @@ fn pair(columns: &mut [Vec<f64>], i: usize, j: usize) -> [&mut [f64]; 2] {
     [&mut before[i], &mut from_j[0]]
 }
 
-/// In eight sums, which vector instructions can add to at once.
+/// The dot product in eight partial sums, so that it vectorizes.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -68,7 +68,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The singular values of `rows x cols` numbers, the greatest first.
+    /// The singular values of a `rows x cols` matrix in descending order.
     pub(in crate::factored) fn singular_values(w: &[f32], rows: usize, cols: usize) -> Vec<f64> {
         let greatest = w.iter().fold(0.0f64, |greatest, &w| greatest.max(f64::from(w).abs()));
         let unit = if greatest > 0.0 { greatest } else { 1.0 };

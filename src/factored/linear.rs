@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef};
 
-/// A fully connected layer, `y = activation(W x + b)`, its weight dense or factored, in `f32` or in 8 bits.
+/// A fully connected layer, `y = activation(W x + b)`, with a dense or factored weight, in `f32` or quantized.
 ///
 /// # Example
 /// ```
@@ -35,7 +35,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A layer of a weight, `out x in`, and a bias of `out` elements.
+    /// Makes a layer from a weight, `out x in`, and a bias of `out` elements.
     ///
     /// # Errors
     /// [`Error::Length`](crate::Error::Length) or [`Error::NotFinite`](crate::Error::NotFinite) for a bias that does
@@ -101,7 +101,7 @@ impl Linear {
         self.bias.as_deref()
     }
 
-    /// Weights and biases.
+    /// Number of weights and biases.
     pub fn parameters(&self) -> usize {
         self.weight.parameters() + self.bias.as_ref().map_or(0, Vec::len)
     }
@@ -116,8 +116,8 @@ impl Linear {
         self.activation
     }
 
-    /// Computes the outputs of the vectors in `x` (`m x in`) into `out` (`m x out`). However many there are, each
-    /// output is the same bits as that of its vector alone.
+    /// Computes the outputs for the vectors in `x` (`m x in`) and writes them to `out` (`m x out`). Each output is
+    /// bit-identical to the output for its vector alone.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit (`out` is untouched then),

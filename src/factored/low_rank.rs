@@ -1,4 +1,4 @@
-//! A weight as a product of two thin factors, and how the rank is chosen.
+//! A weight as a product of two thin factors, and the choice of its rank.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use super::expect_finite;
 use crate::error::{Error, Result};
 use crate::matrix::{Mat, MatRef, grow};
 
-/// `W ~ U V` in `f32`: `U` is `n x rank`, `V` is `rank x k`.
+/// A low-rank weight `W ~ U V` in `f32`: `U` is `n x rank`, `V` is `rank x k`.
 ///
 /// # Example
 /// ```
@@ -57,7 +57,7 @@ impl LowRank {
         self.v.rows()
     }
 
-    /// Elements of both factors, `rank * (n + k)`.
+    /// Number of elements of both factors, `rank * (n + k)`.
     pub fn parameters(&self) -> usize {
         self.u.as_slice().len() + self.v.as_slice().len()
     }
@@ -111,13 +111,13 @@ pub(super) fn product(u: MatRef<'_, f32>, v: MatRef<'_, f32>) -> Result<Mat<f32>
 pub enum RankPolicy {
     /// This rank.
     Fixed(usize),
-    /// The smallest rank that explains this share of the variance, in `(0, 1]`: the squared singular values kept over
-    /// all of them (Kliegl et al., arXiv 1710.09026).
+    /// The smallest rank that explains this share of the variance, in `(0, 1]`: the sum of the squared singular values
+    /// kept, divided by the sum of all (Kliegl et al., arXiv 1710.09026).
     Variance(f32),
 }
 
 impl RankPolicy {
-    /// The rank for a weight with these singular values, the greatest first; there are `min(n, k)` of them.
+    /// The rank for a weight with these `min(n, k)` singular values, in descending order.
     ///
     /// # Errors
     /// [`Error::Rank`] for a fixed rank that is 0 or exceeds their number, or if there are none; [`Error::Parameter`]

@@ -1,4 +1,4 @@
-//! Two thin products in place of one.
+//! A factored weight: two thin products instead of one.
 
 use alloc::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::{QuantizedActivations, QuantizedMat};
 
-/// The map `x -> U (V x)`: a factored weight, in `f32` or in 8 bits. In 8 bits, `V x` is quantized in its turn, each
-/// vector by itself.
+/// The map `x -> U (V x)`: a factored weight, in `f32` or quantized. If it is quantized, `V x` is quantized too, each
+/// vector on its own.
 ///
 /// # Example
 /// ```
@@ -31,7 +31,7 @@ use crate::quant::{QuantizedActivations, QuantizedMat};
 /// ```
 #[derive(Clone, Debug)]
 pub struct LowRankLinear {
-    /// Other layers may share it.
+    /// Other weights may share it.
     u: Arc<DenseWeight>,
     v: DenseWeight,
 }
@@ -53,11 +53,10 @@ impl LowRankLinear {
         Ok(Self { u: Arc::new(u.pack(tier)?), v: v.pack(tier)? })
     }
 
-    /// Maps that share the factor `U`: the parts of one factorization of matrices side by side, `[W_1 | W_2 | ..] ~
-    /// U [V_1 | V_2 | ..]`. `u` is `n x rank`, each of `v` is `rank x k` with a `k` of its own.
+    /// Makes maps that share the factor `U`, from one factorization of matrices side by side: `[W_1 | W_2 | ..] ~ U
+    /// [V_1 | V_2 | ..]`. `u` is `n x rank`; each `v` is `rank x k`, with its own `k`.
     ///
-    /// Layers that are made of such maps ([`Scheme::Joint`](super::Scheme::Joint)) go on sharing `U` when they are
-    /// quantized.
+    /// Layers made of such maps ([`Scheme::Joint`](super::Scheme::Joint)) still share `U` after quantization.
     ///
     /// # Errors
     /// [`Error::Shape`] if the ranks differ, [`Error::Rank`] if the rank is 0 or exceeds `n` or the sum of all `k`,
@@ -94,13 +93,13 @@ impl LowRankLinear {
         Ok(v.map(|v| Self { u: u.clone(), v: DenseWeight::from_finite(v) }))
     }
 
-    /// Whether both have the same `U` in memory.
+    /// Whether both use the same `U` in memory.
     pub fn shares_u_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.u, &other.u)
     }
 
-    /// Takes two factors in whatever form each is: `u` is `n x rank`, `v` is `rank x k`. Maps that are given one `u`
-    /// share it, as those of [`with_shared_u`](Self::with_shared_u) do.
+    /// Takes two factors, each in any storage format: `u` is `n x rank`, `v` is `rank x k`. Maps that are given the
+    /// same `u` share it, as with [`with_shared_u`](Self::with_shared_u).
     ///
     /// # Errors
     /// [`Error::Shape`] if the ranks differ.
@@ -128,7 +127,7 @@ impl LowRankLinear {
         self.quantize_with(|u| Ok(Arc::new(u.quantize_to(format, tier)?)), format, tier)
     }
 
-    /// As [`quantize_to`](Self::quantize_to), `U` by way of `quantize_u`.
+    /// The same as [`quantize_to`](Self::quantize_to), with `U` quantized by `quantize_u`.
     pub(super) fn quantize_with<'a>(
         &'a self,
         quantize_u: impl FnOnce(&'a Arc<DenseWeight>) -> Result<Arc<DenseWeight>>,
@@ -163,7 +162,7 @@ impl LowRankLinear {
         &self.v
     }
 
-    /// The factors, if they are in `f32` and `rank` does not exceed `min(n, k)`, as it may where `U` is shared.
+    /// The factors, if they are in `f32` and `rank` is at most `min(n, k)`. A shared `U` may have a higher rank.
     pub fn to_low_rank(&self) -> Option<LowRank> {
         let mat = |w: &DenseWeight| {
             let w = w.as_f32()?;
@@ -172,12 +171,12 @@ impl LowRankLinear {
         LowRank::from_factors(mat(&self.u)?, mat(&self.v)?).ok()
     }
 
-    /// Weights of both factors, `rank * (n + k)`.
+    /// Number of weights of both factors, `rank * (n + k)`.
     pub fn parameters(&self) -> usize {
         self.u.parameters() + self.v.parameters()
     }
 
-    /// Bytes that the two products stream from memory.
+    /// Bytes that the two products read from memory.
     pub fn bytes(&self) -> usize {
         self.u.bytes() + self.v.bytes()
     }
@@ -197,7 +196,7 @@ impl LowRankLinear {
         self.apply_with(x, None, bias, activation, out, scratch)
     }
 
-    /// As [`apply`](Self::apply), with `x` quantized already as in [`DenseWeight::apply_with`].
+    /// The same as [`apply`](Self::apply), with `x` already quantized as in [`DenseWeight::apply_with`].
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
@@ -210,7 +209,7 @@ impl LowRankLinear {
         let (m, rank) = (x.rows(), self.rank());
         out.expect_shape("output", m, self.n())?;
         let len = m.checked_mul(rank).ok_or(Error::TooLarge { what: "low-rank vectors", rows: m, cols: rank })?;
-        // Out of the scratch while the products use the rest of it.
+        // Taken out of the scratch while the products use the rest of it.
         let mut low_rank = core::mem::take(&mut scratch.low_rank);
         let done = grow(&mut low_rank, len).and_then(|()| {
             let mut inner = MatMut::from_checked(&mut low_rank[..len], m, rank);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A forward LSTM in PyTorch's form, its weights dense or factored, in `f32` or in 8 bits:
+/// A forward LSTM in PyTorch's form, with dense or factored weights, in `f32` or quantized:
 ///
 /// ```text
 /// i  = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
@@ -22,12 +22,12 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// h' = o * tanh(c'), or W_hr (o * tanh(c')) with a projection
 /// ```
 ///
-/// Gates are stacked in the order i, f, g, o, as in PyTorch, so that there are two products, one of all input weights
-/// and one of all recurrent weights, and a third if there is a projection. The input product is done for several time
-/// steps at once, as many as [`Scratch::time_batch`] says.
+/// Gates are stacked in the order i, f, g, o, as in PyTorch. So there are two products, one with all input weights and
+/// one with all recurrent weights, and a third if there is a projection. The input product is computed for
+/// [`Scratch::time_batch`] time steps at once.
 ///
-/// Nothing panics on data. A NaN or an infinity in the input counts as in a [`Gru`](super::Gru). Without a projection
-/// outputs are within `[-1, 1]`; a cell grows by 1 a step at most.
+/// No input data cause a panic. A NaN or an infinity in the input counts as in a [`Gru`](super::Gru). Without a
+/// projection, outputs are within `[-1, 1]`. A cell grows by at most 1 per step.
 ///
 /// # Example
 /// ```
@@ -64,15 +64,15 @@ pub struct Lstm {
     bias_hh: Option<Vec<f32>>,
 }
 
-/// Gates that are stacked in the weights: i, f, g, o.
+/// Number of gates stacked in the weights: i, f, g, o.
 const GATES: usize = 4;
 
-/// Where ONNX, whose order is i, o, f, c, has the gates i, f, g, o.
+/// The positions of the gates i, f, g, o in ONNX's order i, o, f, c.
 const ONNX_ORDER: [usize; GATES] = [0, 2, 3, 1];
 
 impl Lstm {
-    /// A layer of PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`, each
-    /// bias has `4 hidden` elements, gates in the order i, f, g, o.
+    /// Makes a layer from PyTorch's parameters: `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x hidden`,
+    /// and each bias has `4 hidden` elements. The gates are in the order i, f, g, o.
     ///
     /// # Errors
     /// [`Error::Shape`] or [`Error::Length`] for parameters that do not fit, [`Error::NotFinite`] for a bias.
@@ -87,8 +87,8 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, None, bias_ih, bias_hh, hidden)
     }
 
-    /// A layer whose output is projected to fewer features, PyTorch's `proj_size`: `weight_hr` is `proj x hidden`,
-    /// `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
+    /// Makes a layer whose output is projected to fewer features (PyTorch's `proj_size`): `weight_hr` is `proj x
+    /// hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -119,9 +119,9 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, Some(weight_hr), bias_ih, bias_hh, hidden)
     }
 
-    /// A layer of the parameters of one direction of ONNX's operator `LSTM`, gates in its order i, o, f, c: `w` is `4
-    /// hidden x input`, `r` is `4 hidden x hidden`, `bias` is that of the input product and then that of the recurrent
-    /// one, `8 hidden` elements.
+    /// Makes a layer from one direction of ONNX's operator `LSTM`, whose gates are in the order i, o, f, c. `w` is `4
+    /// hidden x input`, and `r` is `4 hidden x hidden`. `bias` has `8 hidden` elements: the bias of the input product,
+    /// then the bias of the recurrent product.
     ///
     /// The operator's activations must be its defaults, without peepholes, `clip` and `input_forget`.
     ///
@@ -176,8 +176,8 @@ impl Lstm {
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hr))
     }
 
-    /// The same layer with its input weights and its recurrent weights factored. A projection stays as it is: it makes
-    /// the recurrent weights thin already.
+    /// The same layer with its input weights and its recurrent weights factored. A projection stays as it is: it
+    /// already makes the recurrent weights thin.
     ///
     /// # Errors
     /// Those of [`Weight::factor`].
@@ -187,8 +187,9 @@ impl Lstm {
         Ok(self.with_weights(weight_ih, weight_hh, self.weight_hr.clone()))
     }
 
-    /// The same layer factored by a scheme, from the matrices that its weights stand for. `recurrent` is unused by
-    /// [`Scheme::Joint`](super::Scheme::Joint), whose one matrix has the policy `input`. A projection stays as it is.
+    /// The same layer factored by a scheme, starting from its weights as whole matrices.
+    /// [`Scheme::Joint`](super::Scheme::Joint) has a single matrix, which is factored by the policy `input`;
+    /// `recurrent` is then unused. A projection stays as it is.
     ///
     /// # Errors
     /// Those of [`Weight::factor`].
@@ -214,12 +215,12 @@ impl Lstm {
         self.weight_ih.k()
     }
 
-    /// Hidden features: cells.
+    /// Hidden features: the number of cells.
     pub fn hidden_size(&self) -> usize {
         self.weight_hr.as_ref().map_or(self.weight_hh.k(), Weight::k)
     }
 
-    /// Output features: the hidden ones, or those that they are projected to.
+    /// Output features: the hidden features, or the projected ones.
     pub fn output_size(&self) -> usize {
         self.weight_hh.k()
     }
@@ -253,17 +254,17 @@ impl Lstm {
         [&self.weight_ih, &self.weight_hh].into_iter().chain(&self.weight_hr)
     }
 
-    /// Weights and biases; a factor that weights share counts once.
+    /// Number of weights and biases; a shared factor counts once.
     pub fn parameters(&self) -> usize {
         parameters(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
-    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    /// Bytes of weights and biases in memory; a shared factor counts once.
     pub fn bytes(&self) -> usize {
         bytes(self.weights(), [self.bias_ih(), self.bias_hh()])
     }
 
-    /// A state for this layer: zeros.
+    /// A state for this layer, all zeros.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -274,11 +275,12 @@ impl Lstm {
         Ok(LstmState { hidden, cell })
     }
 
-    /// One time step: takes `x` (`input` elements), moves `state` on and returns its hidden vector, the output.
+    /// Runs one time step: takes `x` (`input` elements), advances `state` and returns its hidden vector, which is the
+    /// output.
     ///
     /// # Errors
-    /// [`Error::Length`] for an input or a state that does not fit; the state is untouched then. [`Error::Allocation`],
-    /// when the cell may have moved on.
+    /// [`Error::Length`] for an input or a state that does not fit; the state is untouched then. On
+    /// [`Error::Allocation`] the cell may have advanced.
     pub fn step<'s>(&self, x: &[f32], state: &'s mut LstmState, scratch: &mut Scratch) -> Result<&'s [f32]> {
         if x.len() != self.input_size() {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
@@ -287,12 +289,12 @@ impl Lstm {
         Ok(&state.hidden)
     }
 
-    /// A sequence of time steps, or a piece of one: takes `x` (`time x input`), moves `state` on and writes the hidden
-    /// vectors to `out` (`time x output`). However a sequence is cut into pieces, the results are the same bits.
+    /// Runs a sequence of time steps, or a piece of one: takes `x` (`time x input`), advances `state` and writes the
+    /// hidden vectors to `out` (`time x output`). Results are bit-identical however a sequence is split into pieces.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then.
-    /// [`Error::Allocation`], when the state may have moved on by a part of the sequence.
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then. On
+    /// [`Error::Allocation`] the state may have advanced by a part of the sequence.
     pub fn forward(
         &self,
         x: MatRef<'_, f32>,
@@ -305,7 +307,7 @@ impl Lstm {
         self.run(x, state, scratch, |t, h| out.row_mut(t).copy_from_slice(h))
     }
 
-    /// Moves `state` on by the rows of `x` and calls `output` with each index and hidden vector.
+    /// Advances `state` by the rows of `x` and calls `output` with each index and hidden vector.
     fn run(
         &self,
         x: MatRef<'_, f32>,
@@ -322,7 +324,7 @@ impl Lstm {
             }
         }
         let LstmState { hidden: h, cell } = state;
-        // The recurrent gates, and behind them what is to be projected.
+        // The recurrent gates, followed by the vector to be projected.
         let too_large = Error::TooLarge { what: "gates of a time step", rows: hidden, cols: GATES + 1 };
         let len = hidden.checked_mul(GATES + 1).ok_or(too_large)?;
         let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
@@ -348,7 +350,7 @@ impl Lstm {
 
 recurrent_by_methods!(Lstm, LstmState);
 
-/// What an [`Lstm`] carries from one time step to the next.
+/// The state of an [`Lstm`] between time steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmState {
     hidden: Vec<f32>,
@@ -356,7 +358,7 @@ pub struct LstmState {
 }
 
 impl LstmState {
-    /// Back to zeros: the start of a sequence.
+    /// Resets the state to zeros, for the start of a sequence.
     pub fn reset(&mut self) {
         self.hidden.fill(0.0);
         self.cell.fill(0.0);
@@ -367,7 +369,7 @@ impl LstmState {
         &self.hidden
     }
 
-    /// The hidden vector, to start from one that was learned or stored.
+    /// The hidden vector, writable, to start from a learned or stored one.
     pub fn hidden_mut(&mut self) -> &mut [f32] {
         &mut self.hidden
     }
@@ -377,7 +379,7 @@ impl LstmState {
         &self.cell
     }
 
-    /// The cells, to start from some that were learned or stored.
+    /// The cells, writable, to start from learned or stored ones.
     pub fn cell_mut(&mut self) -> &mut [f32] {
         &mut self.cell
     }

@@ -1,6 +1,6 @@
-//! Layers whose weights are dense or factored, in `f32` or in 8 bits.
+//! Layers with dense or factored weights, in `f32` or quantized.
 //!
-//! A weight goes one way, and each step has a type:
+//! A weight passes through these forms, each with its own type:
 //!
 //! | step | type | made by |
 //! |---|---|---|
@@ -9,23 +9,23 @@
 //! | 8 bits | [`QuantizedMat`](crate::quant::QuantizedMat), one for `W` or each factor | `QuantizedMat::quantize` |
 //! | laid out for a processor | [`DenseWeight`], [`LowRankLinear`] | `QuantizedMat::pack` |
 //!
-//! A [`Weight`] is any of these that can be multiplied with, or a stack of them, and what the layers are made of:
+//! A [`Weight`] is any form that is ready for multiplication, or a stack of them. Layers are made of these:
 //!
 //! | layer | what it is |
 //! |---|---|
 //! | [`Linear`] | fully connected |
 //! | [`Gru`] | gated recurrent unit, the reset after the recurrent product (PyTorch) or before it (ONNX's default) |
-//! | [`Lstm`] | long short-term memory (PyTorch), with a projection if wanted |
+//! | [`Lstm`] | long short-term memory (PyTorch), with an optional projection |
 //! | [`Bidirectional`] | two of one kind of [`Recurrent`] layer, one of which runs backward |
 //! | [`TimeConvolution`] | convolution over time, as a stream |
 //!
-//! Which matrices of a recurrent layer are factored together is a [`Scheme`].
+//! A [`Scheme`] says which matrices of a recurrent layer are factored together.
 //!
-//! Layers do not change, and threads may share them; what changes from step to step is a state ([`GruState`],
-//! [`LstmState`], [`TimeConvolutionState`]) and a [`Scratch`], which one thread needs one of for all its layers.
+//! Layers are immutable, and threads may share them. What changes from step to step is a state ([`GruState`],
+//! [`LstmState`], [`TimeConvolutionState`]) and a [`Scratch`]. One thread needs one scratch for all its layers.
 //!
-//! Results are the same bits on every target and tier, for any number of threads, and however a sequence is cut into
-//! calls: each vector is quantized by itself, integer sums are exact, and `f32` sums have a fixed order.
+//! Results are bit-identical on every target and tier, for any number of threads, and however a sequence is split into
+//! calls: each vector is quantized on its own, integer sums are exact, and `f32` sums have a fixed order.
 
 mod bidirectional;
 mod dense;
@@ -86,7 +86,7 @@ use crate::matrix::MatRef;
 pub(crate) fn expect_finite<T: Copy + Into<f64>>(what: &'static str, values: &[T]) -> Result<()> {
     match values.iter().position(|&value| !value.into().is_finite()) {
         None => Ok(()),
-        // Infinity and NaN are the same in f32.
+        // Infinity and NaN keep their meaning in f32.
         Some(index) => Err(Error::NotFinite { what, index, value: values[index].into() as f32 }),
     }
 }

@@ -1,11 +1,11 @@
-//! Parameters of ONNX's recurrent operators in the order of gates that the layers here have.
+//! Converts parameters of ONNX's recurrent operators to the gate order of this crate's layers.
 
 use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
 use crate::matrix::{Mat, MatRef, grow};
 
-/// The blocks `gates` of `hidden` rows of `w`, one below the other; `w` has them all.
+/// Stacks the blocks `gates` of `w`, each of `hidden` rows, in the given order. `w` must have them all.
 pub(super) fn reorder(w: MatRef<'_, f32>, hidden: usize, gates: &[usize]) -> Result<Mat<f32>> {
     let mut ordered = Mat::zeros(gates.len() * hidden, w.cols())?;
     let block = hidden * w.cols();
@@ -16,8 +16,8 @@ pub(super) fn reorder(w: MatRef<'_, f32>, hidden: usize, gates: &[usize]) -> Res
     Ok(ordered)
 }
 
-/// The bias of the input product and that of the recurrent one, which ONNX has in one vector, their gates in `order`.
-/// `G * hidden` has been seen not to overflow.
+/// Splits ONNX's one bias vector into the biases of the input and the recurrent product, with their gates in `order`.
+/// The caller has checked that `G * hidden` does not overflow.
 pub(super) fn split_bias<const G: usize>(
     bias: Option<&[f32]>,
     hidden: usize,

@@ -1,4 +1,4 @@
-//! From quantized weights to weights that run, and back: where `quant`'s types are laid out for a processor.
+//! Packing of quantized weights for a processor's kernels, and unpacking.
 
 use super::dense::{DenseWeight, Storage};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::kernels::{PackedMat, Tier, WeightFormat};
 use crate::matrix::{Mat, MatRef};
 use crate::quant::{QuantizedMat, QuantizedMatI4};
 
-/// A matrix in the form it has before it is laid out for a processor.
+/// A matrix before it is packed for a processor's kernels.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Unpacked {
@@ -14,7 +14,7 @@ pub enum Unpacked {
     F32(Mat<f32>),
     /// In 8 bits, with one scale for each output feature.
     I8(QuantizedMat),
-    /// In 4 bits, with one scale for each output feature and, in groups, a multiplier for each group.
+    /// In 4 bits, with one scale for each output feature and, if grouped, a multiplier for each group.
     I4(QuantizedMatI4),
 }
 
@@ -43,7 +43,7 @@ impl Unpacked {
         }
     }
 
-    /// The weights that the numbers stand for, `n x k`.
+    /// The weights that the stored numbers represent, `n x k`.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -104,7 +104,7 @@ impl DenseWeight {
         }
     }
 
-    /// The weights as they were before packing: what a file holds, and what another tier can be packed from.
+    /// The weights as they were before packing: the form to store in a file, or to pack for another tier.
     ///
     /// # Errors
     /// [`Error::Allocation`].

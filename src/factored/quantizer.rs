@@ -1,4 +1,4 @@
-//! Weights and layers in 8 or 4 bits.
+//! Quantization of weights to 8 or 4 bits.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,11 +27,11 @@ impl Weight {
     }
 }
 
-/// Quantizes the weights of one layer. A factor that some of them share is quantized once and shared again.
+/// Quantizes the weights of one layer. A shared factor is quantized once and stays shared.
 pub(super) struct Quantizer<'w> {
     format: WeightFormat,
     tier: Tier,
-    /// Factors `U`, and the same quantized.
+    /// Pairs of a factor `U` and its quantized form.
     done: Vec<(&'w Arc<DenseWeight>, Arc<DenseWeight>)>,
 }
 

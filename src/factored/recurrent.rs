@@ -1,4 +1,4 @@
-//! What recurrent layers share: their interface, and input products batched over time.
+//! Code shared by recurrent layers: their trait, and input products batched over time.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
-/// A layer that follows a sequence, for code that takes any of them.
+/// A recurrent layer, for code that is generic over its kind.
 ///
 /// # Example
 /// ```
@@ -29,7 +29,7 @@ use crate::matrix::{MatMut, MatRef, grow};
 /// # Ok::<(), skinny::Error>(())
 /// ```
 pub trait Recurrent: Sized {
-    /// What the layer carries from one time step to the next.
+    /// The state between time steps.
     type State: Clone;
 
     /// Input features.
@@ -38,27 +38,28 @@ pub trait Recurrent: Sized {
     /// Output features.
     fn output_size(&self) -> usize;
 
-    /// A state for this layer: zeros.
+    /// A state for this layer, all zeros.
     ///
     /// # Errors
     /// [`Error::Allocation`].
     fn state(&self) -> Result<Self::State>;
 
-    /// Sets a state back to zeros: the start of a sequence.
+    /// Resets a state to zeros, for the start of a sequence.
     fn reset(&self, state: &mut Self::State);
 
-    /// One time step: takes `x` (`input` elements), moves `state` on and returns the output, which the state holds.
+    /// Runs one time step: takes `x` (`input` elements), advances `state` and returns the output, which the state
+    /// holds.
     ///
     /// # Errors
     /// [`Error::Length`] for an input or a state that does not fit; the state is untouched then. [`Error::Allocation`].
     fn step<'s>(&self, x: &[f32], state: &'s mut Self::State, scratch: &mut Scratch) -> Result<&'s [f32]>;
 
-    /// A sequence of time steps, or a piece of one: takes `x` (`time x input`), moves `state` on and writes the outputs
-    /// to `out` (`time x output`). However a sequence is cut into pieces, the results are the same bits.
+    /// Runs a sequence of time steps, or a piece of one: takes `x` (`time x input`), advances `state` and writes the
+    /// outputs to `out` (`time x output`). Results are bit-identical however a sequence is split into pieces.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then.
-    /// [`Error::Allocation`], when the state may have moved on by a part of the sequence.
+    /// [`Error::Shape`] or [`Error::Length`] for operands that do not fit; state and output are untouched then. On
+    /// [`Error::Allocation`] the state may have advanced by a part of the sequence.
     fn forward(
         &self,
         x: MatRef<'_, f32>,
@@ -73,14 +74,14 @@ pub trait Recurrent: Sized {
     /// Those of [`Weight::quantize_to`].
     fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self>;
 
-    /// Weights and biases; a factor that weights share counts once.
+    /// Number of weights and biases; a shared factor counts once.
     fn parameters(&self) -> usize;
 
-    /// Bytes of weights and biases in memory; a factor that weights share counts once.
+    /// Bytes of weights and biases in memory; a shared factor counts once.
     fn bytes(&self) -> usize;
 }
 
-/// Implements [`Recurrent`] for a layer by its methods of the same names.
+/// Implements [`Recurrent`] for a layer through its inherent methods of the same names.
 macro_rules! recurrent_by_methods {
     ($layer:ty, $state:ty) => {
         impl $crate::factored::Recurrent for $layer {
@@ -132,8 +133,8 @@ macro_rules! recurrent_by_methods {
 }
 pub(super) use recurrent_by_methods;
 
-/// Computes `weight_ih x + bias_ih` for the rows of `x` (time steps), a time batch at once, and calls `step` for one
-/// after another, with its index and that product.
+/// Computes `weight_ih x + bias_ih` for the rows of `x` (time steps), one time batch at a time, and calls `step` for
+/// each row in order, with its index and its product.
 pub(super) fn for_each_step(
     weight_ih: &Weight,
     bias_ih: Option<&[f32]>,
@@ -148,7 +149,7 @@ pub(super) fn for_each_step(
         rows: time_batch,
         cols: width,
     })?;
-    // Out of the scratch while the products use the rest of it.
+    // Taken out of the scratch while the products use the rest of it.
     let mut gates = core::mem::take(&mut scratch.input_gates);
     let done = grow(&mut gates, len).and_then(|()| {
         let mut start = 0;
@@ -168,19 +169,19 @@ pub(super) fn for_each_step(
     done
 }
 
-/// `gates * hidden`, the rows of the stacked gates.
+/// `gates * hidden`: the number of rows of the stacked gates.
 pub(super) fn gate_rows(gates: usize, hidden: usize) -> Result<usize> {
     hidden.checked_mul(gates).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: gates })
 }
 
-/// What `of` says of each matrix of `weights`, together; one that weights share counts once.
+/// The sum of `of` over the matrices of `weights`; a shared matrix counts once.
 fn total<'w>(weights: impl IntoIterator<Item = &'w Weight>, of: impl Fn(&DenseWeight) -> usize) -> usize {
     let mut matrices = Vec::new();
     weights.into_iter().for_each(|weight| weight.add_matrices(&mut matrices));
     matrices.into_iter().map(of).sum()
 }
 
-/// Elements of weights and biases.
+/// Number of elements of weights and biases.
 pub(super) fn parameters<'w>(weights: impl IntoIterator<Item = &'w Weight>, biases: [Option<&[f32]>; 2]) -> usize {
     total(weights, DenseWeight::parameters) + biases.into_iter().flatten().map(<[f32]>::len).sum::<usize>()
 }

@@ -10,27 +10,26 @@ use crate::error::Result;
 #[cfg(any(feature = "svd", feature = "safetensors"))]
 use crate::matrix::{Mat, MatRef};
 
-/// Which matrices of a recurrent layer are factored together (Kliegl et al., arXiv 1710.09026). With gates 1 to `g`,
-/// each of an input matrix `W_i` and a recurrent matrix `R_i`:
+/// Which matrices of a recurrent layer are factored together (Kliegl et al., arXiv 1710.09026). Each gate `i` of `g`
+/// has an input matrix `W_i` and a recurrent matrix `R_i`:
 ///
-/// | scheme | factorizations | products a step | made of |
+/// | scheme | factorizations | products per step | made of |
 /// |---|---|---|---|
 /// | `Split` | `W_i ~ U_i V_i`, `R_i ~ U'_i V'_i` | `4 g` | [`Weight::stack`](super::Weight::stack) of low-rank weights |
 /// | `PartiallyJoint` | `[W_1; ..; W_g] ~ U V`, `[R_1; ..; R_g] ~ U' V'` | 4 | two low-rank weights |
 /// | `Joint` | `[W_1, R_1; ..; W_g, R_g] ~ U [V, V']` | 4, two of them with `U` | [`LowRankLinear::with_shared_u`](super::LowRankLinear::with_shared_u) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// Each gate's matrices by themselves.
+    /// Each matrix of each gate on its own.
     Split,
-    /// The input matrices of all gates together, and the recurrent ones: the best trade in the paper, and the largest
-    /// products.
+    /// The input matrices of all gates together, and the recurrent matrices of all gates together: the best trade-off
+    /// in the paper, and the largest products.
     PartiallyJoint,
-    /// All matrices together: the fewest parameters for a rank.
+    /// All matrices together: the fewest parameters at a given rank.
     Joint,
 }
 
-/// Factors the input weights and the recurrent weights of `gates` gates. The input weights' policy is that of the joint
-/// matrix too.
+/// Factors the input weights and the recurrent weights of `gates` gates. A joint matrix uses the policy `input`.
 #[cfg(feature = "svd")]
 pub(super) fn factor_gates(
     scheme: Scheme,
@@ -54,7 +53,7 @@ pub(super) fn factor_gates(
     }
 }
 
-/// A stack of `gates` blocks of rows of `w`, each factored.
+/// Splits the rows of `w` into `gates` blocks, factors each and stacks them.
 #[cfg(feature = "svd")]
 fn split(w: MatRef<'_, f32>, gates: usize, policy: RankPolicy) -> Result<Weight> {
     let rows = w.rows() / gates;
@@ -62,7 +61,7 @@ fn split(w: MatRef<'_, f32>, gates: usize, policy: RankPolicy) -> Result<Weight>
     Weight::stack((0..gates).map(gate).collect::<Result<_>>()?)
 }
 
-/// `[a | b]`, of the same rows.
+/// `[a | b]`, for matrices with the same number of rows.
 #[cfg(feature = "svd")]
 pub(crate) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>> {
     let mut both = Mat::zeros(a.rows(), a.cols() + b.cols())?;
@@ -75,7 +74,7 @@ pub(crate) fn beside(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Result<Mat<f32>>
     Ok(both)
 }
 
-/// Some columns of `w`.
+/// The columns `range` of `w`.
 #[cfg(any(feature = "svd", feature = "safetensors"))]
 pub(crate) fn columns(w: MatRef<'_, f32>, range: core::ops::Range<usize>) -> Result<Mat<f32>> {
     let values: Vec<f32> = (0..w.rows()).flat_map(|row| &w.row(row)[range.clone()]).copied().collect();

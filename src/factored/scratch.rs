@@ -1,4 +1,4 @@
-//! What layers need besides weights and state: memory, threads, the time batch.
+//! What layers need besides weights and state: memory, threads and the time batch.
 
 use alloc::vec::Vec;
 
@@ -6,16 +6,16 @@ use crate::error::{Error, Result};
 use crate::kernels::{Threads, Workspace};
 use crate::quant::QuantizedActivations;
 
-/// The time steps whose input products are done at once unless told otherwise: the paper's compromise between latency
-/// and throughput.
+/// The default time batch: how many time steps' input products are computed at once. It is the paper's compromise
+/// between latency and throughput.
 pub const DEFAULT_TIME_BATCH: usize = 4;
 
-/// The largest time batch: what the kernels take in one pass over the weights.
+/// The largest time batch: the largest batch that the kernels handle in one pass over the weights.
 pub const MAX_TIME_BATCH: usize = 10;
 
 /// Memory, threads and time batch for the layers that one thread runs. Memory grows to what the layers need and is
-/// kept, so from the second step on nothing is allocated, but for the jobs of a pool: see [`Threads`]. It carries nothing
-/// from one call to the next that results depend on.
+/// kept, so nothing is allocated from the second step on, except for the jobs of a thread pool (see [`Threads`]).
+/// Results never depend on what earlier calls left in it.
 ///
 /// # Example
 /// ```
@@ -29,19 +29,19 @@ pub const MAX_TIME_BATCH: usize = 10;
 pub struct Scratch {
     /// Packed activations, and the threads.
     pub(super) workspace: Workspace,
-    /// The activations of the product that is running.
+    /// The quantized activations of the current product.
     pub(super) quantized: QuantizedActivations,
     /// `V x`, between the two products of a factored weight.
     pub(super) low_rank: Vec<f32>,
-    /// The input of a stack of weights, for all of them.
+    /// The quantized input of a stack of weights, shared by all of them.
     pub(super) stack_input: QuantizedActivations,
     /// The outputs of one part of a stack.
     pub(super) stack_part: Vec<f32>,
-    /// Input products of a recurrent layer, a time batch of them.
+    /// Input products of a recurrent layer, for one time batch.
     pub(super) input_gates: Vec<f32>,
     /// The recurrent product of one time step.
     pub(super) recurrent_gates: Vec<f32>,
-    /// What a layer gathers or holds back of a sequence.
+    /// Frames or outputs of a sequence that a layer collects.
     pub(super) sequence: Vec<f32>,
     time_batch: usize,
 }
@@ -53,12 +53,12 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// No memory yet, the caller's thread alone, the default time batch.
+    /// A scratch without memory, for the caller's thread only, with the default time batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// As [`new`](Self::new), with large products run on `threads`.
+    /// The same as [`new`](Self::new), with large products run on `threads`.
     pub fn with_threads(threads: Threads) -> Self {
         Self {
             workspace: Workspace::with_threads(threads),
@@ -73,13 +73,13 @@ impl Scratch {
         }
     }
 
-    /// One with the same threads and time batch, and no memory yet.
+    /// A scratch with the same threads and time batch, without memory.
     pub(crate) fn fresh(&self) -> Self {
         Self { time_batch: self.time_batch, ..Self::with_threads(self.workspace.threads().clone()) }
     }
 
-    /// Sets the number of time steps whose input products are done at once when a layer is given a sequence. Results do
-    /// not depend on it.
+    /// Sets the number of time steps whose input products are computed at once when a layer is given a sequence.
+    /// Results do not depend on it.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless it is in `1..=MAX_TIME_BATCH`.
@@ -91,7 +91,7 @@ impl Scratch {
         Ok(self)
     }
 
-    /// Time steps whose input products are done at once.
+    /// Number of time steps whose input products are computed at once.
     pub fn time_batch(&self) -> usize {
         self.time_batch
     }

@@ -1,10 +1,12 @@
 //! Truncated singular value decomposition: from a dense weight to the best low-rank one.
 //!
-//! The shorter side's Gram matrix, `W^T W` or `W W^T`, is decomposed in `f64`, which holds squares of `f32` with digits
-//! to spare: singular values are right to about `1e-8` of the largest one, for every shape, rank and scale. What the
-//! Gram matrix says of the smallest ones is lost in its rounding, so those are measured on the weight itself, as lengths of
-//! `W v`. A cut is the projection `W V V^T` on some of the vectors, so it errs by what the others hold of `W`, even
-//! where they are mixed up among themselves.
+//! The Gram matrix of the shorter side, `W^T W` or `W W^T`, is decomposed in `f64`, which holds squares of `f32` with
+//! digits to spare. Singular values are accurate to about `1e-8` of the largest one, for every shape, rank and scale.
+//! The smallest ones are lost in the rounding of the Gram matrix, so they are measured on the weight itself, as lengths
+//! of `W v`.
+//!
+//! Truncation is the projection `W V V^T` onto the leading vectors. Its error is the part of `W` in the span of the
+//! other vectors, even if those are inaccurate within their span.
 
 use alloc::vec::Vec;
 
@@ -15,9 +17,9 @@ use crate::error::{Error, Result};
 use crate::linalg::{Cholesky, expect_memory, gram, product, to_f64};
 use crate::matrix::{Mat, MatRef};
 
-/// The singular values of `w`, the greatest first; `min(n, k)` of them. Each is right to a millionth of the norm of `w`.
+/// The `min(n, k)` singular values of `w` in descending order. Each is accurate to a millionth of the norm of `w`.
 ///
-/// They are `f64` as they may lie beyond `f32`: the greatest is up to `sqrt(n k)` times the greatest weight.
+/// They are `f64` because they may exceed `f32`: the largest is up to `sqrt(n k)` times the largest weight.
 ///
 /// # Errors
 /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
@@ -40,20 +42,20 @@ pub fn singular_values(w: MatRef<'_, f32>) -> Result<Vec<f64>> {
     Ok(values.into_iter().map(|sigma| sigma * exp2(exponent)).collect())
 }
 
-/// Squared singular values below this share of the greatest are those that rounding of the Gram matrix has touched.
+/// Squared singular values below this share of the largest are inaccurate because of rounding in the Gram matrix.
 const ROUNDED: f64 = 1e-8;
 
-/// The singular values of a matrix, the greatest first, and the singular vectors of its shorter side.
+/// The singular values of a matrix in descending order, and the singular vectors of its shorter side.
 #[derive(Clone, Debug)]
 struct Singular {
     values: Vec<f64>,
-    /// `d x d` with `d` the shorter side, one in each column: `V` of a matrix with at least as many rows as columns,
-    /// `U` of others.
+    /// `d x d`, where `d` is the shorter side, one vector per column: `V` if the matrix has at least as many rows as
+    /// columns, otherwise `U`.
     vectors: faer::Mat<f64>,
 }
 
 impl Singular {
-    /// Decomposes `a`, neither side of which is 0 and whose elements are of magnitudes that can be squared twice.
+    /// Decomposes `a`, which must not be empty and whose elements must be small enough to be squared twice.
     fn of(a: faer::MatRef<'_, f64>) -> Self {
         let a = if a.nrows() >= a.ncols() { a } else { a.transpose() };
         let d = a.ncols();
@@ -81,14 +83,15 @@ impl Singular {
     }
 }
 
-/// `W = 2^exponent A`, the greatest magnitude of `A` between 1/2 and 1, unless all are zeros. Both are exact.
+/// `W = 2^exponent A`, where the largest magnitude in `A` is between 1/2 and 1 unless all are zeros. The scaling is
+/// exact.
 fn scaled(w: MatRef<'_, f32>) -> Result<(faer::Mat<f64>, i32)> {
     let (long, short) = (w.rows().max(w.cols()), w.rows().min(w.cols()));
-    // The matrix, and its Gram matrix, the eigenvectors and what they are made of and checked with.
+    // The matrix; then its Gram matrix, the eigenvectors, and the workspace to compute and check them.
     expect_memory("weights", 1, w.rows(), w.cols())?;
     expect_memory("weights", 6, long.min(short), short)?;
     let greatest = w.as_slice().iter().fold(0.0f64, |greatest, &w| greatest.max(f64::from(w).abs()));
-    // Of a normal number, which every f32 is in f64.
+    // Valid for a normal number, which every nonzero f32 is in f64.
     let exponent = if greatest == 0.0 { 0 } else { (greatest.to_bits() >> 52) as i32 - 1022 };
     let mut matrix = to_f64(w);
     matrix.col_iter_mut().for_each(|column| column.iter_mut().for_each(|w| *w *= exp2(-exponent)));
@@ -100,7 +103,7 @@ fn exp2(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
-/// The singular value decomposition of `W L`, or of `W` if there is no `L`, and what factors of `W` are made from.
+/// The singular value decomposition of `W L`, or of `W` if there is no `L`, kept with `W` to make factors from.
 #[derive(Clone, Debug)]
 pub(crate) struct Svd {
     w: Mat<f32>,
@@ -111,7 +114,7 @@ pub(crate) struct Svd {
 impl Svd {
     /// Decomposes finite weights times the factor `L` of `C = L L^T`, whose diagonal is about 1.
     pub fn new(w: MatRef<'_, f32>, weighting: Option<Cholesky>) -> Result<Self> {
-        // Of any number of rows or columns, which faer would round up.
+        // Refused first: the other side may be huge, and faer would overflow rounding it up.
         if w.rows().min(w.cols()) == 0 {
             return Err(Error::Rank { rank: 1, max: 0 });
         }
@@ -126,19 +129,19 @@ impl Svd {
         Ok(Self { w, singular, weighting })
     }
 
-    /// The greatest first.
+    /// The singular values in descending order.
     pub fn singular_values(&self) -> &[f64] {
         &self.singular.values
     }
 
-    /// Factors of the first `rank` singular values, balanced: `U sqrt(S)` and `sqrt(S) V^T L^-1`.
+    /// Balanced factors from the first `rank` singular values: `U sqrt(S)` and `sqrt(S) V^T L^-1`.
     pub fn truncate(&self, rank: usize) -> Result<LowRank> {
         let sigma = self.singular_values();
         if !(1..=sigma.len()).contains(&rank) {
             return Err(Error::Rank { rank, max: sigma.len() });
         }
         let (w, vectors) = (to_f64(self.w.view()), self.singular.vectors.subcols(0, rank));
-        // One side holds singular vectors, the other one their products with W, which are `sigma` times as long.
+        // One side holds singular vectors, the other their products with W, which are `sigma` times as long.
         let (u, v_transposed, of_vectors) = if w.nrows() >= w.ncols() {
             match &self.weighting {
                 None => (product(w.as_ref(), vectors), vectors.to_owned(), Side::V),
@@ -150,7 +153,7 @@ impl Svd {
                 }
             }
         } else {
-            // U U^T W, as U^T W L L^-1 has no need of L.
+            // U U^T W: in U^T W L L^-1 the factor L cancels.
             (vectors.to_owned(), product(w.transpose(), vectors), Side::U)
         };
         let balance = |side: Side, i: usize| {
@@ -185,13 +188,13 @@ enum Side {
     V,
 }
 impl LowRank {
-    /// The rank-`r` matrix nearest to `w` (`n x k`) in the Frobenius norm, `r` chosen by `policy`, as balanced factors:
-    /// `U sqrt(S)` and `sqrt(S) V^T` of the singular value decomposition, which is where
-    /// `(||U||_F^2 + ||V||_F^2) / 2` is least and equals the trace norm of the product (Kliegl et al., arXiv
+    /// The matrix of rank `r` nearest to `w` (`n x k`) in the Frobenius norm, with `r` chosen by `policy`. The factors
+    /// are balanced: `U sqrt(S)` and `sqrt(S) V^T` of the singular value decomposition. Balanced factors minimize
+    /// `(||U||_F^2 + ||V||_F^2) / 2`, which then equals the trace norm of the product (Kliegl et al., arXiv
     /// 1710.09026).
     ///
-    /// The last bits depend on the processor, as the decomposition uses what vector instructions there are; they do not
-    /// depend on the number of threads.
+    /// The last bits depend on the processor, because the decomposition uses the vector instructions available. They do
+    /// not depend on the number of threads.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, those of [`RankPolicy::rank`],
@@ -210,7 +213,7 @@ impl LowRank {
     pub fn truncate(w: MatRef<'_, f32>, policy: RankPolicy) -> Result<Self> {
         expect_finite("weights", w.as_slice())?;
         let (n, k) = w.shape();
-        // Before the work, not after.
+        // Checked before the work, not after.
         if let RankPolicy::Fixed(rank) = policy
             && !(1..=n.min(k)).contains(&rank)
         {
@@ -228,7 +231,7 @@ pub(crate) mod tests {
     use super::super::{jacobi, matrices};
     use super::*;
 
-    /// `n x k`, of full rank.
+    /// An `n x k` matrix of full rank.
     pub(crate) fn weight(n: usize, k: usize) -> Mat<f32> {
         let mut state = 7u32;
         let mut random = || {
@@ -306,7 +309,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_rounding_hides_in_the_gram_matrix_is_measured_on_the_weight() {
-        // Of rank 5: the square roots of the other eigenvalues are about 1e-8 of the first.
+        // The rank is 5: the square roots of the other eigenvalues are about 1e-8 of the first.
         let w = matrices::matrix("integers", 96, 64, 2, 0);
         let sigma = singular_values(MatRef::new(&w, 96, 64).unwrap()).unwrap();
         assert!(sigma[4] > 1.0 && sigma[5] < 1e-12 * sigma[0], "{:?}", &sigma[..7]);

@@ -10,16 +10,16 @@ use crate::error::{Error, Result};
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 
-/// A convolution over time as one product: a [`Linear`] over `kernel` consecutive frames, every `stride` frames, with
-/// `padding` frames of zeros before the first frame and behind the last, as PyTorch's `Conv1d`:
+/// A convolution over time, computed as one product: a [`Linear`] over `kernel` consecutive frames, every `stride`
+/// frames. As in PyTorch's `Conv1d`, `padding` frames of zeros come before the first frame and after the last:
 ///
 /// ```text
 /// y_j = activation(W [x_(j stride - padding); ..; x_(j stride - padding + kernel - 1)] + b)
 /// ```
 ///
-/// It takes a stream: frames go in as they come, and outputs come when their last frame has; [`finish`](Self::finish)
-/// ends the sequence with its padding. As many outputs as are ready are one product. However a sequence is cut into
-/// pieces, the results are the same bits.
+/// It processes a stream: frames go in as they arrive, and each output is written once its last frame has arrived.
+/// [`finish`](Self::finish) ends the sequence with its padding. All outputs that are ready are computed in one product.
+/// Results are bit-identical however a sequence is split into pieces.
 ///
 /// # Example
 /// ```
@@ -50,11 +50,11 @@ pub struct TimeConvolution {
 }
 
 impl TimeConvolution {
-    /// A layer of a fully connected one, whose inputs are `kernel` frames, the earliest first.
+    /// Makes a layer from a fully connected one, whose inputs are `kernel` frames, the earliest first.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless `kernel` and `stride` are at least 1 and `padding` is below `kernel`;
-    /// [`Error::Shape`] unless the inputs of `linear` are a multiple of `kernel`, and not none.
+    /// [`Error::Shape`] unless the number of inputs of `linear` is a positive multiple of `kernel`.
     pub fn new(linear: Linear, kernel: usize, stride: usize, padding: usize) -> Result<Self> {
         for (what, value) in [("kernel", kernel), ("stride", stride)] {
             if value == 0 {
@@ -73,8 +73,8 @@ impl TimeConvolution {
         Ok(Self { linear, kernel, stride, padding })
     }
 
-    /// A layer of the weight of PyTorch's `Conv1d`, `out x in x kernel` as `[out, in, kernel]` says, and a bias of
-    /// `out` elements. Its columns are put in the order of frames.
+    /// Makes a layer from the weight of PyTorch's `Conv1d`, of shape `[out, in, kernel]`, and a bias of `out` elements.
+    /// The weight's columns are reordered frame by frame.
     ///
     /// # Errors
     /// [`Error::Length`] or [`Error::TooLarge`] for a weight that does not fit its shape, [`Error::NotFinite`], and
@@ -103,7 +103,7 @@ impl TimeConvolution {
         Self { linear: self.linear.with_activation(activation), ..self }
     }
 
-    /// The same layer in 8 bits, for the kernels of `tier`. The bias stays in `f32`. The frames of one output are
+    /// The same layer in 8 bits, for the kernels of `tier`. The bias stays in `f32`. All frames of one output are
     /// quantized together.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl TimeConvolution {
         &self.linear
     }
 
-    /// Input features of a frame.
+    /// Input features per frame.
     pub fn input_size(&self) -> usize {
         self.linear.input_size() / self.kernel
     }
@@ -144,7 +144,7 @@ impl TimeConvolution {
         self.linear.output_size()
     }
 
-    /// Frames that an output is made of.
+    /// Number of frames per output.
     pub fn kernel(&self) -> usize {
         self.kernel
     }
@@ -154,7 +154,7 @@ impl TimeConvolution {
         self.stride
     }
 
-    /// Frames of zeros before the first frame, and behind the last.
+    /// Number of frames of zeros before the first frame, and after the last.
     pub fn padding(&self) -> usize {
         self.padding
     }
@@ -184,7 +184,7 @@ impl TimeConvolution {
         (state.begun, state.held, state.skip) = (false, self.padding, 0);
     }
 
-    /// Outputs that [`forward`](Self::forward) writes if it is given `frames` frames.
+    /// Number of outputs that [`forward`](Self::forward) writes if it is given `frames` frames.
     pub fn outputs(&self, state: &TimeConvolutionState, frames: usize) -> usize {
         let behind = state.skip.saturating_add(self.kernel);
         match state.held.saturating_add(frames).checked_sub(behind) {
@@ -193,13 +193,13 @@ impl TimeConvolution {
         }
     }
 
-    /// Outputs that [`finish`](Self::finish) writes: none of a sequence without frames.
+    /// Number of outputs that [`finish`](Self::finish) writes: none for a sequence without frames.
     pub fn outputs_at_end(&self, state: &TimeConvolutionState) -> usize {
         if state.begun { self.outputs(state, self.padding) } else { 0 }
     }
 
-    /// Takes frames, `x` (`time x in`), moves `state` on and writes the outputs that are ready to the first rows of
-    /// `out` (`rows x out`). Returns how many those are, [`outputs`](Self::outputs) of so many frames.
+    /// Takes frames `x` (`time x in`), advances `state` and writes the outputs that are ready to the first rows of
+    /// `out` (`rows x out`). Returns their number, which is [`outputs`](Self::outputs) for `time` frames.
     ///
     /// # Errors
     /// [`Error::Shape`] for operands or a state that do not fit, or if `out` has fewer rows, [`Error::Allocation`]; the
@@ -217,9 +217,9 @@ impl TimeConvolution {
         Ok(count)
     }
 
-    /// Ends the sequence: takes the padding behind its last frame, writes the outputs that are ready to the first rows
-    /// of `out` (`rows x out`) and returns how many those are, [`outputs_at_end`](Self::outputs_at_end). The state is
-    /// at the start of a sequence then.
+    /// Ends the sequence: appends the padding after its last frame, writes the remaining outputs to the first rows of
+    /// `out` (`rows x out`) and returns their number, [`outputs_at_end`](Self::outputs_at_end). The state is then reset
+    /// to the start of a sequence.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -235,7 +235,7 @@ impl TimeConvolution {
         Ok(count)
     }
 
-    /// Takes `time` frames: those in `x`, and zeros behind them.
+    /// Takes `time` frames: those in `x`, followed by zeros.
     fn run(
         &self,
         x: &[f32],
@@ -251,7 +251,7 @@ impl TimeConvolution {
             let width = self.linear.input_size();
             let too_large = Error::TooLarge { what: "frames of outputs", rows: count, cols: width };
             let len = count.checked_mul(width).ok_or(too_large)?;
-            // Out of the scratch while the product uses the rest of it.
+            // Taken out of the scratch while the product uses the rest of it.
             let mut stacked = core::mem::take(&mut scratch.sequence);
             let done = grow(&mut stacked, len).and_then(|()| {
                 let stacked = &mut stacked[..len];
@@ -269,8 +269,8 @@ impl TimeConvolution {
         Ok(count)
     }
 
-    /// Copies frames from frame `first` on, counted from the first one that `state` holds, behind which are those of
-    /// `x` and then zeros.
+    /// Copies frames, starting at frame `first`, from the sequence of frames held by `state`, then frames of `x`, then
+    /// zeros.
     fn copy_frames(&self, state: &TimeConvolutionState, x: &[f32], first: usize, frames: &mut [f32]) {
         let input = self.input_size();
         let held = &state.frames.as_slice()[..state.held * input];
@@ -285,7 +285,8 @@ impl TimeConvolution {
         zeros.fill(0.0);
     }
 
-    /// Keeps the frames that later outputs need, `time` having come and `count` outputs having been made.
+    /// Keeps the frames that later outputs need, after `time` frames have arrived and `count` outputs have been
+    /// computed.
     fn advance(&self, x: &[f32], time: usize, count: usize, state: &mut TimeConvolutionState) {
         let input = self.input_size();
         let total = state.held + time;
@@ -294,7 +295,7 @@ impl TimeConvolution {
             (state.held, state.skip) = (0, next - total);
             return;
         }
-        // Fewer than the kernel, or one more output would have been ready.
+        // Fewer than the kernel, otherwise one more output would have been ready.
         let kept = total - next;
         let from_held = state.held.saturating_sub(next);
         let start = next.min(state.held) * input;
@@ -310,15 +311,15 @@ impl TimeConvolution {
     }
 }
 
-/// What a [`TimeConvolution`] carries from one piece of a sequence to the next.
+/// The state of a [`TimeConvolution`] between pieces of a sequence.
 #[derive(Clone, Debug)]
 pub struct TimeConvolutionState {
-    /// Frames of the next output that have come, with room for all but its last: `kernel - 1` rows.
+    /// The frames of the next output that have arrived. There is room for all but its last: `kernel - 1` rows.
     frames: Mat<f32>,
-    /// Whether a frame has come. The padding alone makes no outputs.
+    /// Whether a frame has arrived. Padding alone makes no outputs.
     begun: bool,
-    /// How many frames are held.
+    /// Number of frames held.
     held: usize,
-    /// Frames to come before the next output's first, where the stride exceeds the kernel.
+    /// Number of frames to skip before the next output's first frame, if the stride exceeds the kernel.
     skip: usize,
 }

@@ -12,9 +12,9 @@ use crate::kernels::Activation;
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::QuantizedActivations;
 
-/// A linear map from `k` to `n` features, dense or factored, in `f32` or in 8 bits.
+/// A linear map from `k` to `n` features: dense, factored or stacked, in `f32` or quantized.
 ///
-/// Layers know weights by [`apply`](Self::apply) alone. So a further structure is a further variant here.
+/// Layers use weights only through [`apply`](Self::apply), so a new structure is just another variant here.
 ///
 /// # Example
 /// ```
@@ -32,9 +32,9 @@ use crate::quant::QuantizedActivations;
 pub enum Weight {
     /// One matrix.
     Dense(DenseWeight),
-    /// Two thin ones.
+    /// Two thin matrices.
     LowRank(LowRankLinear),
-    /// Several, one below the other.
+    /// Several weights, stacked vertically.
     Stacked(StackedWeight),
 }
 
@@ -73,8 +73,8 @@ impl Weight {
         Ok(Weight::Dense(DenseWeight::from_f32(weight)?))
     }
 
-    /// Weights one below the other, which share their input: `n` is the sum of theirs, `k` that of each. Stacks among
-    /// them are taken apart.
+    /// Stacks weights vertically. They share their input of `k` features, and `n` is the sum over the parts. Nested
+    /// stacks are flattened.
     ///
     /// # Errors
     /// [`Error::Parameter`] if there are none, [`Error::Shape`] if depths
@@ -84,7 +84,7 @@ impl Weight {
     /// ```
     /// use skinny::{Mat, factored::{LowRank, Weight}};
     ///
-    /// // Three gates of 4 features, each factored by itself: what the scheme `Split` makes of a GRU's weights.
+    /// // Three gates of 4 features, each factored on its own, as the scheme `Split` does with a GRU's weights.
     /// let factor = |rows, cols| Mat::from_vec(vec![0.1; rows * cols], rows, cols);
     /// let gate = |rank| LowRank::from_factors(factor(4, rank)?, factor(rank, 5)?);
     /// let weight = Weight::stack(vec![gate(1)?.into(), gate(3)?.into(), gate(2)?.into()])?;
@@ -95,8 +95,8 @@ impl Weight {
         Ok(Weight::Stacked(StackedWeight::new(parts)?))
     }
 
-    /// The best weight of a lower rank: of a dense one, or of the product of one that is factored already, as the
-    /// factors of the first stage of training are. A stack stays one, each part by itself.
+    /// The best approximation of a lower rank. If the weight is already factored, as after the first stage of training,
+    /// its product is factored anew. A stack stays a stack: each part is factored on its own.
     ///
     /// # Errors
     /// [`Error::Stored`] unless it is in `f32`, and those of [`LowRank::truncate`].
@@ -108,14 +108,14 @@ impl Weight {
         }
     }
 
-    /// The best weight of two factors.
+    /// The best approximation as two factors, even of a stack.
     #[cfg(feature = "svd")]
     pub(super) fn factor_whole(&self, policy: super::RankPolicy) -> Result<Self> {
         Ok(LowRank::truncate(self.to_matrix()?.view(), policy)?.into())
     }
 
-    /// The one matrix that this weight stands for, `n x k`, whatever it is stored as: quantized numbers times their
-    /// scales, factors multiplied.
+    /// The weight as one `n x k` matrix, however it is stored: quantized numbers are multiplied by their scales, and
+    /// factors by each other.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -134,7 +134,7 @@ impl Weight {
         }
     }
 
-    /// The one matrix that this weight stands for, to be factored: not of rounded numbers.
+    /// The weight as one matrix, to be factored. Quantized weights are refused.
     #[cfg(feature = "svd")]
     pub(super) fn to_matrix(&self) -> Result<Mat<f32>> {
         let mut matrices = Vec::new();
@@ -163,7 +163,7 @@ impl Weight {
         }
     }
 
-    /// The rank, of a weight that is one product of two factors.
+    /// The rank, if the weight is a product of two factors.
     pub fn rank(&self) -> Option<usize> {
         match self {
             Weight::Dense(_) | Weight::Stacked(_) => None,
@@ -171,7 +171,7 @@ impl Weight {
         }
     }
 
-    /// Elements of its matrices, each of which is multiplied with once when the weight is applied to a vector.
+    /// Number of elements of its matrices, which is also the number of multiply-accumulates per vector.
     pub fn parameters(&self) -> usize {
         match self {
             Weight::Dense(weight) => weight.parameters(),
@@ -180,7 +180,7 @@ impl Weight {
         }
     }
 
-    /// Bytes that one use streams from memory.
+    /// Bytes that one product reads from memory.
     pub fn bytes(&self) -> usize {
         match self {
             Weight::Dense(weight) => weight.bytes(),
@@ -197,8 +197,7 @@ impl Weight {
         }
     }
 
-    /// Adds the matrices that this is made of to `found`, but for those that are there already, so that a factor that
-    /// weights share is counted once.
+    /// Adds the matrices of this weight to `found`, except those already there, so that a shared factor counts once.
     pub(super) fn add_matrices<'w>(&'w self, found: &mut Vec<&'w DenseWeight>) {
         let mut add = |matrix: &'w DenseWeight| {
             if !found.iter().any(|&other| core::ptr::eq(other, matrix)) {
@@ -231,7 +230,7 @@ impl Weight {
         self.apply_with(x, None, bias, activation, out, scratch)
     }
 
-    /// As [`apply`](Self::apply), with `x` quantized already as in [`DenseWeight::apply_with`].
+    /// The same as [`apply`](Self::apply), with `x` already quantized as in [`DenseWeight::apply_with`].
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
@@ -249,14 +248,14 @@ impl Weight {
     }
 }
 
-/// Weights that share their input, one below the other: gates of a recurrent layer that are factored each by itself.
-/// Made by [`Weight::stack`].
+/// Vertically stacked weights that share their input, such as separately factored gates of a recurrent layer. Made by
+/// [`Weight::stack`].
 ///
-/// In 8 bits the input is quantized once for all parts. Each part writes its outputs where they belong; a batch goes by
-/// way of a buffer.
+/// If a part is quantized, the input is quantized once for all parts. Each part writes its outputs in place; a batch
+/// goes through a buffer.
 #[derive(Clone, Debug)]
 pub struct StackedWeight {
-    /// At least one, of one depth, none a stack itself.
+    /// At least one part, all of the same depth, none a stack itself.
     parts: Vec<Weight>,
     n: usize,
 }
@@ -291,12 +290,12 @@ impl StackedWeight {
         &self.parts
     }
 
-    /// The same stack of other parts of the same shapes.
+    /// The same stack with each part replaced by one of the same shape.
     pub(super) fn map<'w>(&'w self, part: impl FnMut(&'w Weight) -> Result<Weight>) -> Result<Self> {
         Ok(Self { parts: self.parts.iter().map(part).collect::<Result<_>>()?, n: self.n })
     }
 
-    /// Output features: those of all parts.
+    /// Output features of all parts together.
     pub fn n(&self) -> usize {
         self.n
     }
@@ -321,7 +320,7 @@ impl StackedWeight {
         x.expect_shape("input", x.rows(), self.k())?;
         out.expect_shape("output", x.rows(), self.n)?;
         expect_bias_length("bias", bias, self.n)?;
-        // Out of the scratch while the parts use the rest of it.
+        // Taken out of the scratch while the parts use the rest of it.
         let mut quantized = core::mem::take(&mut scratch.stack_input);
         let mut buffer = core::mem::take(&mut scratch.stack_part);
         let done = self.apply_parts(x, bias, activation, out, &mut quantized, &mut buffer, scratch);
@@ -329,7 +328,7 @@ impl StackedWeight {
         done
     }
 
-    #[expect(clippy::too_many_arguments, reason = "those of `apply` and two buffers")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of `apply` and two buffers")]
     fn apply_parts(
         &self,
         x: MatRef<'_, f32>,

@@ -1,4 +1,4 @@
-//! What the matrices of a model are multiplied with.
+//! Statistics of the inputs of a model's matrices.
 
 use alloc::vec::Vec;
 
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::factored::{Scheme, Scratch};
 use crate::matrix::{Mat, MatRef};
 
-/// Second moments of what the matrices of a model are multiplied with, from sequences that are like those it is for.
+/// Second moments of the inputs of a model's matrices, collected from representative sequences.
 ///
-/// A layer's own inputs are its input frames and, for recurrent matrices, its outputs of the step before. What a layer
-/// computes on the way is not seen: of a projection's input nothing is known, and for the candidate of a GRU whose reset
-/// comes before the product the outputs stand for what the reset leaves of them.
+/// A layer's inputs are its input frames and, for recurrent matrices, its outputs of the previous step. Values inside a
+/// layer are not seen. So nothing is known about the input of a projection. For the candidate of a GRU whose reset
+/// comes before the product, the outputs before the reset are used.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     pub(super) scheme: Scheme,
@@ -21,22 +21,21 @@ pub struct Calibration {
     layers: Vec<LayerMoments>,
 }
 
-/// The moments of a layer's distinct inputs, and which of them each of its matrices has.
+/// The moments of a layer's distinct inputs, and for each of its matrices the index of its moment.
 type LayerMoments = (Vec<Moment>, Vec<Option<usize>>);
 
 impl Calibration {
-    /// Nothing seen yet, of a model that is to be factored by `scheme`.
+    /// An empty calibration for a model that is to be factored by `scheme`.
     pub fn new(scheme: Scheme) -> Self {
         Self { scheme, frames: 0, layers: Vec::new() }
     }
 
-    /// Runs `model` over a sequence (`time x input`) from its start to its end, and takes the moments of what its
-    /// layers get.
+    /// Runs `model` over a whole sequence (`time x input`) and adds the moments of its layers' inputs.
     ///
     /// # Errors
-    /// [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] or [`Error::Shape`] for a model of other
-    /// layers than before, [`Error::NotFinite`] for frames that are infinite or NaN or whose outputs in the model are,
-    /// [`Error::Allocation`]; nothing is added then.
+    /// Nothing is added on an error. [`Error::Shape`] for frames that do not fit the model. [`Error::Length`] or
+    /// [`Error::Shape`] for a model whose layers differ from those before. [`Error::NotFinite`] if frames, or outputs
+    /// of layers, are infinite or NaN. [`Error::Allocation`].
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
         frames.expect_shape("frames", frames.rows(), model.input_size())?;
         let mut scratch = Scratch::new();
@@ -68,7 +67,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// Fails unless these are moments of as many inputs as large as those that were seen.
+    /// Fails unless these moments have the same number and sizes of inputs as those seen before.
     fn expect_same_layers(&self, layers: &[LayerMoments]) -> Result<()> {
         let length = |what, expected, found| {
             if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
@@ -87,7 +86,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// Fails if it has seen another model than the one of these numbers of matrices, layer by layer.
+    /// Fails if the calibrated model does not have these numbers of matrices, layer by layer.
     pub(super) fn expect_matrices(&self, counts: &[usize]) -> Result<()> {
         if self.layers.is_empty() {
             return Ok(());
@@ -102,7 +101,7 @@ impl Calibration {
         }
     }
 
-    /// Frames seen.
+    /// Number of frames seen.
     pub fn frames(&self) -> usize {
         self.frames
     }

@@ -1,5 +1,5 @@
-//! Compression of a whole model: its matrices are decomposed once, then cut to a budget and quantized, as often as one
-//! likes.
+//! Compression of a whole model. Its matrices are decomposed once; then they can be truncated to a budget and quantized
+//! any number of times.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::factored::{RankPolicy, Scheme};
 use crate::kernels::{Tier, WeightFormat};
 
-/// The matrices of a model, decomposed: [`plan`](Self::plan) what becomes of them and [`build`](Self::build) it.
+/// The decomposed matrices of a model: [`plan`](Self::plan) what they become and [`build`](Self::build) the model.
 #[derive(Debug)]
 pub struct Decomposed<'m> {
     model: &'m Model,
@@ -22,28 +22,28 @@ pub struct Decomposed<'m> {
     parts: Vec<Part>,
 }
 
-/// By which error matrices are cut.
+/// The error by which matrices are truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weighting {
-    /// That of the weights, `|W - A|_F`.
+    /// The error of the weights, `|W - A|_F`.
     Weights,
-    /// That of the products with the inputs that the calibration saw; without one, that of the weights.
+    /// The error of the products with the calibration inputs; without a calibration, the error of the weights.
     #[default]
     Data,
 }
 
-/// How far the matrices of a model are cut.
+/// How the ranks of a model's matrices are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cutting {
-    /// Each by itself. A rank beyond a matrix's is its full one.
+    /// Each matrix on its own. A rank above the full rank means the full rank.
     Each(RankPolicy),
-    /// All together, to a budget, in ranks that are multiples of `rank_multiple`
-    /// ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) is the kernels').
+    /// All matrices together under one budget, with ranks that are multiples of `rank_multiple`
+    /// ([`RANK_MULTIPLE`](crate::compress::RANK_MULTIPLE) suits the kernels).
     Together {
-        /// What the matrices may cost.
+        /// The limit on the total cost of the matrices.
         budget: Budget,
-        /// What ranks are multiples of.
+        /// Ranks are multiples of this.
         rank_multiple: usize,
     },
 }
@@ -51,13 +51,13 @@ pub enum Cutting {
 /// How the weights of a compressed model are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storage {
-    /// In 8 or 4 bits; none is `f32`.
+    /// 8 or 4 bits; `None` is `f32`.
     pub format: Option<WeightFormat>,
-    /// Whether factors make up for each other's rounding ([`round_corrected`]).
+    /// Whether factors are rounded so that they compensate each other's error ([`round_corrected`]).
     pub correct: bool,
 }
 
-/// A compressed model, and what it cost matrix by matrix.
+/// A compressed model, and a report for each of its matrices.
 #[derive(Clone, Debug)]
 pub struct Compressed {
     /// The model.
@@ -66,11 +66,11 @@ pub struct Compressed {
     pub matrices: Vec<MatrixReport>,
 }
 
-/// What became of a matrix.
+/// What a matrix became, and the error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MatrixReport {
-    /// Its name: layer, weight, and gate if gates are factored apart.
+    /// Its name: layer, weight, and gate if gates are factored separately.
     pub name: String,
     /// Output features.
     pub n: usize,
@@ -78,36 +78,37 @@ pub struct MatrixReport {
     pub k: usize,
     /// What it became.
     pub choice: Choice,
-    /// The format of its numbers; none is `f32`.
+    /// The format of its numbers; `None` is `f32`.
     pub format: Option<WeightFormat>,
     /// Its singular values.
     pub singular_values: Vec<f64>,
-    /// The share of their squares that was kept.
+    /// The share of the sum of their squares that was kept.
     pub kept_variance: f64,
     /// The nondimensional trace norm coefficient, [`nu`].
     pub nu: f64,
     /// Bytes of the matrix in `f32`.
     pub bytes_before: f64,
-    /// Bytes of what it became, with scales, unpadded.
+    /// Bytes of what it became, including scales, without padding.
     pub bytes_after: f64,
     /// `|W - A|_F / |W|_F`, rounding included.
     pub relative_error: f64,
-    /// Signal-to-noise ratio of its products with the calibration inputs in dB, rounding of weights included, that of
-    /// activations not.
+    /// Signal-to-noise ratio of its products with the calibration inputs, in dB. It includes the rounding of weights
+    /// but not of activations.
     pub signal_to_noise: Option<f64>,
 }
 
 impl Model {
-    /// Decomposes the matrices that `scheme` factors. What `calibration` saw of their inputs serves to weigh errors, if
-    /// `weighting` says so, and to measure them. Weights are taken for what they stand for, whatever they are stored
-    /// as. `progress` is told the name of each matrix before its turn, and how many were begun before it of how many.
+    /// Decomposes the matrices that `scheme` factors. Errors are measured with the inputs seen by `calibration`, and
+    /// weighted by them if `weighting` says so. Quantized weights are dequantized first. `progress` is called before
+    /// each matrix with its name, the number of matrices begun before it, and the total number.
     ///
-    /// With feature `rayon` as many matrices are decomposed at once as the pool that calls it has threads; the result is
-    /// the same bits for any number.
+    /// With the feature `rayon`, matrices are decomposed in parallel on the calling thread pool. The result is
+    /// bit-identical for any number of threads.
     ///
     /// # Errors
-    /// [`Error::Stored`] for a calibration of another scheme, [`Error::Length`] for one of a model of other layers, and
-    /// with the matrix's name, as [`FileError::Layer`], [`Error::Shape`] for one of other inputs; [`Error::Allocation`].
+    /// [`Error::Stored`] for a calibration with another scheme. [`Error::Length`] for a calibration of a model with
+    /// other layers. [`FileError::Layer`] with the matrix's name and [`Error::Shape`] for a calibration with inputs of
+    /// another size. [`Error::Allocation`].
     ///
     /// # Example
     /// ```
@@ -166,7 +167,7 @@ impl Model {
     }
 }
 
-/// Threads to decompose matrices on.
+/// Number of threads to decompose matrices on.
 fn threads() -> usize {
     #[cfg(feature = "rayon")]
     return rayon::current_num_threads().max(1);
@@ -174,7 +175,8 @@ fn threads() -> usize {
     1
 }
 
-/// `f` of each, in their order, or the first error in that order; on all threads of the pool that calls.
+/// Applies `f` to each item on the calling thread pool. Results are in the order of the items; the first error in that
+/// order wins.
 fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
     #[cfg(feature = "rayon")]
     let results: Vec<Result<R>> = {
@@ -192,9 +194,9 @@ impl Decomposed<'_> {
             let Part { matrix, decomposition, .. }: &Part = part;
             let (n, k) = matrix.weight.view().shape();
             let singular_values = decomposition.singular_values();
-            // Errors on the data are errors of what goes into gates and activations, whose slopes are much alike, so
-            // they count as they are. Those of weights are not known to be in one unit, so each is taken relative to
-            // its weight.
+            // Errors on the data are errors in the inputs of gates and activations, whose slopes are similar, so they
+            // are comparable as they are. Errors of weights may differ in scale, so each is taken relative to its
+            // weight.
             let energy: f64 = singular_values.iter().map(|sigma| sigma * sigma).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
@@ -203,7 +205,8 @@ impl Decomposed<'_> {
         self.parts.iter().map(candidate).collect()
     }
 
-    /// What is to become of each matrix. One whose factors would cost as much as itself stays dense, and so do projections.
+    /// Plans what each matrix becomes. A matrix whose factors would cost as much as itself stays dense, and so do
+    /// projections.
     ///
     /// # Errors
     /// [`Error::Budget`] for a budget out of reach, [`Error::Parameter`] for a rank multiple of 0; those of
@@ -230,13 +233,13 @@ impl Decomposed<'_> {
         self.parts.iter().map(|_| Choice::Dense).collect()
     }
 
-    /// What the matrices cost if this becomes of them.
+    /// The total cost of the matrices under a plan.
     pub fn cost(&self, plan: &[Choice], cost: &Cost) -> f64 {
         self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum()
     }
 
-    /// The error that a plan predicts: the root of the squared error that is cut over that of cutting everything, as
-    /// [`allocate`] weighs the matrices.
+    /// The predicted error of a plan: the root of its squared error divided by the squared error of cutting everything,
+    /// with the matrices weighted as in [`allocate`].
     pub fn error(&self, plan: &[Choice]) -> f64 {
         let candidates = self.candidates();
         let all: f64 = candidates.iter().map(|candidate| candidate.error(Choice::LowRank(0))).sum();
@@ -244,12 +247,11 @@ impl Decomposed<'_> {
         if all > 0.0 { (cut / all).sqrt() } else { 0.0 }
     }
 
-    /// The compressed model. `storage` says for each layer, by its name, how its weights are stored.
+    /// Builds the compressed model. `storage` says, by a layer's name, how its weights are stored.
     ///
     /// # Errors
-    /// [`Error::Length`] unless there is a choice for each matrix, [`Error::Rank`] for a rank that a matrix cannot
-    /// have, [`Error::NotFinite`] where the mean of what is cut, which goes to a bias, is beyond `f32`,
-    /// [`Error::TierUnavailable`], [`Error::Allocation`].
+    /// [`Error::Length`] unless there is one choice per matrix. [`Error::Rank`] for a rank that a matrix cannot have.
+    /// [`Error::NotFinite`] if a bias correction overflows `f32`. [`Error::TierUnavailable`], [`Error::Allocation`].
     pub fn build(&self, plan: &[Choice], storage: impl Fn(&str) -> Storage, tier: Tier) -> Result<Compressed> {
         if plan.len() != self.parts.len() {
             return Err(Error::Length { what: "plan", expected: self.parts.len(), found: plan.len() });

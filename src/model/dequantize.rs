@@ -1,4 +1,4 @@
-//! A model in `f32` again: the numbers that quantized weights stand for.
+//! Conversion of a quantized model back to `f32`.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,9 +10,8 @@ use crate::factored::{
 };
 
 impl Model {
-    /// The same model with all weights in `f32`, each the number that its 8 or 4 bits stand for. Factors stay factors.
-    /// It is what a quantized model is compared with, in speed, and in outputs where the rounding of activations is in
-    /// question; the rounding of weights cannot be undone.
+    /// The same model with all weights converted to `f32`. Factors stay factors. The rounding of weights cannot be
+    /// undone, so compare a quantized model with this one for speed, or for the effect of rounding activations.
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation), with the layer's name.
@@ -34,7 +33,7 @@ impl Model {
 }
 
 impl Layer {
-    /// The same layer with all weights in `f32`, as [`Model::dequantize`] has it.
+    /// The same layer with all weights converted to `f32`, as in [`Model::dequantize`].
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation).
@@ -87,10 +86,10 @@ fn both<'w, L: Recurrent>(
     Bidirectional::new(one(forward, weights)?, one(reverse, weights)?)
 }
 
-/// Dequantizes the weights of one layer. A factor that some of them share is shared again.
+/// Dequantizes the weights of one layer. A shared factor stays shared.
 #[derive(Default)]
 struct Dequantizer<'w> {
-    /// Factors `U`, and the same in `f32`.
+    /// Pairs of a factor `U` and its `f32` form.
     done: Vec<(&'w DenseWeight, Arc<DenseWeight>)>,
 }
 

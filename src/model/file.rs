@@ -1,5 +1,5 @@
-//! The crate's own model files: safetensors with the numbers as they are multiplied, and a header that says what they
-//! are.
+//! The crate's own model files: safetensors with the numbers exactly as they are multiplied, and a header that
+//! describes them.
 //!
 //! One entry of the metadata, `skinny`, holds a JSON object: `version`, `layers` (in order, each with its name and the
 //! storage of its weights), `attachments` and `metadata`. Tensors are named after their layer and parameter:
@@ -11,8 +11,8 @@
 //! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
 //! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
 //!
-//! A weight is one matrix, `WEIGHT`, two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of such, `WEIGHT.0`,
-//! `WEIGHT.1`, ... The tensors must be those that the header describes, neither fewer nor more.
+//! A weight is one matrix, `WEIGHT`, or two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of these, `WEIGHT.0`,
+//! `WEIGHT.1`, ... The tensors must be exactly those that the header describes.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -32,7 +32,7 @@ use crate::kernels::Tier;
 /// The version that this release reads and writes.
 const VERSION: &str = "1";
 
-/// The metadata's key.
+/// The metadata key of the header.
 pub(super) const KEY: &str = "skinny";
 
 #[derive(Serialize, Deserialize)]
@@ -59,15 +59,15 @@ fn header_error(reason: impl Display) -> Error {
 
 impl Model {
     /// Reads a model that [`to_bytes`](Self::to_bytes) wrote and packs it for the kernels of `tier`. Nothing is
-    /// quantized again: outputs are the same bits on every tier.
+    /// quantized again, so outputs are bit-identical on every tier.
     ///
     /// # Errors
-    /// [`Error::File`] that names the tensor, layer or entry at fault and why: not a safetensors file, another version,
-    /// a tensor missing, too many or of another type or shape, numbers that are not finite or out of range, layers that
-    /// do not fit each other. [`Error::TierUnavailable`], [`Error::Allocation`]. The file may be hostile: memory is
-    /// asked for in proportion to its size.
+    /// [`Error::File`] names the tensor, layer or entry at fault and says why: the file is not a safetensors file or
+    /// has another version; a tensor is missing, unexpected, or of the wrong type or shape; numbers are not finite or
+    /// out of range; layers do not fit each other. [`Error::TierUnavailable`], [`Error::Allocation`]. The file may be
+    /// hostile: memory use is proportional to its size.
     pub fn from_bytes(bytes: &[u8], tier: Tier) -> Result<Self> {
-        /// What all versions have.
+        /// The field that all versions have.
         #[derive(Deserialize)]
         struct Versioned {
             version: String,
@@ -93,7 +93,7 @@ impl Model {
         Ok(Self::new(layers)?.with_attached(header.metadata, attachments))
     }
 
-    /// The model as a file. The same model gives the same bytes.
+    /// Writes the model to bytes. The same model always gives the same bytes.
     ///
     /// # Errors
     /// [`Error::Allocation`]; [`Error::File`] if two tensors would have one name.
@@ -122,33 +122,32 @@ impl Model {
         safetensors::serialize(views, Some(metadata)).map_err(header_error)
     }
 
-    /// [`from_bytes`](Self::from_bytes) of a file.
+    /// Reads a model file with [`from_bytes`](Self::from_bytes).
     ///
     /// # Errors
-    /// As there; [`FileError::Io`] if the file cannot be read.
+    /// Those of [`from_bytes`](Self::from_bytes); [`FileError::Io`] if the file cannot be read.
     #[cfg(feature = "std")]
     pub fn load(path: impl AsRef<std::path::Path>, tier: Tier) -> Result<Self> {
         Self::from_bytes(&read(path.as_ref())?, tier)
     }
 
-    /// [`to_bytes`](Self::to_bytes) into a file, which is complete or as it was before: a new file is written beside it
-    /// and takes its place.
+    /// Writes [`to_bytes`](Self::to_bytes) to a file, atomically: a new file is written beside it and then replaces it.
     ///
     /// # Errors
-    /// As there; [`FileError::Io`] if the file cannot be written.
+    /// Those of [`to_bytes`](Self::to_bytes); [`FileError::Io`] if the file cannot be written.
     #[cfg(feature = "std")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         write(path.as_ref(), &self.to_bytes()?)
     }
 }
 
-/// The bytes of a file.
+/// Reads a whole file.
 #[cfg(feature = "std")]
 pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|cause| io_error(path, &cause))
 }
 
-/// Puts a file with these bytes in the place of the one at `path`, in one step.
+/// Replaces the file at `path` by one with these bytes, atomically.
 #[cfg(feature = "std")]
 pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
@@ -161,7 +160,7 @@ pub(crate) fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let written = std::fs::File::create(&beside)
         .and_then(|mut file| {
             file.write_all(bytes)?;
-            // The bytes before the name: else a loss of power could leave an empty file.
+            // Sync before the rename, otherwise a loss of power could leave an empty file.
             file.sync_all()
         })
         .and_then(|()| std::fs::rename(&beside, path));

@@ -1,6 +1,6 @@
-//! Files of other formats, which are recognized so that the error can say what they are.
+//! Recognition of other file formats, for helpful error messages.
 
-/// Where each format has what bytes, and what it is.
+/// Offset, signature and description of each format.
 const SIGNATURES: [(usize, &[u8], &str); 14] = [
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),
     (0, b"GGUF", "a GGUF file"),
@@ -9,7 +9,7 @@ const SIGNATURES: [(usize, &[u8], &str); 14] = [
     (0, b"version https://git-lfs", "a Git LFS pointer: the file itself was not fetched (git lfs pull)"),
     (0, b"\x1f\x8b", "gzip data, to be unpacked first"),
     (257, b"ustar", "a tar archive, to be unpacked first"),
-    // Protocols of pickles; the first is what torch.save wrote before 1.6.
+    // Pickle protocols; the first is what torch.save wrote before 1.6.
     (0, b"\x80\x02", PICKLE),
     (0, b"\x80\x03", PICKLE),
     (0, b"\x80\x04", PICKLE),
@@ -24,7 +24,7 @@ const PICKLE: &str = "a Python pickle, as torch.save wrote it before PyTorch 1.6
 const ZIP_OF_TORCH: &str = "a PyTorch file, as torch.save writes it (.pt, .pth); load it in PyTorch and write its state \
                             dict with safetensors.torch.save_file";
 
-/// What a file is that is not safetensors, if that can be told.
+/// Describes a file that is not safetensors, if its format is known.
 pub(super) fn recognize(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"PK\x03\x04") {
         return Some(zip(bytes));
@@ -36,7 +36,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Option<&'static str> {
     signature.map(|&(_, _, format)| format).or_else(|| is_onnx(bytes).then_some("an ONNX file"))
 }
 
-/// A zip archive, by the first names in it.
+/// Describes a zip archive by the first names in it.
 fn zip(bytes: &[u8]) -> &'static str {
     let beginning = &bytes[..bytes.len().min(4096)];
     let has = |name: &[u8]| beginning.windows(name.len()).any(|window| window == name);
@@ -49,10 +49,10 @@ fn zip(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// A protobuf that begins with the fields of ONNX's `ModelProto`: `ir_version`, a small number, and then text, a graph
-/// or operator sets.
+/// Whether this is a protobuf that begins with the fields of ONNX's `ModelProto`: `ir_version`, a small number, and
+/// then text, a graph or operator sets.
 fn is_onnx(bytes: &[u8]) -> bool {
-    // Fields 2, 3, 4, 5, 6, 7, 8 with a length.
+    // Fields 2, 3, 4, 6, 7 and 8, each with a length.
     matches!(*bytes, [0x08, 1..=99, 0x12 | 0x1a | 0x22 | 0x32 | 0x3a | 0x42, ..])
         // Field 5, the model's version, is a number.
         || matches!(*bytes, [0x08, 1..=99, 0x28, ..])

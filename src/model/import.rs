@@ -1,4 +1,4 @@
-//! Models that PyTorch trained.
+//! Import of PyTorch models.
 
 mod groups;
 mod list;
@@ -23,43 +23,44 @@ use super::{Attachment, Model, file};
 use crate::error::{Error, FileError, Names, Result};
 use crate::kernels::Tier;
 
-/// What a PyTorch file does not tell about its model.
+/// What a PyTorch file does not say about its model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportOptions {
-    /// The layers in order, separated by blanks or commas, each as `prefix[:option]...`: the prefix of its tensors
-    /// (`rnn` of `rnn.weight_ih_l0`), and what they do not tell:
+    /// The layers in order, separated by blanks or commas. Each is written `prefix[:option]...`: the prefix of its
+    /// tensors (`rnn` for `rnn.weight_ih_l0`), and options that the tensors do not imply:
     ///
     /// | layer | options |
     /// |---|---|
-    /// | `Linear` | `relu` or `clip=MAX`, a ReLU clipped at MAX, behind it; `stack=FRAMES` if it takes several frames at once, and then `stride=FRAMES` (by default as many as are stacked) and `padding=FRAMES` (0) |
-    /// | `Conv1d` | `relu` or `clip=MAX`; `stride=FRAMES` (by default 1), `padding=FRAMES` (0) |
+    /// | `Linear` | a following `relu`, or `clip=MAX`, a ReLU clipped at MAX; `stack=FRAMES` if it takes several frames at once, and then `stride=FRAMES` (default: the number stacked) and `padding=FRAMES` (default: 0) |
+    /// | `Conv1d` | `relu` or `clip=MAX`; `stride=FRAMES` (default: 1), `padding=FRAMES` (default: 0) |
     /// | `GRU`, `LSTM` | none |
     ///
-    /// Each may also say its kind, `linear`, `conv`, `gru` or `lstm`. `linear` is needed for a weight without a bias that
-    /// could be the table of an `Embedding`: that of the first layer, or of one with a name like `embedding`.
+    /// Each may also name its kind: `linear`, `conv`, `gru` or `lstm`. `linear` is required for a weight without a bias
+    /// that could be the table of an `Embedding`: if it is the first layer, or has a name like `embedding`.
     ///
-    /// By default the list is the entry `skinny.layers` of the file's metadata, and without it the only order in which
-    /// each layer's output fits the next one's input, without activations; of convolutions there is no default.
+    /// The default is the entry `skinny.layers` of the file's metadata. Without that entry, the order is inferred if
+    /// only one order connects each layer's output to the next layer's input, and no activations are assumed. A file
+    /// with convolutions needs a list.
     pub layers: Option<String>,
-    /// Tensors that belong to no layer but to the model: they become its [attachments](Model::attachments), and must be
+    /// Tensors that belong to the model but to no layer. They become its [attachments](Model::attachments) and must be
     /// floats. In a name, `*` stands for any text.
     pub keep: Vec<String>,
-    /// Tensors that are ignored, whatever they are, unless they are kept. In a name, `*` stands for any text: `bn.*`,
+    /// Tensors to ignore, unless `keep` names them. In a name, `*` stands for any text: `bn.*`,
     /// `*.num_batches_tracked`.
     pub drop: Vec<String>,
 }
 
-/// The metadata's key for the layers in order.
+/// The metadata key of the list of layers.
 const KEY: &str = "skinny.layers";
 
-/// A model that was read, and what was taken for granted to read it.
+/// An imported model, and the assumptions made to import it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Import {
     /// The model.
     pub model: Model,
-    /// What neither the tensors nor the list of layers say, a sentence each: the order of the layers, activations that
-    /// there are not, strides. None for a file of this crate, which says all.
+    /// What neither the tensors nor the list of layers say, one sentence each: the order of the layers, absent
+    /// activations, strides. Empty for a file of this crate, which is complete.
     pub assumptions: Vec<String>,
 }
 
@@ -81,7 +82,7 @@ impl Import {
     ///
     /// let import = Import::from_pytorch(&file, &ImportOptions::default())?;
     /// assert_eq!(import.model.parameters(), 3);
-    /// assert_eq!(import.assumptions, ["no activation behind linear"]);
+    /// assert_eq!(import.assumptions, ["no activation after linear"]);
     ///
     /// let options = ImportOptions { layers: Some(":linear:relu".into()), ..ImportOptions::default() };
     /// assert!(Import::from_pytorch(&file, &options)?.assumptions.is_empty());
@@ -161,20 +162,21 @@ impl Import {
 
 impl Model {
     /// Reads a safetensors file of a PyTorch state dict, in f32, f16 or bf16, into a model in `f32`. It may hold
-    /// `Linear`, `Conv1d` (one group, no dilation), `GRU` and `LSTM` modules of any number of layers, in one direction
-    /// or two, `LSTM` also with a projection (`proj_size`).
+    /// `Linear`, `Conv1d` (one group, no dilation), `GRU` and `LSTM` modules. `GRU` and `LSTM` may have any number of
+    /// layers, in one direction or two, and `LSTM` may have a projection (`proj_size`).
     ///
-    /// A weight may also be two factors, `fc.weight.u` (`n x rank`) and `fc.weight.v` (`rank x k`); those of a
-    /// recurrent layer also gate by gate (`rnn.weight_ih_l0.0`, `.1`, ...), or input and recurrent weights side by side
-    /// as one (`rnn.weight_l0`): what `train::Recognizer::to_safetensors` writes.
+    /// A weight may also be two factors, `fc.weight.u` (`n x rank`) and `fc.weight.v` (`rank x k`). A recurrent layer's
+    /// weights may be stored gate by gate (`rnn.weight_ih_l0.0`, `.1`, ...), or with input and recurrent weights side
+    /// by side (`rnn.weight_l0`). These are the forms that `train::Recognizer::to_safetensors` writes.
     ///
-    /// What was taken for granted is in an [`Import`].
+    /// [`Import`] lists the assumptions made.
     ///
     /// # Errors
-    /// [`Error::File`] that names the tensor, layer or entry at fault and why; among them a tensor that belongs to no
-    /// layer and is neither kept nor dropped, one that belongs to something else than the above or may do (a BatchNorm,
-    /// an `Embedding`, a weight under weight_norm), layers whose order does not follow from their shapes, and a list of
-    /// layers that does not fit the file. Files of other formats are told apart: PyTorch's own, ONNX and some more.
+    /// [`Error::File`] names the tensor, layer or entry at fault and says why. Refused are: a tensor that belongs to no
+    /// layer and is neither kept nor dropped; a tensor that belongs, or may belong, to an unsupported module (a
+    /// BatchNorm, an `Embedding`, a weight under weight_norm); layers whose order does not follow from their shapes;
+    /// and a list of layers that does not fit the file. The error names other formats that it recognizes, such as
+    /// PyTorch's own and ONNX.
     ///
     /// # Example
     /// ```
@@ -194,10 +196,10 @@ impl Model {
         Ok(Import::from_pytorch(bytes, options)?.model)
     }
 
-    /// [`from_pytorch`](Self::from_pytorch) of a file.
+    /// Reads a file with [`from_pytorch`](Self::from_pytorch).
     ///
     /// # Errors
-    /// As there; [`FileError::Io`] if the file cannot be read.
+    /// Those of [`from_pytorch`](Self::from_pytorch); [`FileError::Io`] if the file cannot be read.
     #[cfg(feature = "std")]
     pub fn load_pytorch(path: impl AsRef<std::path::Path>, options: &ImportOptions) -> Result<Self> {
         Self::from_pytorch(&file::read(path.as_ref())?, options)
@@ -213,7 +215,7 @@ impl Model {
     }
 }
 
-/// The only order in which each output fits the next input, and what is assumed with it.
+/// Infers the order of the layers, if only one connects each output to the next input, and lists what that assumes.
 fn infer(groups: &BTreeMap<String, Group>) -> Result<(Vec<LayerSpec>, Vec<String>)> {
     let names: Vec<&str> = groups.keys().map(String::as_str).collect();
     let sizes: Vec<(usize, usize)> = groups.values().map(|group| (group.input, group.output)).collect();
@@ -235,18 +237,18 @@ fn infer(groups: &BTreeMap<String, Group>) -> Result<(Vec<LayerSpec>, Vec<String
             let perhaps = groups.iter().find(|(_, group)| group.detail == Detail::Plain { perhaps_embedding: true });
             return Err(unknown(match perhaps {
                 Some((name, group)) => format!(
-                    "in no order do all outputs fit the next inputs; {name} may be an Embedding ({} x {}, no bias), which \
+                    "no order connects each output to the next input; {name} may be an Embedding ({} x {}, no bias), which \
                      is not supported",
                     group.output, group.input
                 ),
-                None => "in no order do all outputs fit the next inputs".into(),
+                None => "no order connects each output to the next input".into(),
             }));
         }
     };
     let names: Vec<&str> = order.into_iter().map(|layer| names[layer]).collect();
     let mut assumptions = Vec::new();
     if names.len() > 1 {
-        assumptions.push(format!("the order of the layers is {}, the only one in which they fit", Names(&names, " ")));
+        assumptions.push(format!("the order of the layers is {}, the only one that fits", Names(&names, " ")));
     }
     let linear: Vec<String> = names
         .iter()
@@ -254,19 +256,19 @@ fn infer(groups: &BTreeMap<String, Group>) -> Result<(Vec<LayerSpec>, Vec<String
         .map(|&name| modules::layer_name(name, Kind::Linear))
         .collect();
     if !linear.is_empty() {
-        assumptions.push(format!("no activation behind {}", Names(&linear, ", ")));
+        assumptions.push(format!("no activation after {}", Names(&linear, ", ")));
     }
     Ok((names.into_iter().map(LayerSpec::plain).collect(), assumptions))
 }
 
-/// What is assumed of a layer that is listed.
+/// What is assumed about a listed layer.
 fn assumed(spec: &LayerSpec, group: &Group) -> Vec<String> {
     let name = modules::layer_name(&spec.prefix, group.kind);
     let mut assumed = Vec::new();
     if group.kind == Kind::Convolution {
         let default = [(spec.stride, "stride=1"), (spec.padding, "padding=0")].into_iter();
         let default = default.filter(|(said, _)| said.is_none()).map(|(_, default)| default);
-        // What is padded with matters where there is padding.
+        // The padding mode matters only if there is padding.
         let mode = (spec.padding > Some(0)).then_some("padding_mode=zeros");
         let default: Vec<&str> = default.chain(mode).chain(["dilation=1", "groups=1"]).collect();
         assumed.push(format!("{name} is a Conv1d with {}, not transposed", default.join(", ")));
@@ -279,7 +281,7 @@ fn assumed(spec: &LayerSpec, group: &Group) -> Vec<String> {
     assumed
 }
 
-/// Whether a module is called like an `Embedding`.
+/// Whether a module's name suggests an `Embedding`.
 fn is_called_embedding(prefix: &str) -> bool {
     const WORDS: [&str; 10] = ["emb", "embs", "word", "words", "token", "tokens", "vocab", "lookup", "wte", "wpe"];
     let lowercase = prefix.to_lowercase();
@@ -287,7 +289,7 @@ fn is_called_embedding(prefix: &str) -> bool {
     lowercase.contains("embed") || words.any(|word| WORDS.contains(&word))
 }
 
-/// The error that layer `i` may be an `Embedding`, with the list that says that it is not.
+/// The error that layer `i` may be an `Embedding`, with the list of layers that would declare it a `Linear`.
 fn perhaps_embedding(specs: &[LayerSpec], i: usize, group: &Group) -> Error {
     let list: Vec<String> =
         specs
@@ -302,8 +304,8 @@ fn perhaps_embedding(specs: &[LayerSpec], i: usize, group: &Group) -> Error {
             })
             .collect();
     let reason = format!(
-        "{} x {} and no bias may be the table of an Embedding, which is not supported; if it is a Linear, say so in the \
-         list of layers: `{}` (option `layers`)",
+        "{} x {} without a bias may be the table of an Embedding, which is not supported; if it is a Linear, say so in \
+         the list of layers: `{}` (option `layers`)",
         group.output,
         group.input,
         Names(&list, " ")

@@ -1,4 +1,4 @@
-//! What a model is a stack of.
+//! The layers of a model.
 
 use alloc::vec::Vec;
 
@@ -21,24 +21,24 @@ pub enum Layer {
     Gru(Gru),
     /// A long short-term memory.
     Lstm(Lstm),
-    /// Two gated recurrent units, one of them against the time.
+    /// Two gated recurrent units, one of which runs backward.
     BidirectionalGru(Bidirectional<Gru>),
-    /// Two long short-term memories, one of them against the time.
+    /// Two long short-term memories, one of which runs backward.
     BidirectionalLstm(Bidirectional<Lstm>),
 }
 
-/// What a layer carries from one frame to the next.
+/// The state of a layer between frames.
 #[derive(Clone, Debug)]
 pub(super) enum LayerState {
     None,
     TimeConvolution(TimeConvolutionState),
     Gru(GruState),
     Lstm(LstmState),
-    /// All frames so far, of a layer that begins when they have ended.
+    /// All frames so far, for a layer that needs the whole sequence.
     Frames(Vec<f32>),
 }
 
-/// The same expression of whichever layer it is.
+/// Evaluates one expression for any kind of layer.
 macro_rules! each {
     ($layer:expr, $inner:ident => $value:expr) => {
         match $layer {
@@ -65,17 +65,17 @@ impl Layer {
         }
     }
 
-    /// Features of an input frame.
+    /// Features per input frame.
     pub fn input_size(&self) -> usize {
         each!(self, layer => layer.input_size())
     }
 
-    /// Features of an output frame.
+    /// Features per output frame.
     pub fn output_size(&self) -> usize {
         each!(self, layer => layer.output_size())
     }
 
-    /// Input frames for each output frame.
+    /// Input frames per output frame.
     pub fn stride(&self) -> usize {
         match self {
             Layer::TimeConvolution(layer) => layer.stride(),
@@ -83,17 +83,17 @@ impl Layer {
         }
     }
 
-    /// Whether it needs the end of its input before it can begin.
+    /// Whether it is bidirectional, and so needs its whole input before it can begin.
     pub fn is_bidirectional(&self) -> bool {
         matches!(self, Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_))
     }
 
-    /// Numbers that it is made of, biases included.
+    /// Number of parameters, biases included.
     pub fn parameters(&self) -> usize {
         each!(self, layer => layer.parameters())
     }
 
-    /// Bytes as they lie in memory, scales and biases included.
+    /// Bytes in memory, scales and biases included.
     pub fn bytes(&self) -> usize {
         each!(self, layer => layer.bytes())
     }
@@ -124,7 +124,7 @@ impl Layer {
         })
     }
 
-    /// Sets a state that [`state`](Self::state) made back to the start of a stream.
+    /// Resets a state made by [`state`](Self::state) to the start of a stream.
     pub(super) fn reset(&self, state: &mut LayerState) {
         match (self, state) {
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => layer.reset(state),
@@ -135,8 +135,8 @@ impl Layer {
         }
     }
 
-    /// Takes the next frames, `x`, writes what comes out to the beginning of `out`, which grows to hold it, and returns
-    /// how many frames that are. The state is one that [`state`](Self::state) made.
+    /// Takes the next frames `x`, writes the outputs to the beginning of `out`, which grows as needed, and returns the
+    /// number of output frames. The state must come from [`state`](Self::state).
     pub(super) fn push(
         &self,
         x: MatRef<'_, f32>,
@@ -172,7 +172,7 @@ impl Layer {
         }
     }
 
-    /// What comes out at the end of the stream, as in [`push`](Self::push).
+    /// Ends the stream and writes the remaining outputs, as in [`push`](Self::push).
     pub(super) fn finish(&self, state: &mut LayerState, out: &mut Vec<f32>, scratch: &mut Scratch) -> Result<usize> {
         match (self, state) {
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
@@ -188,7 +188,7 @@ impl Layer {
 
 #[cfg(feature = "svd")]
 impl Layer {
-    /// The outputs of a whole sequence.
+    /// Runs a whole sequence and returns its outputs.
     pub(super) fn run(&self, x: MatRef<'_, f32>, scratch: &mut Scratch) -> Result<crate::matrix::Mat<f32>> {
         let (mut state, mut out, mut end) = (self.state()?, Vec::new(), Vec::new());
         let rows = self.push(x, &mut state, &mut out, scratch)?;

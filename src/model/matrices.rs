@@ -1,4 +1,4 @@
-//! How layers are taken apart into the matrices that are factored, and put together from what became of them.
+//! How layers are split into the matrices to be factored, and rebuilt from the results.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,31 +10,32 @@ use crate::error::{Error, Result};
 use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, Weight, beside, columns};
 use crate::matrix::{Mat, MatRef};
 
-/// A matrix that is factored by itself.
+/// A matrix to be factored.
 #[derive(Debug)]
 pub(super) struct Matrix {
-    /// What it is called within its layer.
+    /// Its name within its layer.
     pub name: String,
     pub weight: Mat<f32>,
-    /// Whether it is multiplied at every step with what the step before left, so that steps cannot share it.
+    /// Whether it is multiplied with the state of the previous step, so that a time batch cannot share it.
     pub recurrent: bool,
-    /// Whether it is to stay one matrix: a projection is a thin factor already.
+    /// Whether it must stay one matrix. A projection is already a thin factor.
     pub dense: bool,
-    /// Its columns that belong to another weight than the rest, if it is two matrices side by side.
+    /// The number of columns of the first matrix, if it is two matrices side by side.
     pub halves: Option<usize>,
 }
 
 /// The inputs of a layer's matrices over a sequence.
 #[derive(Default)]
 pub(super) struct Inputs {
-    /// One `time x k` matrix for each input that differs.
+    /// One `time x k` matrix for each distinct input.
     pub distinct: Vec<Mat<f32>>,
-    /// For each matrix of the layer which of them it takes; none if that cannot be seen from outside the layer.
+    /// For each matrix of the layer, the index of its input, or `None` if the input cannot be seen from outside the
+    /// layer.
     pub of: Vec<Option<usize>>,
 }
 
 impl Inputs {
-    /// Adds an input that `matrices` matrices in a row take.
+    /// Adds an input shared by the next `matrices` matrices.
     fn add(&mut self, input: Mat<f32>, matrices: usize) {
         self.of.extend(core::iter::repeat_n(Some(self.distinct.len()), matrices));
         self.distinct.push(input);
@@ -47,22 +48,22 @@ impl Inputs {
     }
 }
 
-/// What became of a matrix.
+/// The result for a matrix.
 pub(super) enum Cut {
     Whole(Replaced),
-    /// Its first columns, as many as [`Matrix::halves`] says, and the rest.
+    /// The first [`Matrix::halves`] columns, and the rest.
     Halves([Replaced; 2]),
 }
 
-/// A weight in place of another one.
+/// A weight that replaces another.
 pub(super) struct Replaced {
     pub weight: Weight,
-    /// What is to be added to the bias, if anything: the mean of what the other weight's products had more.
+    /// What to add to the bias, if anything: the mean difference between the products of the old weight and the new.
     pub shift: Option<Vec<f32>>,
 }
 
 impl Replaced {
-    /// The bias with the shift, which may be the first there is.
+    /// The bias with the shift added. There may have been no bias before.
     fn bias(&self, bias: Option<&[f32]>) -> Option<Vec<f32>> {
         match (bias, &self.shift) {
             (bias, None) => bias.map(<[f32]>::to_vec),
@@ -72,20 +73,20 @@ impl Replaced {
     }
 }
 
-/// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and what
-/// [`rebuild`](Self::rebuild) takes are in one order.
+/// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and
+/// [`rebuild`](Self::rebuild) use the same order.
 pub(super) trait Factorable: Sized {
-    /// The matrices that `scheme` factors, from whatever the weights are now.
+    /// The matrices that `scheme` factors, whatever form the weights have now.
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>>;
 
     /// The matrices' inputs, as far as they follow from the layer's input `x` and its outputs `out`.
     fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs>;
 
-    /// The same layer of other weights.
+    /// The same layer with other weights.
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self>;
 }
 
-/// What became of the matrices of a model, to be taken in their order.
+/// The results for the matrices of a model, taken in order.
 pub(super) struct Cuts(pub alloc::vec::IntoIter<Cut>);
 
 impl Cuts {
@@ -132,7 +133,7 @@ fn reversed(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
     Mat::from_vec(values, x.rows(), x.cols())
 }
 
-/// What the recurrent matrices take at each step: zeros, then the output of the step before.
+/// The inputs of the recurrent matrices: zeros at the first step, then the output of the previous step.
 fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
     let mut h = Mat::zeros(out.rows(), out.cols())?;
     let kept = out.as_slice().len().saturating_sub(out.cols());
@@ -145,7 +146,7 @@ fn matrix(name: impl ToString, weight: Mat<f32>, recurrent: bool) -> Matrix {
     Matrix { name: name.to_string(), weight, recurrent, dense: false, halves: None }
 }
 
-/// The blocks of rows of `w`, one for each of `gates`.
+/// Splits the rows of `w` into one block for each of `gates`.
 fn gate_matrices(name: &str, w: &Mat<f32>, gates: &str, recurrent: bool) -> Result<Vec<Matrix>> {
     let height = w.rows() / gates.len();
     let gate =
@@ -153,7 +154,7 @@ fn gate_matrices(name: &str, w: &Mat<f32>, gates: &str, recurrent: bool) -> Resu
     gates.chars().enumerate().map(gate).collect()
 }
 
-/// The matrices of input and recurrent weights that share their `gates`.
+/// The matrices to factor for input and recurrent weights with the same `gates`.
 fn recurrent_matrices(scheme: Scheme, w: Mat<f32>, r: Mat<f32>, gates: &str) -> Result<Vec<Matrix>> {
     Ok(match scheme {
         Scheme::Split => {
@@ -169,7 +170,7 @@ fn recurrent_matrices(scheme: Scheme, w: Mat<f32>, r: Mat<f32>, gates: &str) -> 
     })
 }
 
-/// The inputs of [`recurrent_matrices`].
+/// The inputs of the matrices from [`recurrent_matrices`].
 fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, gates: usize) -> Result<Inputs> {
     let (mut inputs, h) = (Inputs::default(), delayed(out)?);
     match scheme {
@@ -186,7 +187,7 @@ fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, ga
     Ok(inputs)
 }
 
-/// The input and recurrent weights of what [`recurrent_matrices`] became.
+/// The new input and recurrent weights, from the results for [`recurrent_matrices`].
 fn recurrent_weights(scheme: Scheme, cuts: &mut Cuts, gates: usize) -> Result<[Replaced; 2]> {
     Ok(match scheme {
         Scheme::Split => [cuts.stack(gates)?, cuts.stack(gates)?],
@@ -223,7 +224,7 @@ impl Factorable for TimeConvolution {
         let mut stacked = Mat::zeros(out.rows(), self.kernel() * x.cols())?;
         for t in 0..out.rows() {
             for (tap, frame) in stacked.view_mut().row_mut(t).chunks_exact_mut(x.cols()).enumerate() {
-                // Before the first frame and behind the last there are zeros.
+                // There are zeros before the first frame and after the last.
                 if let Some(at) = (t * self.stride() + tap).checked_sub(self.padding())
                     && at < x.rows()
                 {
@@ -241,11 +242,12 @@ impl Factorable for TimeConvolution {
     }
 }
 
-/// The gates of a GRU, and of an LSTM, in the order of their rows.
+/// The gates of a GRU and of an LSTM, in the order of their rows.
 const GRU_GATES: &str = "rzn";
 const LSTM_GATES: &str = "ifgo";
 
-/// A GRU whose reset comes before its recurrent product has no joint form, as r * h is another input than h.
+/// The scheme for a GRU whose reset comes before the recurrent product. It has no joint form, because r * h and h are
+/// different inputs.
 fn of_reset_before(scheme: Scheme) -> Scheme {
     if scheme == Scheme::Joint { Scheme::PartiallyJoint } else { scheme }
 }
@@ -273,7 +275,7 @@ impl Factorable for Gru {
         let split = of_reset_before(scheme) == Scheme::Split;
         let mut inputs = Inputs::default();
         inputs.add(copy(x)?, if split { 3 } else { 1 });
-        // The candidate's input is r * h. It is not seen, but h is what it is a part of.
+        // The candidate's input, r * h, is not visible; h stands in for it.
         inputs.add(delayed(out)?, if split { 3 } else { 2 });
         Ok(inputs)
     }
@@ -289,7 +291,7 @@ impl Factorable for Gru {
             _ => (cuts.whole()?, cuts.whole()?),
         };
         let r_n = cuts.whole()?;
-        // The shift of r and z, and none of n, whose inputs are not seen.
+        // The shift covers r and z. There is none for n, whose inputs are not visible.
         if let Some(shift) = &mut r.shift {
             shift.resize(GRU_GATES.len() * self.hidden_size(), 0.0);
         }

@@ -1,4 +1,4 @@
-//! Whole models: layers one on the other, sessions that stream through them, files that hold them.
+//! Whole models: stacks of layers, streaming sessions, and model files.
 //!
 //! ```text
 //! safetensors of PyTorch -> Model (f32) -> compressed, quantized Model <-> safetensors of this crate
@@ -6,8 +6,8 @@
 //!                                               Session: frames in, outputs out
 //! ```
 //!
-//! A [`Model`] does not change and is shared by any number of [`Session`]s. What it holds at any stage, `f32`, low
-//! rank, 8 or 4 bits, runs and can be saved.
+//! A [`Model`] is immutable and shared by any number of [`Session`]s. It runs and can be saved at every stage: in
+//! `f32`, low rank, 8 or 4 bits.
 
 #[cfg(feature = "svd")]
 mod calibration;
@@ -55,7 +55,7 @@ pub(crate) use tensors::Tensors;
 use crate::error::{Error, FileError, Result};
 use crate::kernels::{Tier, WeightFormat};
 
-/// Layers, each the input of the next, with what else its file told.
+/// A stack of layers, each feeding the next, with metadata and attached tensors.
 ///
 /// # Example
 /// ```
@@ -79,7 +79,7 @@ pub struct Model {
     attachments: BTreeMap<String, Attachment>,
 }
 
-/// A tensor that belongs to the model but to none of its layers, such as the mean of its features.
+/// A tensor that belongs to the model but to none of its layers, such as the mean of the input features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attachment {
     shape: Vec<usize>,
@@ -87,7 +87,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Values and the dimensions they have.
+    /// Makes an attachment from dimensions and values.
     ///
     /// # Errors
     /// [`Error::Parameter`] if a dimension is 0, [`Error::Length`] unless the dimensions' product is the number of values,
@@ -112,18 +112,18 @@ impl Attachment {
         &self.shape
     }
 
-    /// The values, the last dimension's side by side.
+    /// The values in row-major order.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 }
 
 impl Model {
-    /// A model of layers with names, each the input of the next.
+    /// Makes a model from named layers, each feeding the next.
     ///
     /// # Errors
-    /// [`Error::File`] naming the layer whose input is not the output of the one before, whose name is taken, or that
-    /// has no features; [`Error::Length`] if there is no layer.
+    /// [`Error::File`] with the name of the layer at fault: its input does not fit the output of the layer before, its
+    /// name is already taken, or it has no features. [`Error::Length`] if there is no layer.
     pub fn new(layers: Vec<(String, Layer)>) -> Result<Self> {
         if layers.is_empty() {
             return Err(Error::Length { what: "layers", expected: 1, found: 0 });
@@ -168,42 +168,43 @@ impl Model {
         self.layers.iter().map(|(name, layer)| (name.as_str(), layer))
     }
 
-    /// Text that came with the model: how its features are made, what its classes mean.
+    /// Text stored with the model, such as how its features are computed and what its classes mean.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Tensors that came with the model but belong to no layer.
+    /// Tensors stored with the model that belong to no layer.
     pub fn attachments(&self) -> &BTreeMap<String, Attachment> {
         &self.attachments
     }
 
-    /// Features of an input frame.
+    /// Features per input frame.
     pub fn input_size(&self) -> usize {
         self.layers.first().map_or(0, |(_, layer)| layer.input_size())
     }
 
-    /// Features of an output frame.
+    /// Features per output frame.
     pub fn output_size(&self) -> usize {
         self.layers.last().map_or(0, |(_, layer)| layer.output_size())
     }
 
-    /// Input frames for each output frame: the product of the strides of its convolutions.
+    /// Input frames per output frame: the product of the strides of its convolutions.
     pub fn stride(&self) -> usize {
         self.layers.iter().fold(1, |stride, (_, layer)| stride.saturating_mul(layer.stride()))
     }
 
-    /// Whether outputs come while input does. A bidirectional layer needs the end of its input before it can begin.
+    /// Whether outputs are available while input still arrives. They are not if there is a bidirectional layer, which
+    /// needs its whole input before it can begin.
     pub fn is_streaming(&self) -> bool {
         !self.layers.iter().any(|(_, layer)| layer.is_bidirectional())
     }
 
-    /// Numbers that the layers are made of, biases included.
+    /// Number of parameters of the layers, biases included.
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(|(_, layer)| layer.parameters()).sum()
     }
 
-    /// Bytes of the layers as they lie in memory, scales and biases included.
+    /// Bytes of the layers in memory, scales and biases included.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(|(_, layer)| layer.bytes()).sum()
     }
@@ -216,7 +217,7 @@ impl Model {
         self.map_layers(|_, layer| layer.quantize_to(format, tier))
     }
 
-    /// The same model with other layers in place of its own.
+    /// The same model with each layer replaced by `map` of it.
     ///
     /// # Errors
     /// Those of `map`, with the layer's name, and those of [`new`](Self::new).

@@ -1,4 +1,4 @@
-//! One matrix of a model on its way: decomposed, cut, reported.
+//! One matrix of a model: its decomposition, truncation and report.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,14 +22,14 @@ use crate::matrix::{Mat, MatRef};
 /// A matrix of a model.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// The layer's name and the matrix's within it.
+    /// The layer's name, and the matrix's full name.
     pub layer: String,
     pub name: String,
     pub matrix: Matrix,
     pub decomposition: Decomposition,
-    /// The matrix's own: the decomposition's may be weighted.
+    /// The unweighted singular values; those of the decomposition may be weighted.
     singular_values: Vec<f64>,
-    /// To measure errors by, and to weigh them by if that is asked for.
+    /// Used to measure errors, and to weight them if `weighted`.
     moment: Option<Moment>,
     pub weighted: bool,
 }
@@ -46,7 +46,7 @@ impl Part {
         Ok(Self { layer: layer.into(), name, matrix, decomposition, singular_values: own, moment, weighted })
     }
 
-    /// The widths of the parts of its columns that are weights of their own.
+    /// The widths of the column ranges that are separate weights.
     fn widths(&self) -> Vec<usize> {
         let k = self.matrix.weight.cols();
         self.matrix.halves.map_or(Vec::from([k]), |half| Vec::from([half, k - half]))
@@ -101,8 +101,8 @@ impl Part {
         }
     }
 
-    /// The mean of what products with some columns of the matrix had more than those of the weight in their place have:
-    /// `(W - A) E[x]`.
+    /// The mean difference between products with some columns of the matrix and products with the weight that replaces
+    /// them: `(W - A) E[x]`.
     fn shift(&self, range: Range<usize>, weight: &Weight) -> Result<Option<Vec<f32>>> {
         let Some(moment) = self.moment.as_ref().filter(|_| self.weighted) else { return Ok(None) };
         let (mean, became) = (moment.mean(), weight.dequantize()?);

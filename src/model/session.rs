@@ -1,4 +1,4 @@
-//! One stream of frames on its way through a model.
+//! Streaming of frames through a model.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -13,13 +13,13 @@ use crate::factored::Scratch;
 use crate::kernels::Threads;
 use crate::matrix::{MatRef, grow};
 
-/// A stream of frames through a [`Model`]: the states of its layers, and the memory they work in.
+/// A stream of frames through a [`Model`]: the states of its layers and their working memory.
 ///
-/// Frames are gathered until the input products of a time batch can be done at once, [`time_batch`](Self::time_batch)
-/// steps of the recurrent layers: more is faster, as weights are read less often, and later. The outputs are the same
-/// bits for any time batch and however the frames are cut into calls.
+/// Frames are collected until the input products of [`time_batch`](Self::time_batch) steps of the recurrent layers can
+/// be computed at once. A larger time batch is faster, because weights are read less often, but adds latency. The
+/// outputs are bit-identical for any time batch and however the frames are split into calls.
 ///
-/// Sessions are independent; any number on any threads share a model.
+/// Sessions are independent. Any number of them, on any threads, can share a model.
 ///
 /// # Example
 /// ```
@@ -34,7 +34,7 @@ use crate::matrix::{MatRef, grow};
 /// let mut session = Session::new(model)?.with_time_batch(4)?;
 /// let ready = session.push(MatRef::new(&frames, 5, 3)?)?;
 /// assert_eq!(ready.shape(), (4, 2));
-/// let rest = session.finish()?; // and the session is as new
+/// let rest = session.finish()?; // and the session starts over
 /// assert_eq!(rest.shape(), (1, 2));
 /// # Ok::<(), skinny::Error>(())
 /// ```
@@ -43,16 +43,16 @@ pub struct Session {
     model: Arc<Model>,
     states: Vec<LayerState>,
     scratch: Scratch,
-    /// Input frames that wait for their time batch to be complete.
+    /// Input frames that wait for a complete time batch.
     pending: Vec<f32>,
-    /// Frames between two layers: one's output, the next one's input.
+    /// Frames between two layers: the output of one, the input of the next.
     frames: Vec<f32>,
     next: Vec<f32>,
     outputs: Vec<f32>,
 }
 
 impl Session {
-    /// A stream that has not begun, on the caller's thread, with the default time batch.
+    /// Starts a stream on the caller's thread, with the default time batch.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -60,7 +60,7 @@ impl Session {
         Self::with_scratch(model, Scratch::new())
     }
 
-    /// A stream that has not begun, its large products on `threads`.
+    /// Starts a stream whose large products run on `threads`.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -74,8 +74,8 @@ impl Session {
         Ok(Self { model, states, scratch, pending, frames, next, outputs })
     }
 
-    /// Sets the steps of the recurrent layers whose input products are done at once, at the start of a stream or in the
-    /// middle of it.
+    /// Sets the number of steps of the recurrent layers whose input products are computed at once. It may change in the
+    /// middle of a stream.
     ///
     /// # Errors
     /// [`Error::Parameter`] unless it is in `1..=MAX_TIME_BATCH`.
@@ -84,13 +84,13 @@ impl Session {
         Ok(self)
     }
 
-    /// Steps of the recurrent layers whose input products are done at once.
+    /// Number of steps of the recurrent layers whose input products are computed at once.
     pub fn time_batch(&self) -> usize {
         self.scratch.time_batch()
     }
 
-    /// Input frames that make a time batch: the time batch times the [stride](Model::stride) of the model.
-    pub fn frames_a_batch(&self) -> usize {
+    /// Input frames per time batch: the time batch times the [stride](Model::stride) of the model.
+    pub fn frames_per_batch(&self) -> usize {
         self.time_batch().saturating_mul(self.model.stride())
     }
 
@@ -99,19 +99,19 @@ impl Session {
         &self.model
     }
 
-    /// Takes the next frames (`any number x input`) and returns the outputs that are ready (`some x output`).
+    /// Takes any number of frames (`frames x input`) and returns the outputs that are ready (`ready x output`).
     ///
     /// # Errors
-    /// [`Error::Shape`] for frames that do not fit, when nothing has happened; [`Error::Allocation`], after which the
-    /// stream cannot go on and the session should be [reset](Self::reset).
+    /// [`Error::Shape`] for frames that do not fit; the stream is unchanged then. [`Error::Allocation`], after which
+    /// the stream cannot continue and the session should be [reset](Self::reset).
     pub fn push(&mut self, frames: MatRef<'_, f32>) -> Result<MatRef<'_, f32>> {
         let width = self.model.input_size();
         frames.expect_shape("frames", frames.rows(), width)?;
         self.outputs.clear();
-        let batch = self.frames_a_batch();
+        let batch = self.frames_per_batch();
         let mut start = 0;
         while start < frames.rows() {
-            // More may be waiting than make a batch, if that was set to less in the middle of the stream.
+            // More frames than a batch may be waiting if the time batch was reduced in the middle of the stream.
             let count = batch.saturating_sub(self.pending.len() / width).min(frames.rows() - start);
             append(&mut self.pending, frames.rows_range(start..start + count).as_slice())?;
             start += count;
@@ -122,8 +122,8 @@ impl Session {
         Ok(self.ready())
     }
 
-    /// Runs the frames that wait for their time batch and returns their outputs; the stream goes on. The outputs are the
-    /// same bits as without this call, they come earlier.
+    /// Runs the frames that wait for a complete time batch and returns their outputs. The stream continues. The outputs
+    /// are the same as without this call, only earlier.
     ///
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).
@@ -133,10 +133,10 @@ impl Session {
         Ok(self.ready())
     }
 
-    /// The states of the recurrent layers after the last frame that was run: `LAYER.h`, the hidden vector (of an LSTM
-    /// with a projection, the projected one), and `LAYER.c`, the cell of an LSTM. Frames that wait for their time batch
-    /// are not in them; [`flush`](Self::flush) first. Layers in two directions have no state to tell, and what a
-    /// convolution keeps of past frames is not told.
+    /// The states of the recurrent layers after the last frame that was run. `LAYER.h` is the hidden vector (for an
+    /// LSTM with a projection, the projected vector); `LAYER.c` is the cell of an LSTM. Frames that still wait for a
+    /// time batch are not included; call [`flush`](Self::flush) first. Bidirectional layers have no state, and the
+    /// frames that a convolution holds are not listed.
     ///
     /// # Example
     /// ```
@@ -153,7 +153,7 @@ impl Session {
     /// let (name, h) = session.states().next().unwrap();
     /// assert_eq!((name.as_str(), h), ("gru.h", &first[..]));
     ///
-    /// // Another stream goes on from there.
+    /// // Another stream continues from there.
     /// let mut other = Session::new(model)?;
     /// other.set_state("gru.h", &first)?;
     /// # Ok::<(), skinny::Error>(())
@@ -170,12 +170,12 @@ impl Session {
         })
     }
 
-    /// Sets a state by the name that [`states`](Self::states) has for it: the stream goes on from there. Frames that
-    /// wait for their time batch will be run from this state.
+    /// Sets a state by its name in [`states`](Self::states); the stream continues from it. Frames that still wait for a
+    /// time batch will run from this state.
     ///
     /// # Errors
     /// [`Error::File`] with the name: [`TensorProblem::Unexpected`] if no layer has such a state,
-    /// [`TensorProblem::Invalid`] for values that are too few, too many, or not finite. Nothing has changed then.
+    /// [`TensorProblem::Invalid`] if the number of values is wrong or a value is not finite. Nothing is changed then.
     pub fn set_state(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let refused = |problem| Err(Error::File(FileError::Tensor { tensor: name.into(), problem }));
         let invalid = |cause| refused(TensorProblem::Invalid(Box::new(cause)));
@@ -197,8 +197,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the stream: returns the outputs that were still to come, and makes the session as new. A stream without
-    /// frames has none.
+    /// Ends the stream: returns the remaining outputs and resets the session. A stream without frames has no outputs.
     ///
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).
@@ -216,7 +215,7 @@ impl Session {
         Ok(self.ready())
     }
 
-    /// Back to the start of a stream; frames that were not run are dropped.
+    /// Resets to the start of a stream. Frames that were not run are dropped.
     pub fn reset(&mut self) {
         self.pending.clear();
         for ((_, layer), state) in self.model.layers().zip(&mut self.states) {
@@ -224,13 +223,13 @@ impl Session {
         }
     }
 
-    /// Takes the pending frames through the model.
+    /// Runs the pending frames through the model.
     fn run_pending(&mut self) -> Result<()> {
         let rows = self.pending.len() / self.model.input_size();
         if rows == 0 {
             return Ok(());
         }
-        // Out of the session while the layers use the rest of it.
+        // Taken out of the session while the layers use the rest of it.
         let mut pending = core::mem::take(&mut self.pending);
         let done = self.run(0, rows, Some(&pending));
         pending.clear();
@@ -238,8 +237,8 @@ impl Session {
         done
     }
 
-    /// Takes the first `rows` of `input`, or of `frames`, through the layers from number `first` on, and adds what
-    /// comes out to the outputs.
+    /// Runs the first `rows` rows of `input`, or of `frames`, through the layers from index `first` on, and appends the
+    /// result to the outputs.
     fn run(&mut self, first: usize, mut rows: usize, mut input: Option<&[f32]>) -> Result<()> {
         let model = Arc::clone(&self.model);
         for (i, (_, layer)) in model.layers().enumerate().skip(first) {
@@ -250,7 +249,7 @@ impl Session {
                 return Ok(());
             }
             core::mem::swap(&mut self.frames, &mut self.next);
-            // As large as the other, since they change places: else a later run would allocate again.
+            // As large as the other, because they swap: otherwise a later run would allocate again.
             grow(&mut self.next, self.frames.len())?;
         }
         let len = rows * model.output_size();
@@ -263,7 +262,7 @@ impl Session {
     }
 }
 
-/// A second stream that goes on from where this one is, with memory of its own.
+/// A second stream that continues from the current state, with its own memory.
 impl Clone for Session {
     fn clone(&self) -> Self {
         let (frames, next, outputs) = Default::default();

@@ -1,5 +1,5 @@
-//! How layers and weights are taken apart into tensors and put together again: for each a header that says what the
-//! tensors are, and the two ways side by side.
+//! How layers and weights are written to tensors and read back. Each has a header that describes its tensors, with the
+//! two directions side by side.
 
 mod layers;
 
@@ -19,13 +19,13 @@ use crate::kernels::Tier;
 use crate::matrix::Mat;
 use crate::quant::{QuantizedMat, QuantizedMatI4};
 
-/// What a file is read with.
+/// The tensors of a file being read, and the tier to pack for.
 pub(super) struct Reader<'a> {
     pub tensors: Tensors<'a>,
     pub tier: Tier,
 }
 
-/// The tensors of a file that is written.
+/// The tensors of a file being written.
 #[derive(Default)]
 pub(super) struct Writer {
     pub tensors: BTreeMap<String, Tensor>,
@@ -52,9 +52,9 @@ impl Writer {
     }
 }
 
-/// What can be written to tensors under a name, and read from them.
+/// A value that can be written to tensors under a name, and read back.
 pub(super) trait Stored: Sized {
-    /// What tells the tensors' meaning.
+    /// Describes the tensors.
     type Header: Serialize + for<'de> Deserialize<'de>;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<Self::Header>;
@@ -146,7 +146,7 @@ impl Stored for DenseWeight {
     }
 }
 
-/// The 4-bit values of rows of `k` of them, two in a byte.
+/// Unpacks rows of `k` 4-bit values, two per byte.
 fn unpack_nibbles(nibbles: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
     let mut values = Mat::zeros(nibbles.rows(), k)?;
     for row in 0..nibbles.rows() {

@@ -1,4 +1,4 @@
-//! Any safetensors file, looked into: what is there, and the numbers of it.
+//! Inspection of any safetensors file: its tensors and their values.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::tensors::Tensors;
 use crate::error::Result;
 
-/// The tensors of a safetensors file, whatever they are of.
+/// The tensors of any safetensors file.
 ///
 /// # Example
 /// ```
@@ -26,7 +26,7 @@ use crate::error::Result;
 /// ```
 pub struct TensorFile<'a>(Tensors<'a>);
 
-/// What a file says of a tensor.
+/// A tensor's entry in the header of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorInfo {
@@ -41,10 +41,10 @@ pub struct TensorInfo {
 }
 
 impl<'a> TensorFile<'a> {
-    /// Reads the header. The file may be hostile: what it says is checked against its size.
+    /// Reads the header. The file may be hostile: its offsets are checked against its size.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) with what is wrong with the container.
+    /// [`Error::File`](crate::Error::File) if the container is malformed.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         Ok(Self(Tensors::new(bytes)?))
     }
@@ -65,7 +65,7 @@ impl<'a> TensorFile<'a> {
         self.0.metadata()
     }
 
-    /// The dimensions and the numbers of a tensor of F32, F16 or BF16.
+    /// The dimensions and values of a tensor in F32, F16 or BF16.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) with the name: there is no such tensor, it has another type, or an element

@@ -1,4 +1,4 @@
-//! The tensors of a safetensors file, each taken once and checked as it is taken.
+//! The tensors of a safetensors file. Each is taken once and checked as it is taken.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -13,7 +13,7 @@ use super::foreign;
 use crate::error::{Error, FileError, Quoted, Result, TensorProblem};
 use crate::matrix::Mat;
 
-/// A file on its way to a model. What is left when the model is made is what the model has no use for.
+/// The tensors of a file that have not been used yet. Any that are left once the model is made are unexpected.
 #[derive(Clone)]
 pub(crate) struct Tensors<'a> {
     views: BTreeMap<String, TensorView<'a>>,
@@ -24,7 +24,7 @@ impl<'a> Tensors<'a> {
     /// Reads the header of a safetensors file.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let container = |reason: &dyn core::fmt::Display| FileError::Container { reason: reason.to_string() };
-        // Behind the length, a header begins with its brace; so does no other format that is known.
+        // The header begins with a brace after its length. No other known format does.
         if bytes.get(8) != Some(&b'{')
             && let Some(format) = foreign::recognize(bytes)
         {
@@ -42,27 +42,28 @@ impl<'a> Tensors<'a> {
         &self.metadata
     }
 
-    /// The names of the tensors that were not taken yet, in order, and their dimensions.
+    /// The names and dimensions of the tensors not taken yet, in order.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.views.iter().map(|(name, view)| (name.as_str(), view.shape()))
     }
 
-    /// The tensors that were not taken yet, in the order of their names.
+    /// The tensors not taken yet, in the order of their names.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &TensorView<'a>)> {
         self.views.iter().map(|(name, view)| (name.as_str(), view))
     }
 
-    /// Whether a tensor is there and was not taken yet.
+    /// Whether a tensor exists and was not taken yet.
     pub fn contains(&self, name: &str) -> bool {
         self.views.contains_key(name)
     }
 
-    /// The dimensions of a tensor that was not taken yet.
+    /// The dimensions of a tensor not taken yet.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.views.get(name).map(TensorView::shape)
     }
 
-    /// The names that `patterns` stand for: those without a `*` as they are, else all that they match.
+    /// The names that `patterns` stand for. A pattern without `*` is a name itself; another stands for all names that
+    /// it matches.
     pub fn matching(&self, patterns: &[String]) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for pattern in patterns {
@@ -75,7 +76,7 @@ impl<'a> Tensors<'a> {
         names
     }
 
-    /// Forgets a tensor.
+    /// Drops a tensor.
     pub fn discard(&mut self, name: &str) -> Result<()> {
         self.views.remove(name).map(drop).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))
     }
@@ -90,20 +91,20 @@ impl<'a> Tensors<'a> {
 
     fn take(&mut self, name: &str) -> Result<TensorView<'a>> {
         let view = self.views.remove(name).ok_or_else(|| FileError::tensor(name, TensorProblem::Missing))?;
-        // No elements, and so no bytes that would limit the other dimensions.
+        // Without elements there are no bytes that would limit the other dimensions.
         if view.shape().contains(&0) {
             return Err(empty(name, view.shape()));
         }
         Ok(view)
     }
 
-    /// Takes a tensor that goes along with the model.
+    /// Takes a tensor that is attached to the model.
     pub fn take_kept(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         if let Some(view) = self.views.get(name)
             && !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16)
         {
             let reason = format!(
-                "numbers of type {:?} cannot be kept, only F32, F16 and BF16; drop it (option `drop`)",
+                "a tensor of type {:?} cannot be kept, only F32, F16 and BF16; drop it (option `drop`)",
                 view.dtype()
             );
             return Err(FileError::not_supported(name, reason));
@@ -187,7 +188,7 @@ fn wrong_dtype(name: &str, expected: &'static str, found: Dtype) -> Error {
     FileError::tensor(name, TensorProblem::Dtype { expected, found: format!("{found:?}") })
 }
 
-/// The error that a tensor has other dimensions than those described.
+/// The error that a tensor does not have the expected dimensions.
 pub(super) fn wrong_shape(name: &str, expected: String, found: &[usize]) -> Error {
     FileError::tensor(name, TensorProblem::Shape { expected, found: found.to_vec() })
 }
@@ -201,7 +202,7 @@ fn expect_shape(name: &str, expected: &[usize], found: &[usize]) -> Result<()> {
     if expected == found { Ok(()) } else { Err(wrong_shape(name, format!("{expected:?}"), found)) }
 }
 
-/// Whether `name` is `pattern`, in which `*` stands for any text.
+/// Whether `name` matches `pattern`, in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((beginning, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(beginning) else { return false };
@@ -215,7 +216,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     name.ends_with(end)
 }
 
-/// A map of JSON whose keys differ.
+/// A JSON map without duplicate keys.
 struct Unique<V>(BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
@@ -232,7 +233,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Self::Value, A::Error> {
                 let mut entries = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, V>()? {
-                    let message = format!("{} is there twice", Quoted(&key));
+                    let message = format!("{} occurs twice", Quoted(&key));
                     if entries.insert(key, value).is_some() {
                         return Err(A::Error::custom(message));
                     }
@@ -244,7 +245,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
     }
 }
 
-/// What is checked of an entry of the header.
+/// The part of a header entry that is checked.
 struct Entry {
     end: Option<u64>,
 }
@@ -266,15 +267,16 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-/// Fails unless all tensors have names of their own and end within the file. The safetensors crate (0.8) adds the end of
-/// the last one to the length of the header unchecked: a sum that wraps around is a panic at best. Of several entries of
-/// one name it takes the last.
+/// Fails unless all tensors have distinct names and end within the file. The safetensors crate (0.8) does not check
+/// either. It adds the end of the last tensor to the length of the header, and a sum that wraps around causes a panic
+/// at best. Of several entries with one name it takes the last.
 fn check_offsets(bytes: &[u8]) -> Result<()> {
     let container = |reason: String| Error::from(FileError::Container { reason });
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| container("shorter than 8 bytes".into()))?;
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header = header.ok_or_else(|| container(format!("a header of {length} bytes in {}", bytes.len())))?;
+    let header =
+        header.ok_or_else(|| container(format!("a header of {length} bytes in a file of {} bytes", bytes.len())))?;
     let Unique(entries): Unique<Entry> =
         serde_json::from_slice(header).map_err(|cause| container(format!("header: {cause}")))?;
     let data = (rest.len() - header.len()) as u64;

@@ -2,38 +2,43 @@
 //!
 //! # Why
 //!
-//! `W = U V` is `(U Q) (Q^T V)` for every orthogonal `Q`. The model, its loss and the trace norm penalty do not depend on
-//! `Q`, nor does a step of gradient descent: it takes the factors `U Q` and `Q^T V` to the same `W` as `U` and `V`. Adam's
-//! step does depend on it, as it scales each number by itself to a length of about the learning rate. A singular direction
-//! that lies in one column of `U` moves by such a step in that column; one that is spread over `c` columns moves by the
-//! steps of all of them, which add up to `sqrt(c)` times as much. Nothing draws training back to columns that are singular
-//! directions, so it drifts away from them: the greatest singular values run away, few directions hold all of a weight,
-//! and the run is stuck where a dense weight goes on learning.
+//! `W = U V` equals `(U Q) (Q^T V)` for every orthogonal `Q`. The model, its loss and the trace norm penalty do not
+//! depend on `Q`. Neither does a step of gradient descent: it takes the factors `U Q` and `Q^T V` to the same `W` as
+//! `U` and `V`. Adam's step does, because it scales each element separately to about the learning rate. If a singular
+//! direction lies in one column of `U`, it moves by such a step in that column. If it is spread over `c` columns, it
+//! moves by all their steps, which add up to `sqrt(c)` times as much.
 //!
-//! # What is done about it
+//! Nothing pulls the columns back to singular directions, so training drifts away from them. The largest singular
+//! values then run away, few directions hold all of a weight, and the run stalls where a dense weight would keep
+//! learning.
 //!
-//! Every few batches ([`Schedule::align`](super::Schedule::align)) the factors are turned into the basis `Q` of the
-//! eigenvectors of `U^T U + V V^T`. Of balanced factors, which a penalty and the transition both make, these are the
-//! singular directions of `W`: column `i` of `U Q` and row `i` of `Q^T V` are singular vectors times `sqrt(sigma_i)`.
+//! # The remedy
+//!
+//! Every few batches ([`Schedule::align`](super::Schedule::align)) the factors are rotated into the basis `Q` of the
+//! eigenvectors of `U^T U + V V^T`. For balanced factors, these are the singular directions of `W`: column `i` of `U Q`
+//! and row `i` of `Q^T V` are singular vectors times `sqrt(sigma_i)`. Both the penalty and the transition make factors
+//! balanced.
 //!
 //! | | becomes | |
 //! |---|---|---|
-//! | factors | `U Q`, `Q^T V` | `W` is what it was |
-//! | first moments | `m_U Q`, `Q^T m_V` | means of gradients, which turn like the factors |
+//! | factors | `U Q`, `Q^T V` | `W` does not change |
+//! | first moments | `m_U Q`, `Q^T m_V` | means of gradients, which rotate like the factors |
 //! | second moments | `v_U (Q * Q)`, `(Q * Q)^T v_V` | elementwise `Q * Q`: mean squares of sums of uncorrelated numbers |
 //!
-//! # What it is equivalent to
+//! # Related methods
 //!
-//! With a period of one batch it is Adam in the singular basis of `W`: factors `U` and `V` and factors `U Q` and `Q^T V` go
-//! the same way, for any `Q`. (Signs are left open by a decomposition, and Adam does not notice them.) The basis changes
-//! slowly, so that a longer period does as well and costs less.
+//! With a period of one batch, this is Adam in the singular basis of `W`: training is the same from `U` and `V` as from
+//! `U Q` and `Q^T V`, for any `Q`. (A decomposition leaves signs open, but they do not affect Adam.) The basis changes
+//! slowly, so a longer period works as well and costs less.
 //!
-//! It is a relative of SOAP (Vyas et al., arXiv 2409.11321), which is Adam in the eigenbasis of the matrices that Shampoo
-//! (Gupta et al., arXiv 1802.09568) scales gradients with. The gradient of `U` is `G V^T`, with `G` that of `W`. Shampoo's
-//! matrix for its columns is the mean of `V G^T G V^T`; if `G` is white, this is a multiple of `V V^T`. That for the rows of
-//! `V` is likewise a multiple of `U^T U`. SOAP thus takes the same basis for factors, where gradients are white. Here it is
-//! known without sums of products of gradients, only the side that is free to turn is turned, and the factors themselves
-//! go into the new basis, so that the steps between two turns are those of Adam as it is.
+//! The method is related to SOAP (Vyas et al., arXiv 2409.11321), which is Adam in the eigenbasis of Shampoo's
+//! preconditioners (Gupta et al., arXiv 1802.09568). Let `G` be the gradient of `W`; the gradient of `U` is then `G
+//! V^T`. Shampoo's matrix for the columns of `U` is the mean of `V G^T G V^T`. If `G` is white, this is a multiple of
+//! `V V^T`, and the matrix for the rows of `V` is likewise a multiple of `U^T U`. So for white gradients SOAP uses the
+//! same basis for factors.
+//!
+//! The differences: here the basis is known without accumulating products of gradients; only the free side is rotated;
+//! and the factors themselves move to the new basis, so the steps between rotations are plain Adam.
 
 use std::collections::BTreeMap;
 
@@ -51,18 +56,18 @@ use crate::matrix::Mat;
 #[derive(Clone)]
 pub(super) struct AlignedAdam {
     adam: Adam,
-    /// Moments of the parameters that had a gradient.
+    /// The moments of the parameters that had a gradient.
     pub(super) states: BTreeMap<String, AdamState<2>>,
 }
 
 impl AlignedAdam {
-    /// Without moments.
+    /// An optimizer without moments.
     pub(super) fn new() -> Self {
         // PyTorch's epsilon, not burn's.
         Self { adam: AdamConfig::new().with_epsilon(1e-8).build(), states: BTreeMap::new() }
     }
 
-    /// Moves a parameter by a step.
+    /// Updates a parameter by one step.
     pub(super) fn step(&mut self, name: &str, parameter: &mut Tensor<2>, gradient: Tensor<2>, rate: f64) {
         let state = self.states.remove(name);
         let (moved, state) = self.adam.step(rate, parameter.clone().without_autodiff(), gradient, state);
@@ -70,10 +75,10 @@ impl AlignedAdam {
         self.states.extend(state.map(|state| (name.to_string(), state)));
     }
 
-    /// Turns the factors of a weight, and their moments, into the singular basis; dense weights are as they were.
+    /// Rotates the factors of a weight, and their moments, into the singular basis. Dense weights do not change.
     ///
     /// # Errors
-    /// [`Error::NotFinite`](crate::Error::NotFinite) for factors that are not,
+    /// [`Error::NotFinite`](crate::Error::NotFinite) for factors that are not finite,
     /// [`Error::Allocation`](crate::Error::Allocation).
     pub(super) fn align(&mut self, name: &str, weight: &mut Weight) -> Result<()> {
         let Weight::Factored { u, v } = weight else { return Ok(()) };
@@ -94,13 +99,13 @@ impl AlignedAdam {
     }
 }
 
-/// Those of `U^T U + V V^T`, in columns, that of the greatest eigenvalue first. In `f64`, as small directions are the ones
-/// that a penalty is about.
+/// The eigenvectors of `U^T U + V V^T` in columns, in descending order of eigenvalue. Computed in `f64`, because a
+/// penalty acts on small directions most.
 pub(super) fn eigenvectors(u: &Mat<f32>, v: &Mat<f32>) -> Result<Mat<f32>> {
     expect_finite("factor U", u.as_slice())?;
     expect_finite("factor V", v.as_slice())?;
     let (n, rank) = (u.rows(), v.rows());
-    // U above V^T, whose Gram matrix is the sum.
+    // U stacked on V^T has the sum as its Gram matrix.
     let factors = faer::Mat::from_fn(n + v.cols(), rank, |row, i| {
         f64::from(if row < n { u.view().row(row)[i] } else { v.view().row(i)[row - n] })
     });

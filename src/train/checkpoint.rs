@@ -1,4 +1,4 @@
-//! Files that a run resumes from.
+//! Checkpoints, from which a run resumes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,14 +16,14 @@ use super::trainer::Trainer;
 use crate::error::{Error, FileError, Result};
 use crate::model::{Tensors, read, write};
 
-/// The metadata's key.
+/// The metadata key of the header.
 const KEY: &str = "skinny.training";
 
-/// What is not a tensor.
+/// The part of a checkpoint that is not tensors.
 #[derive(Serialize, Deserialize)]
 struct Header {
     version: u32,
-    /// The schedule as it prints: it must be the same one to go on to the same weights.
+    /// The schedule in its debug form. A run must resume with the same schedule to reach the same weights.
     schedule: String,
     epoch: usize,
     cut: bool,
@@ -34,7 +34,7 @@ struct Header {
     #[serde(default)]
     ranks: Vec<Vec<f32>>,
     random: u64,
-    /// Adam's steps for each parameter that had a gradient.
+    /// The number of Adam steps of each parameter that had a gradient.
     steps: BTreeMap<String, usize>,
 }
 
@@ -45,9 +45,9 @@ fn header_error(reason: impl ToString) -> Error {
 }
 
 impl Trainer {
-    /// Writes all that the run depends on into a safetensors file, which is complete or as it was before. Parameters have
-    /// their names of [`Recognizer::parameters_mut`]; Adam's moments are `adam.1.NAME` and `adam.2.NAME`; those of the model
-    /// that stage 2 learns from, if it does, `teacher.NAME`.
+    /// Writes the complete state of the run to a safetensors file, atomically. Parameters are named as in
+    /// [`Recognizer::parameters_mut`]. Adam's moments are `adam.1.NAME` and `adam.2.NAME`. If stage 2 learns from a
+    /// teacher, the teacher's parameters are `teacher.NAME`.
     ///
     /// # Errors
     /// [`FileError::Io`].
@@ -79,12 +79,11 @@ impl Trainer {
         write(path.as_ref(), &bytes)
     }
 
-    /// Reads a run that [`save`](Self::save) wrote. `model` is one of the same kind, whose numbers are replaced: as it was
-    /// when the run began.
+    /// Reads a run that [`save`](Self::save) wrote. `model` must have the structure that the model had when the run
+    /// began; its values are replaced.
     ///
     /// # Errors
-    /// [`Error::File`] for a file that cannot be read, is none of this kind, is of another schedule or of
-    /// another model.
+    /// [`Error::File`] for a file that cannot be read, is not a checkpoint, or belongs to another schedule or model.
     pub fn resume(path: impl AsRef<Path>, model: Recognizer, schedule: Schedule) -> Result<Self> {
         let bytes = read(path.as_ref())?;
         let mut tensors = Tensors::new(&bytes)?;
@@ -95,16 +94,19 @@ impl Trainer {
         }
         let found = format!("{schedule:?}");
         if header.schedule != found {
-            return Err(header_error(format!("a run of another schedule: {}, not {found}", header.schedule)));
+            return Err(header_error(format!("the run has another schedule: {}, not {found}", header.schedule)));
         }
         let mut run = Self::new(model, schedule)?;
         (run.epoch, run.cut, run.random) = (header.epoch, header.cut, Random::new(header.random));
         let weights = run.model.weights().len();
         if header.ranks.iter().any(|ranks| ranks.len() != weights) {
-            return Err(header_error(format!("ranks of other weights than the model's {weights}")));
+            return Err(header_error(format!("the ranks do not match the model's {weights} weights")));
         }
         if let Some(settled) = header.settled.filter(|&settled| settled > header.epoch) {
-            return Err(header_error(format!("ranks settled after epoch {settled}, of {} done", header.epoch)));
+            return Err(header_error(format!(
+                "the ranks settled after epoch {settled}, but only {} epochs are done",
+                header.epoch
+            )));
         }
         (run.settled, run.ranks) = (header.settled, RankHistory(header.ranks));
         let device = run.model.device().clone();
@@ -122,7 +124,7 @@ impl Trainer {
                 .remaining()
                 .filter_map(|(name, shape)| Some((name.strip_suffix(".v")?.to_string(), *shape.first()?)))
                 .collect();
-            // Their numbers come with those of all parameters.
+            // Their values are read with those of all parameters.
             run.model.set_ranks(&ranks)?;
         }
         for (name, value) in run.model.parameters_mut() {

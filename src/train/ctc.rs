@@ -1,18 +1,18 @@
-//! Connectionist temporal classification (Graves et al., ICML 2006): loss, greedy decoding, errors. Class 0 is the blank.
+//! Connectionist temporal classification (Graves et al., ICML 2006): loss and greedy decoding. Class 0 is the blank.
 
 use burn::tensor::{Tensor, TensorData};
 
 use super::data::Batch;
 use super::tensors::values;
 
-/// Minus the log-probability of the batch's classes, summed over all alignments and over the batch: `scores` is `(steps
-/// batch) x classes`, before the softmax.
+/// The CTC loss: minus the log-probability of the target classes over all alignments, summed over the batch. `scores`
+/// is `(steps batch) x classes`, before the softmax.
 ///
-/// Its gradient is computed on the host with it, as the recursions over time would be thousands of small operations of the
-/// graph: it enters the graph as the gradient of a sum of products, on any device.
+/// The loss and its gradient are computed on the host, because the recursions over time would be thousands of small
+/// operations in the graph. The gradient enters the graph, on any device, as the gradient of a sum of products.
 ///
 /// # Panics
-/// For a target that is not one of the classes; [`Recognizer::scores`](super::Recognizer::scores) refuses such a batch.
+/// If a target is not one of the classes. [`Recognizer::scores`](super::Recognizer::scores) refuses such a batch.
 pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let [rows, classes] = scores.dims();
     let on_host = values(scores.clone());
@@ -32,11 +32,11 @@ pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let device = scores.device().without_autodiff();
     let products = scores * Tensor::from_data(TensorData::new(gradient, [rows, classes]), &device);
     let sum = products.sum();
-    // The sum's gradient, the loss's value.
+    // The gradient of the sum, with the value of the loss.
     sum.clone() - sum.detach() + loss as f32
 }
 
-/// Log-probabilities of classes, a step after the other.
+/// Log-probabilities of classes, step by step.
 fn log_softmax<'a>(steps: impl Iterator<Item = &'a [f32]>) -> Vec<f64> {
     let mut log_probabilities = Vec::new();
     for scores in steps {
@@ -53,21 +53,23 @@ fn log_add(a: f64, b: f64) -> f64 {
     if less == f64::NEG_INFINITY { greater } else { greater + (less - greater).exp().ln_1p() }
 }
 
-/// All alignments of one sequence with its classes.
+/// The alignments of one sequence with its classes, summed.
 struct Alignments {
     /// Minus their log-probability.
     loss: f64,
-    /// By each score, `steps x classes`: the class's probability less its share of the alignments.
+    /// The gradient with respect to the scores, `steps x classes`: a class's probability minus its share of the
+    /// alignments.
     gradient: Vec<f64>,
 }
 
 impl Alignments {
-    /// The forward-backward algorithm over the target with a blank before, between and after its classes. `alpha` is the
-    /// log-probability of what leads to a position at a step, that step included, `beta` that of what follows.
+    /// The forward-backward algorithm over the target with a blank before, between and after its classes. `alpha` is
+    /// the log-probability of reaching a position at a step, including that step. `beta` is the log-probability of the
+    /// rest.
     fn new(log_probabilities: &[f64], target: &[usize], classes: usize) -> Self {
         let (steps, positions) = (log_probabilities.len() / classes, 2 * target.len() + 1);
         let class = |s: usize| if s % 2 == 1 { target[s / 2] } else { 0 };
-        // From a class on to the next one, unless they are equal: then there is a blank between them.
+        // A class may be followed directly by the next one unless they are equal; then a blank must come between them.
         let may_skip = |s: usize| s % 2 == 1 && s >= 3 && class(s) != class(s - 2);
         let at = |t: usize, s: usize| log_probabilities[t * classes + class(s)];
 
@@ -117,8 +119,8 @@ impl Alignments {
     }
 }
 
-/// The best class of each step, repeats merged and blanks dropped. `scores` holds the classes of the first step, then those
-/// of the second, and so on; the first of equals is best.
+/// Greedy decoding: the best class of each step, with repeats merged and blanks dropped. `scores` holds the classes of
+/// the first step, then of the second, and so on. Of equal scores, the first wins.
 pub fn greedy<'a>(scores: impl IntoIterator<Item = &'a [f32]>) -> Vec<usize> {
     let (mut decoded, mut last) = (Vec::new(), 0);
     for step in scores {

@@ -1,27 +1,29 @@
-//! What a model is trained on.
+//! Training data.
 
 use super::random::Random;
 use crate::error::{Error, Result};
 
-/// Sequences of features, each with the classes it is to be transcribed to.
+/// A batch of sequences of features, each with its target classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `(steps batch) x input`: the sequences of one step side by side, shorter ones padded with zeros.
+    /// `(steps batch) x input`: step by step, with all sequences of a step together. Shorter sequences are padded with
+    /// zeros.
     pub(super) features: Vec<f32>,
     pub(super) input: usize,
-    /// Steps of each sequence.
+    /// Number of steps of each sequence.
     pub(super) lengths: Vec<usize>,
     /// Classes of each sequence.
     pub(super) targets: Vec<Vec<usize>>,
 }
 
 impl Batch {
-    /// Pairs of a sequence (`steps x input`, row by row) and its classes, from 1 as 0 is CTC's blank.
+    /// Makes a batch from pairs of a sequence (`steps x input`, row by row) and its classes. Classes start at 1,
+    /// because 0 is CTC's blank.
     ///
     /// # Errors
-    /// [`Error::Length`] for a sequence that is no whole number of steps or has fewer of them than it takes to write its
-    /// classes, with a blank between repeated ones; [`Error::Parameter`] without any sequence and for the blank among
-    /// classes; [`Error::NotFinite`].
+    /// [`Error::Length`] for a sequence that is not a whole number of steps, or has too few steps for its classes, with
+    /// a blank between repeated classes. [`Error::Parameter`] if there is no sequence, or if a blank is among the
+    /// classes. [`Error::NotFinite`].
     pub fn new(sequences: &[(Vec<f32>, Vec<usize>)], input: usize) -> Result<Self> {
         if sequences.is_empty() || input == 0 {
             let value = sequences.len().min(input) as f64;
@@ -51,12 +53,12 @@ impl Batch {
         Ok(Self { features: padded, input, lengths, targets })
     }
 
-    /// Sequences.
+    /// Number of sequences.
     pub fn len(&self) -> usize {
         self.lengths.len()
     }
 
-    /// Never: a batch has at least one sequence.
+    /// Always false: a batch has at least one sequence.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
@@ -66,25 +68,25 @@ impl Batch {
         &self.targets
     }
 
-    /// Steps of the longest sequence.
+    /// Number of steps of the longest sequence.
     pub fn steps(&self) -> usize {
         self.lengths.iter().copied().max().unwrap_or(0)
     }
 
-    /// Classes of all sequences.
+    /// Number of target classes of all sequences together.
     pub(super) fn symbols(&self) -> usize {
         self.targets.iter().map(Vec::len).sum()
     }
 }
 
-/// Where batches come from.
+/// A source of batches.
 pub trait Data {
-    /// The next batch to train on, as `random` draws it: from nothing else, so that a resumed run draws the same ones.
+    /// Draws the next training batch. It must depend only on `random`, so that a resumed run draws the same batches.
     ///
     /// # Errors
-    /// Those of [`Batch::new`], and what else keeps a batch from being made.
+    /// Those of [`Batch::new`], and any other reason why a batch cannot be made.
     fn batch(&mut self, random: &mut Random) -> Result<Batch>;
 
-    /// What errors are counted on after each epoch.
+    /// The validation batches, on which errors are counted after each epoch.
     fn validation(&self) -> &[Batch];
 }

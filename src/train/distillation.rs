@@ -1,16 +1,16 @@
-//! What the model of stage 1 still teaches the one of stage 2.
+//! Distillation: stage 2 learns from the model of stage 1.
 
 use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{Tensor, TensorData};
 
 use super::data::Batch;
 
-/// The Kullback-Leibler divergence of a model's classes from those of its teacher, summed over the steps of the batch, but for
-/// padding: `sum p ln(p / q)`, with `p` the teacher's probabilities and `q` the model's. Both take scores before the
-/// softmax, `(steps batch) x classes`.
+/// The Kullback-Leibler divergence of a model's classes from its teacher's: `sum p ln(p / q)`, where `p` are the
+/// teacher's probabilities and `q` the model's. It is summed over the steps of the batch without padding. The scores of
+/// both are before the softmax, `(steps batch) x classes`.
 ///
-/// It tells the model what each step is to say, and how sure it is to be, where a CTC loss leaves open which steps a class
-/// is written at (Hinton et al., arXiv 1503.02531).
+/// It tells the model what to output at each step, and with what confidence, while a CTC loss leaves open at which
+/// steps a class is emitted (Hinton et al., arXiv 1503.02531).
 pub fn distillation_loss(scores: Tensor<2>, teacher: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let teacher = teacher.without_autodiff();
     let [rows, classes] = teacher.dims();

@@ -1,4 +1,4 @@
-//! From a trained model to files and to inference.
+//! Export of a trained model for inference and to files.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::error::{FileError, Result};
 use crate::model::{Attachment, Layer, Model};
 
 impl Recognizer {
-    /// The model for inference in `f32`, weights as they are; quantize it for int8. Layers are named as those of the
-    /// PyTorch import, `gru.l0`, ... and `fc`; metadata and attachments are the caller's.
+    /// The model for inference, in `f32`; quantize it for int8. Layers are named as in the PyTorch import, `gru.l0`,
+    /// ... and `fc`. The caller provides metadata and attachments.
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Allocation`](crate::Error::Allocation).
@@ -30,9 +30,9 @@ impl Recognizer {
     }
 
     /// A safetensors file with the names of a PyTorch state dict (`gru.weight_ih_l0`, `gru.bias_ih_l0`, `fc.weight`).
-    /// Factors are `gru.weight_ih_l0.u` and `gru.weight_ih_l0.v`; gates that are factored each by itself
-    /// `gru.weight_ih_l0.0`, ...; input and recurrent weights that are factored together `gru.weight_l0`.
-    /// [`Model::from_pytorch`] reads them all.
+    /// Factors are `gru.weight_ih_l0.u` and `gru.weight_ih_l0.v`. Separately factored gates are `gru.weight_ih_l0.0`,
+    /// ... Jointly factored input and recurrent weights are `gru.weight_l0`. [`Model::from_pytorch`] reads all of
+    /// these.
     ///
     /// # Errors
     /// [`FileError::Container`].
@@ -54,8 +54,8 @@ impl Recognizer {
     }
 }
 
-/// A safetensors file of `f32` tensors with their dimensions. The same ones give the same bytes, if there is at most one
-/// entry of metadata.
+/// Writes a safetensors file of `f32` tensors with their dimensions. The same tensors always give the same bytes if
+/// there is at most one metadata entry.
 pub(super) fn serialize(
     tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     metadata: &BTreeMap<String, String>,

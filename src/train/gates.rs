@@ -1,4 +1,4 @@
-//! The matrices of a recurrent layer's gates, factored in any scheme.
+//! Trainable gate matrices of a recurrent layer, factored by any scheme.
 
 use burn::tensor::{Device, Tensor};
 
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::factored::{self, LowRank, LowRankLinear, RankPolicy, Scheme};
 use crate::matrix::Mat;
 
-/// The input matrices (`g hidden x input`) and recurrent matrices (`g hidden x hidden`) of `g` gates, as one of the
-/// [`Scheme`]s factors them.
+/// The input matrices (`g hidden x input`) and recurrent matrices (`g hidden x hidden`) of `g` gates, factored by one
+/// of the [`Scheme`]s.
 #[allow(clippy::large_enum_variant, reason = "a layer has one")]
 #[derive(Clone, Debug)]
 pub enum GateWeights {
@@ -20,29 +20,29 @@ pub enum GateWeights {
         /// `hidden x hidden`.
         hh: Vec<Weight>,
     },
-    /// One for all gates' inputs, one for all recurrent products; dense weights are this, too.
+    /// One weight for all input products, one for all recurrent products. Dense weights have this form too.
     PartiallyJoint {
         /// `g hidden x input`.
         ih: Weight,
         /// `g hidden x hidden`.
         hh: Weight,
     },
-    /// One of both side by side.
+    /// One weight for both, side by side.
     Joint {
         /// `g hidden x (input + hidden)`.
         both: Weight,
-        /// Columns that belong to the input.
+        /// Number of columns that belong to the input.
         input: usize,
     },
 }
 
 impl GateWeights {
-    /// Dense weights, `ih` of `g hidden x input` and `hh` of `g hidden x hidden`.
+    /// Makes dense weights: `ih` is `g hidden x input`, `hh` is `g hidden x hidden`.
     pub fn dense(ih: &Mat<f32>, hh: &Mat<f32>, device: &Device) -> Self {
         GateWeights::PartiallyJoint { ih: Weight::dense(ih.view(), device), hh: Weight::dense(hh.view(), device) }
     }
 
-    /// The weights of another structure: `each` makes those of a scheme from the numbers of these.
+    /// Converts to another scheme: `each` makes its weights from the values of these.
     ///
     /// # Errors
     /// Those of `each`, and of [`Weight::to_mat`].
@@ -86,7 +86,7 @@ impl GateWeights {
         }
     }
 
-    /// Cut, each weight to its rank by `policy`.
+    /// Truncates each weight to its rank by `policy`.
     ///
     /// # Errors
     /// Those of [`Weight::truncate`].
@@ -103,7 +103,7 @@ impl GateWeights {
         })
     }
 
-    /// All input matrices (`g hidden x input`) and all recurrent ones (`g hidden x hidden`), part of the graph.
+    /// All input matrices (`g hidden x input`) and all recurrent matrices (`g hidden x hidden`), as part of the graph.
     pub fn matrices(&self) -> (Tensor<2>, Tensor<2>) {
         let stacked = |weights: &[Weight]| Tensor::cat(weights.iter().map(Weight::matrix).collect(), 0);
         match self {
@@ -164,7 +164,7 @@ impl GateWeights {
         }
     }
 
-    /// Each weight with its name, `suffix` being the layer's (`_l0`), and its kind.
+    /// Each weight with its name and kind; `suffix` is the layer's (`_l0`).
     pub(super) fn weights(&self, prefix: &str, suffix: &str) -> Vec<(String, WeightKind, &Weight)> {
         use WeightKind::{NonRecurrent, Recurrent};
         let name = |weight: &str| format!("{prefix}{weight}{suffix}");
@@ -181,7 +181,7 @@ impl GateWeights {
         }
     }
 
-    /// Each weight with its name, as [`weights`](Self::weights).
+    /// Each weight, mutable, with its name as in [`weights`](Self::weights).
     pub(super) fn weights_mut(&mut self, prefix: &str, suffix: &str) -> Vec<(String, &mut Weight)> {
         let names: Vec<String> = self.weights(prefix, suffix).into_iter().map(|(name, _, _)| name).collect();
         let weights: Vec<&mut Weight> = match self {

@@ -1,4 +1,4 @@
-//! A gated recurrent unit to be trained.
+//! A trainable gated recurrent unit.
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
@@ -11,11 +11,12 @@ use super::weight::uniform;
 use crate::error::Result;
 use crate::factored;
 
-/// Time steps that are cut out of the sequence at once, to be cut one by one then. The gradient of a slice is as large as
-/// what it was cut from: slicing the whole sequence at every step would make the backward pass quadratic in its length.
+/// Number of time steps sliced from the sequence at once, before slicing single steps. The gradient of a slice is as
+/// large as the tensor it was cut from, so slicing the whole sequence at every step would make the backward pass
+/// quadratic in its length.
 pub(super) const BLOCK: usize = 8;
 
-/// A forward GRU in PyTorch's form, as [`factored::Gru`], gates in the order r, z, n.
+/// A forward GRU in PyTorch's form, like [`factored::Gru`], with gates in the order r, z, n.
 #[derive(Clone, Debug)]
 pub struct Gru {
     /// `3 hidden x input` and `3 hidden x hidden`.
@@ -27,7 +28,7 @@ pub struct Gru {
 }
 
 impl Gru {
-    /// A dense layer as PyTorch begins one: uniform in `-1/sqrt(hidden)..1/sqrt(hidden)`.
+    /// A dense layer initialized as in PyTorch: uniform in `-1/sqrt(hidden)..1/sqrt(hidden)`.
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation).
@@ -50,8 +51,8 @@ impl Gru {
         self.weights.hidden_size()
     }
 
-    /// The states of a batch of sequences that begin at zero: `x` is `(steps batch) x input`, the sequences of one step
-    /// side by side, and so is the result, `(steps batch) x hidden`.
+    /// The states for a batch of sequences, starting from zero. `x` is `(steps batch) x input`, step by step, with all
+    /// sequences of a step together. The result, `(steps batch) x hidden`, has the same order.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let (w_ih, w_hh) = self.weights.matrices();
         let gates = x.matmul(w_ih.transpose()) + self.bias_ih.clone();
@@ -75,15 +76,16 @@ impl Gru {
     }
 }
 
-/// The states as operations on tensors, for any device: `x` is `(steps batch) x 3 hidden`, the products with the input and
-/// their biases, `w` is `3 hidden x hidden`, `b` is `1 x 3 hidden`.
+/// The states, computed by tensor operations on any device. `x` is `(steps batch) x 3 hidden`, the input products with
+/// their biases; `w` is `3 hidden x hidden`; `b` is `1 x 3 hidden`.
 pub(super) fn step_by_step(x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, batch: usize) -> Tensor<2> {
     let ([rows, _], [_, hidden]) = (x.dims(), w.dims());
     let steps = rows / batch;
     let (rz, n) = (0..2 * hidden, 2 * hidden..3 * hidden);
 
-    // Operations, not arithmetic, take the time of a step: whatever need not be in it is done here, once. Biases of r and z
-    // add up; that of n's recurrent product stays apart, as r multiplies it.
+    // The number of operations, not the arithmetic, determines the time of a step, so everything possible is done here,
+    // once. The biases of r and z are added together. The bias of n's recurrent product stays separate, because r
+    // multiplies it.
     let w_rz = w.clone().slice([rz.clone(), 0..hidden]).transpose();
     let w_n = w.slice([n.clone(), 0..hidden]).transpose();
     let b_rz = b.clone().slice([0..1, rz.clone()]);
@@ -106,7 +108,7 @@ pub(super) fn step_by_step(x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, batch: usiz
             let r = rz.clone().slice([0..batch, 0..hidden]);
             let z = rz.slice([0..batch, hidden..2 * hidden]);
             let n = ((h.clone().matmul(w_n.clone()) + b_n.clone()) * r + x_n).tanh();
-            // (1 - z) n + z h with one operation less.
+            // (1 - z) n + z h with one operation fewer.
             h = (h - n.clone()) * z + n;
             states.push(h.clone());
         }

@@ -1,4 +1,4 @@
-//! A fully connected layer to be trained.
+//! A trainable fully connected layer.
 
 use burn::tensor::{Device, Tensor};
 
@@ -8,7 +8,7 @@ use super::weight::{Weight, uniform};
 use crate::error::Result;
 use crate::factored;
 
-/// `y = W x + b`, the weight dense or factored.
+/// A fully connected layer `y = W x + b`, with a dense or factored weight.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `n x k`.
@@ -18,7 +18,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A dense layer as PyTorch begins one: uniform in `-1/sqrt(k)..1/sqrt(k)`.
+    /// A dense layer initialized as in PyTorch: uniform in `-1/sqrt(k)..1/sqrt(k)`.
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation).
@@ -28,7 +28,7 @@ impl Linear {
         Ok(Self { weight, bias: parameter(uniform(1, n, bound, random)?.view(), device) })
     }
 
-    /// `x` (`rows x k`) to `rows x n`.
+    /// Maps `x` (`rows x k`) to `rows x n`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         x.matmul(self.weight.matrix().transpose()) + self.bias.clone()
     }

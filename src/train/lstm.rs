@@ -1,4 +1,4 @@
-//! A long short-term memory to be trained.
+//! A trainable long short-term memory.
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
@@ -11,7 +11,7 @@ use super::weight::uniform;
 use crate::error::Result;
 use crate::factored;
 
-/// A forward LSTM in PyTorch's form, as [`factored::Lstm`], gates in the order i, f, g, o.
+/// A forward LSTM in PyTorch's form, like [`factored::Lstm`], with gates in the order i, f, g, o.
 #[derive(Clone, Debug)]
 pub struct Lstm {
     /// `4 hidden x input` and `4 hidden x hidden`.
@@ -23,7 +23,7 @@ pub struct Lstm {
 }
 
 impl Lstm {
-    /// A dense layer as PyTorch begins one: uniform in `-1/sqrt(hidden)..1/sqrt(hidden)`.
+    /// A dense layer initialized as in PyTorch: uniform in `-1/sqrt(hidden)..1/sqrt(hidden)`.
     ///
     /// # Errors
     /// [`Error::Allocation`](crate::Error::Allocation).
@@ -46,8 +46,8 @@ impl Lstm {
         self.weights.hidden_size()
     }
 
-    /// The outputs of a batch of sequences that begin at zero: `x` is `(steps batch) x input`, the sequences of one step
-    /// side by side, and so is the result, `(steps batch) x hidden`.
+    /// The outputs for a batch of sequences, starting from zero. `x` is `(steps batch) x input`, step by step, with all
+    /// sequences of a step together. The result, `(steps batch) x hidden`, has the same order.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let [rows, _] = x.dims();
         let (steps, hidden) = (rows / batch, self.hidden_size());
@@ -83,7 +83,7 @@ impl Lstm {
         factored::Lstm::new(ih, hh, Some(values(self.bias_ih.clone())), Some(values(self.bias_hh.clone())))
     }
 
-    /// Its parameters with PyTorch's names: `prefix`, the parameter, `suffix` (`_l0`).
+    /// The parameters with PyTorch's names: `prefix`, the parameter, `suffix` (`_l0`).
     pub fn parameters_mut<'a>(&'a mut self, prefix: &str, suffix: &str) -> Vec<(String, &'a mut Tensor<2>)> {
         let mut parameters = Parameters::new();
         self.weights.add_parameters(prefix, suffix, &mut parameters);

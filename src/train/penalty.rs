@@ -1,24 +1,25 @@
-//! What the weights cost, beside the errors they make.
+//! Penalties on the weights.
 
 use burn::tensor::Tensor;
 
 use super::weight::{Weight, WeightKind};
 
-/// A term of the loss that grows with the weights.
+/// A penalty term of the loss that grows with the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Penalty {
-    /// None: the control.
+    /// No penalty: the control.
     #[default]
     None,
-    /// `lambda/2 (|U|_F^2 + |V|_F^2)` of factors, whose least value over all factorizations of `W = U V` is `lambda` times
-    /// the trace norm of `W`, the sum of its singular values (Kliegl et al., arXiv 1710.09026). Nothing of a dense weight.
+    /// `lambda/2 (|U|_F^2 + |V|_F^2)` for factors. Its minimum over all factorizations of `W = U V` is `lambda` times
+    /// the trace norm of `W`, the sum of its singular values (Kliegl et al., arXiv 1710.09026). Zero for a dense
+    /// weight.
     TraceNorm {
         /// The strength for recurrent weights.
         recurrent: f32,
         /// The strength for non-recurrent weights.
         non_recurrent: f32,
     },
-    /// `lambda/2 |W|_F^2`, the baseline; of factors that of their product, the Frobenius decay of Khodak et al., arXiv
+    /// `lambda/2 |W|_F^2`, the baseline. For factors, `W` is their product: the Frobenius decay of Khodak et al., arXiv
     /// 2105.01029.
     L2 {
         /// The strength for recurrent weights.
@@ -29,7 +30,7 @@ pub enum Penalty {
 }
 
 impl Penalty {
-    /// The same, of `share` times the strengths.
+    /// The same penalty with its strengths multiplied by `share`.
     pub(super) fn scaled(mut self, share: f32) -> Self {
         match &mut self {
             Penalty::None => {}
@@ -41,7 +42,7 @@ impl Penalty {
         self
     }
 
-    /// The sum over these weights, `[1]`; none if it would be zero whatever they are.
+    /// The sum over these weights, of shape `[1]`; `None` if it is zero for all weights.
     pub fn of<'w>(self, weights: impl IntoIterator<Item = (WeightKind, &'w Weight)>) -> Option<Tensor<1>> {
         let terms = weights.into_iter().filter_map(|(kind, weight)| {
             let strength = |recurrent, non_recurrent| match kind {

@@ -1,4 +1,4 @@
-//! Random numbers whose position is one word, so that a checkpoint holds it.
+//! Random numbers whose state is one word, so that it fits a checkpoint.
 
 use std::f64::consts::TAU;
 
@@ -9,12 +9,12 @@ pub struct Random {
 }
 
 impl Random {
-    /// The generator of a seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// Where it is: [`new`](Self::new) of this goes on from here.
+    /// The state: [`new`](Self::new) with it continues from here.
     pub fn position(&self) -> u64 {
         self.state
     }
@@ -28,7 +28,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`, uniform but for a bias of `n / 2^64`; 0 if `n` is.
+    /// A number below `n`, uniform up to a bias of `n / 2^64`; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
@@ -39,7 +39,7 @@ impl Random {
         low + (high - low) * unit
     }
 
-    /// Normal, of mean 0 and variance 1 (Box and Muller).
+    /// A normal number with mean 0 and variance 1 (Box and Muller).
     pub fn normal(&mut self) -> f32 {
         let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         let (a, b) = (unit(self.next_u64()), unit(self.next_u64()));

@@ -1,4 +1,4 @@
-//! The model: GRU layers and a linear layer over classes.
+//! The trainable model: GRU layers and a linear layer over classes.
 
 use std::collections::BTreeMap;
 
@@ -16,43 +16,44 @@ use crate::error_rate::ErrorCount;
 use crate::factored::{LowRank, RankPolicy, Scheme};
 use crate::matrix::Mat;
 
-/// How large a recognizer is.
+/// The sizes of a recognizer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
-    /// Features of a step.
+    /// Features per step.
     pub input: usize,
-    /// State features of each GRU layer, the first layer's first.
+    /// State features of each GRU layer, in order.
     pub hidden: Vec<usize>,
-    /// Classes, the blank included.
+    /// Number of classes, including the blank.
     pub classes: usize,
 }
 
-/// What the weights of the GRU layers are at first. The linear layer and the biases begin as PyTorch's do, and so do the
-/// numbers of all weights unless they are `RandomFactors`.
+/// How the weights of the GRU layers are initialized. The linear layer and the biases are initialized as in PyTorch,
+/// and so are all weights before factoring, except with `RandomFactors`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initialization {
     /// Dense.
     Dense,
-    /// Full-rank balanced factors of the dense weights: stage 1 of the paper, which begins as the same function.
+    /// Full-rank balanced factors of the dense weights, as in stage 1 of the paper. They start as the same function.
     Factored(Scheme),
-    /// Balanced factors of the dense weights cut to a low rank: spectral initialization (Khodak et al., arXiv 2105.01029).
+    /// Balanced factors of the dense weights, truncated to a low rank: spectral initialization (Khodak et al., arXiv
+    /// 2105.01029).
     Spectral(Scheme, RankPolicy),
     /// Random factors of a low rank.
     RandomFactors(Scheme, RankPolicy),
 }
 
-/// Forward-only GRU layers, each the input of the next, and a linear layer to the scores of classes.
+/// A recognizer: forward GRU layers, each feeding the next, and a linear layer that gives the scores of classes.
 #[derive(Clone, Debug)]
 pub struct Recognizer {
     /// The GRU layers, at least one.
     pub layers: Vec<Gru>,
-    /// The scores of classes; never factored, as it is small.
+    /// The layer for the scores of classes. It is small, so it is never factored.
     pub output: Linear,
     device: Device,
 }
 
 impl Recognizer {
-    /// A model on `device`, random but the same for the same `random`.
+    /// Makes a model on `device` with random weights, determined by `random`.
     ///
     /// # Errors
     /// [`Error::Parameter`] for sizes that are 0, those of [`RankPolicy::rank`].
@@ -94,17 +95,18 @@ impl Recognizer {
         Ok(Self { layers, output, device })
     }
 
-    /// Where it computes.
+    /// The device it computes on.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Features of a step.
+    /// Features per step.
     pub fn input_size(&self) -> usize {
         self.layers[0].input_size()
     }
 
-    /// Scores of classes, before the softmax: `x` is `(steps batch) x input`, the result `(steps batch) x classes`.
+    /// The scores of classes, before the softmax: `x` is `(steps batch) x input`, the result is `(steps batch) x
+    /// classes`.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, batch));
         self.output.forward(x)
@@ -113,8 +115,8 @@ impl Recognizer {
     /// The scores of a batch.
     ///
     /// # Errors
-    /// [`Error::Length`] if its features are not as many as the model takes, [`Error::Parameter`] for a target that is
-    /// not one of its classes.
+    /// [`Error::Length`] if the number of features is not the model's, [`Error::Parameter`] for a target that is not
+    /// one of its classes.
     pub fn scores(&self, batch: &Batch) -> Result<Tensor<2>> {
         self.expect_fitting(batch)?;
         let rows = batch.features.len() / batch.input;
@@ -141,14 +143,14 @@ impl Recognizer {
     pub(super) fn expect_rank(&self, policy: RankPolicy) -> Result<()> {
         for (name, _, weight) in self.weights() {
             let [n, k] = weight.shape();
-            // Whether there is such a rank depends on the number of singular values alone.
+            // Whether such a rank exists depends only on the number of singular values.
             let ones = vec![1.0; n.min(k)];
             policy.rank(&ones).map_err(|cause| FileError::layer(name, cause))?;
         }
         Ok(())
     }
 
-    /// What it transcribes each sequence of a batch to, by greedy decoding.
+    /// Transcribes each sequence of a batch by greedy decoding.
     ///
     /// # Errors
     /// As [`scores`](Self::scores).
@@ -160,7 +162,7 @@ impl Recognizer {
         Ok(batch.lengths.iter().enumerate().map(|(i, &n)| greedy((0..n).map(|t| step(t, i)))).collect())
     }
 
-    /// Its errors on these batches.
+    /// Counts the model's errors on these batches.
     ///
     /// # Errors
     /// As [`scores`](Self::scores).
@@ -174,19 +176,20 @@ impl Recognizer {
         Ok(errors)
     }
 
-    /// The weights of the GRU layers, which penalties act on and which are cut: PyTorch's names (`gru.weight_ih_l0`).
+    /// The weights of the GRU layers, to which penalties and truncation apply, with PyTorch's names
+    /// (`gru.weight_ih_l0`).
     pub fn weights(&self) -> Vec<(String, WeightKind, &Weight)> {
         let layers = self.layers.iter().enumerate();
         layers.flat_map(|(l, layer)| layer.weights.weights("gru.", &format!("_l{l}"))).collect()
     }
 
-    /// The same, to be changed.
+    /// The same weights, mutable.
     pub(super) fn weights_mut(&mut self) -> Vec<(String, &mut Weight)> {
         let layers = self.layers.iter_mut().enumerate();
         layers.flat_map(|(l, layer)| layer.weights.weights_mut("gru.", &format!("_l{l}"))).collect()
     }
 
-    /// All tensors by PyTorch's names; factors are `NAME.u` and `NAME.v`, biases have one row.
+    /// All tensors, mutable, with PyTorch's names. Factors are `NAME.u` and `NAME.v`; biases have one row.
     pub fn parameters_mut(&mut self) -> Vec<(String, &mut Tensor<2>)> {
         let mut parameters = Parameters::new();
         for (l, layer) in self.layers.iter_mut().enumerate() {
@@ -196,18 +199,18 @@ impl Recognizer {
         parameters
     }
 
-    /// The same, to be read.
+    /// The same tensors, read-only.
     pub fn parameters(&self) -> Vec<(String, Tensor<2>)> {
         self.clone().parameters_mut().into_iter().map(|(name, tensor)| (name, tensor.clone())).collect()
     }
 
-    /// Numbers that are trained.
+    /// Number of trainable parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|(_, tensor)| tensor.dims().iter().product::<usize>()).sum()
     }
 
-    /// The transition from stage 1 to stage 2: each weight is decomposed and replaced by balanced factors of a low rank,
-    /// chosen for each by `policy`. Dense weights are factored in the partially joint scheme.
+    /// Makes the transition from stage 1 to stage 2: replaces each weight by balanced low-rank factors, with the rank
+    /// chosen by `policy`. Dense weights are factored by the partially joint scheme.
     ///
     /// # Errors
     /// Those of [`Weight::truncate`].
@@ -219,7 +222,7 @@ impl Recognizer {
         Ok(model)
     }
 
-    /// Factors of these ranks, all zeros, in place of all weights.
+    /// Replaces all weights by zero factors of these ranks.
     pub(super) fn set_ranks(&mut self, ranks: &BTreeMap<String, usize>) -> Result<()> {
         let device = self.device.clone();
         for (name, weight) in self.weights_mut() {
@@ -233,7 +236,7 @@ impl Recognizer {
         Ok(())
     }
 
-    /// A copy outside of any graph, which is faster to run.
+    /// A copy outside any graph, which runs faster.
     pub(super) fn without_gradients(&self) -> Self {
         let mut model = self.clone();
         for (_, tensor) in model.parameters_mut() {

@@ -1,4 +1,4 @@
-//! Weights that are trained as they will run.
+//! Training with rounded weights, as they will run.
 
 use burn::tensor::Tensor;
 
@@ -10,16 +10,16 @@ use crate::error::Result;
 use crate::factored::Unpacked;
 use crate::kernels::WeightFormat;
 
-/// The numbers that `w` stands for once it is quantized, with the gradient of `w` (straight through: Bengio et al., arXiv
+/// The values of `w` after quantization, with the gradient of `w` (the straight-through estimator: Bengio et al., arXiv
 /// 1308.3432).
 fn rounded(w: &Tensor<2>, format: WeightFormat) -> Result<Tensor<2>> {
     let numbers = Unpacked::quantize(matrix(w)?.view(), format)?.dequantize()?;
-    // A zero that has the gradient, so that the sum has the numbers to the bit.
+    // Adds a zero that carries the gradient, so that the sum equals the rounded values to the bit.
     Ok(w.clone() - w.clone().detach() + tensor(numbers.view(), &w.device()))
 }
 
 impl Weight {
-    /// The weight of matrices rounded one by one, those of `V` that belong to different ranges of columns apart.
+    /// The weight with each matrix rounded separately, and `V` rounded in separate column ranges.
     fn rounded(&self, format: WeightFormat, columns: &[usize]) -> Result<Self> {
         let apart = |w: &Tensor<2>| {
             let parts = w.clone().split_with_sizes(columns.to_vec(), 1);
@@ -56,9 +56,10 @@ impl GateWeights {
 }
 
 impl Recognizer {
-    /// The model with the weights that [`Model::quantize_to`](crate::model::Model::quantize_to) makes of those of
-    /// [`to_model`](Self::to_model), to the bit, in `f32`. It is part of the graph: gradients are those of the weights that
-    /// were rounded. Biases and activations are as they were.
+    /// The model with rounded weights, in `f32`. They equal, to the bit, the weights that
+    /// [`Model::quantize_to`](crate::model::Model::quantize_to) makes from [`to_model`](Self::to_model). The result is
+    /// part of the graph: gradients pass through to the weights before rounding. Biases and activations are not
+    /// rounded.
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Allocation`](crate::Error::Allocation).

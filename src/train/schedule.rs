@@ -1,4 +1,4 @@
-//! What a user decides about a training run.
+//! The settings of a training run.
 
 use super::penalty::Penalty;
 use super::settling::Settling;
@@ -6,60 +6,62 @@ use crate::error::{Error, Result};
 use crate::factored::RankPolicy;
 use crate::kernels::WeightFormat;
 
-/// Both stages of a training run. Stage 1 are the epochs before the transition, stage 2 those after it.
+/// The schedule of a training run. Stage 1 is the epochs before the transition, stage 2 the epochs after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
-    /// Epochs of both stages.
+    /// Number of epochs of both stages together.
     pub epochs: usize,
-    /// Batches of an epoch.
+    /// Batches per epoch.
     pub batches: usize,
-    /// Epochs before the transition; without one the run is a stage 1 to its end.
+    /// Epochs before the transition; with `None` the whole run is stage 1.
     pub transition: Option<usize>,
-    /// Makes the transition as soon as ranks have settled, `transition` being its last epoch then. Stage 2 keeps its length,
-    /// so that the run is shorter.
+    /// Makes the transition as soon as ranks have settled, after `transition` epochs at the latest. Stage 2 keeps its
+    /// length, so the run becomes shorter.
     pub settling: Option<Settling>,
-    /// What the ranks are at the transition.
+    /// How ranks are chosen at the transition.
     pub rank: RankPolicy,
     /// The penalty of stage 1. Stage 2 has none.
     pub penalty: Penalty,
-    /// The share of stage 1 over which the penalty rises, by the same amount at each batch, from zero to its strength: 1 all
-    /// of it, 0 none, a constant penalty. One that is there from the start kills directions before they are of use: a CTC
-    /// loss stays on a plateau at first, where weights have next to nothing but the penalty to follow.
+    /// The share of stage 1 over which the penalty rises linearly from zero to its strength. 1 is all of it; 0 is a
+    /// constant penalty. A penalty present from the start kills directions before they are useful: a CTC loss stays on
+    /// a plateau at first, where the penalty is almost the only force on the weights.
     pub rise: f32,
     /// Adam's learning rate in stage 1.
     pub rates: Rates,
     /// Adam's learning rate in stage 2.
     pub rates_2: Rates,
-    /// What the model is to run in: stage 2 computes losses and errors with all weights rounded to this format
-    /// ([`Recognizer::rounded`](super::Recognizer::rounded)), and its steps move the numbers before rounding. An alignment
-    /// changes what factors round to, though not what they are the factors of.
+    /// The format that the model will run in. Stage 2 computes losses and errors with all weights rounded to it
+    /// ([`Recognizer::rounded`](super::Recognizer::rounded)), and its steps update the weights before rounding. An
+    /// alignment changes the rounded factors, but not the unrounded product.
     pub format: Option<WeightFormat>,
-    /// What stage 2 adds to the loss: so many times the [`distillation_loss`](super::distillation_loss) from the model of stage
-    /// 1, a symbol.
+    /// The strength of distillation: stage 2 adds this many times the [`distillation_loss`](super::distillation_loss)
+    /// per symbol, with the model of stage 1 as teacher.
     pub distillation: f32,
-    /// Every so many batches, from the first of the run on, factors are turned into the basis of their singular directions
-    /// and Adam's moments with them, in both stages; never without it. The weights do not change, but Adam's steps do: in
-    /// other bases they are much too long for the greatest singular values, and training stalls.
+    /// The period, in batches, at which factors and Adam's moments are rotated into the singular basis, in both stages;
+    /// with `None`, never. The weights do not change, but Adam's steps do. In other bases they are much too long for
+    /// the largest singular values, and training stalls.
     pub align: Option<usize>,
     /// Batches at the start of each stage over which the learning rate rises to its first value.
     pub warm_up: usize,
-    /// The greatest norm of the gradient of all parameters, of the loss a symbol; longer ones are scaled down to it.
+    /// The largest norm of the gradient of all parameters, for the loss per symbol. A longer gradient is scaled down to
+    /// it.
     pub clip: f32,
-    /// Where the random numbers of the batches begin.
+    /// The seed of the batches' random numbers.
     pub seed: u64,
 }
 
-/// A learning rate that falls by the same factor at each batch of a stage.
+/// A learning rate that falls by a constant factor per batch of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// At the first batch.
+    /// The rate at the first batch.
     pub first: f64,
-    /// At the last.
+    /// The rate at the last batch.
     pub last: f64,
 }
 
 impl Default for Schedule {
-    /// 30 epochs of stage 1, trace norm, 15 of stage 2 at 90% of the variance.
+    /// The default schedule: 30 epochs of stage 1 with the trace norm penalty, then 15 of stage 2 at 90% of the
+    /// variance.
     fn default() -> Self {
         Self {
             epochs: 45,
@@ -82,18 +84,18 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The same with the transition after other epochs, and a stage 2 as long as it was.
+    /// The same schedule with the transition after this many epochs. Stage 2 keeps its length.
     pub(super) fn with_transition(&self, transition: usize) -> Self {
         let stage_2 = self.epochs - self.transition.unwrap_or(self.epochs);
         Self { epochs: transition + stage_2, transition: Some(transition), ..self.clone() }
     }
 
-    /// Whether an epoch, counted from 0, is of stage 2.
+    /// Whether an epoch, counted from 0, belongs to stage 2.
     pub fn is_stage_2(&self, epoch: usize) -> bool {
         self.transition.is_some_and(|transition| epoch >= transition)
     }
 
-    /// Whether there is an epoch of stage 2.
+    /// Whether there is a stage 2.
     pub(super) fn has_stage_2(&self) -> bool {
         self.transition.is_some_and(|transition| transition < self.epochs)
     }
@@ -120,7 +122,7 @@ impl Schedule {
         self.penalty.scaled(if risen < all { (risen / all) as f32 } else { 1.0 })
     }
 
-    /// Whether factors are turned before a batch of an epoch, both counted from 0.
+    /// Whether factors are rotated before a batch of an epoch, both counted from 0.
     pub(super) fn aligns(&self, epoch: usize, batch: usize) -> bool {
         self.align.is_some_and(|period| (epoch * self.batches + batch).is_multiple_of(period))
     }
@@ -129,7 +131,7 @@ impl Schedule {
         let expect = |what, value: f64, holds: bool, expected| {
             if holds { Ok(()) } else { Err(Error::Parameter { what, value, expected }) }
         };
-        expect("batches of an epoch", self.batches as f64, self.batches > 0, "at least 1")?;
+        expect("batches per epoch", self.batches as f64, self.batches > 0, "at least 1")?;
         if let Some(transition) = self.transition {
             expect("transition", transition as f64, transition <= self.epochs, "at most the number of epochs")?;
         }
@@ -141,7 +143,7 @@ impl Schedule {
         }
         let about_stage_2 = self.settling.is_some() || self.format.is_some() || self.distillation > 0.0;
         let holds = self.transition.is_some() || !about_stage_2;
-        expect("stages", 1.0, holds, "2, as settling, format and distillation are about the second one")?;
+        expect("stages", 1.0, holds, "2, because settling, format and distillation need a stage 2")?;
         for rate in [self.rates.first, self.rates.last, self.rates_2.first, self.rates_2.last] {
             expect("learning rate", rate, rate > 0.0 && rate.is_finite(), "positive")?;
         }

@@ -1,19 +1,19 @@
-//! A transition that waits for the ranks.
+//! A transition that waits until the ranks have settled.
 
 use super::spectrum::Spectrum;
 use crate::error::{Error, Result};
 
-/// When ranks have settled: the stable rank ([`Spectrum::stable_rank`]) of no weight has varied by more than a tolerance
-/// for some epochs. What stage 1 learns from then on fits the ranks that it has reached, so stage 2 may as well learn it,
-/// with fewer numbers (Cuttlefish, Wang et al., arXiv 2305.02538).
+/// The criterion for settled ranks: for some epochs, no weight's stable rank ([`Spectrum::stable_rank`]) has varied by
+/// more than a tolerance. What stage 1 learns after that fits the ranks it has reached, so stage 2 may as well learn it
+/// with fewer parameters (Cuttlefish, Wang et al., arXiv 2305.02538).
 ///
-/// Ranks that have yet to move have not settled: at the start of training a CTC loss stays on a plateau for some epochs, and
-/// the weights with it. So one rank at least must have moved from where it began, by more than the tolerance.
+/// Ranks that have not yet moved have not settled. At the start of training, a CTC loss and the weights stay on a
+/// plateau for some epochs. So at least one rank must have moved from its initial value by more than the tolerance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settling {
-    /// Epochs over which no rank varies.
+    /// Number of epochs over which no rank may vary.
     pub window: usize,
-    /// How much may be called no variation: the greatest less the least of a weight's stable ranks, next to the last one.
+    /// The largest variation that counts as none: the range of a weight's stable ranks relative to the last one.
     pub tolerance: f32,
 }
 
@@ -44,13 +44,13 @@ pub(super) struct RankHistory(pub(super) Vec<Vec<f32>>);
 
 impl RankHistory {
     pub(super) fn push(&mut self, spectra: &[Spectrum]) {
-        // Not f64: checkpoints hold them in decimals, of which f32 come back as they were.
+        // Not f64: checkpoints store them as decimals, from which f32 values are recovered exactly.
         self.0.push(spectra.iter().map(|spectrum| spectrum.stable_rank as f32).collect());
     }
 
     pub(super) fn settled(&self, settling: Settling) -> bool {
         let Settling { window, tolerance } = settling;
-        // Ranks before the window's first epoch and after each.
+        // Ranks before the window's first epoch and after each of its epochs.
         let (Some(first), Some(recent)) = (self.0.first(), self.0.len().checked_sub(window + 1)) else {
             return false;
         };

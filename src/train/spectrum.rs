@@ -1,23 +1,24 @@
-//! How low the rank of a weight is.
+//! Measures of a weight's rank.
 
 use super::weight::Weight;
 use crate::compress::nu;
 use crate::error::Result;
 use crate::factored::{RankPolicy, singular_values};
 
-/// Figures of a weight's singular values.
+/// Statistics of a weight's singular values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spectrum {
-    /// The weight.
+    /// The weight's name.
     pub name: String,
     /// The nondimensional trace norm coefficient: 0 for rank one, 1 for equal singular values ([`nu`]).
     pub nu: f64,
-    /// The least rank that explains 90% of the variance.
+    /// The smallest rank that explains 90% of the variance.
     pub rank_90: usize,
-    /// The squared Frobenius norm over the squared greatest singular value: 1 for rank one, the number of singular values if
-    /// they are equal; 0 of zeros. A smooth rank, which small singular values have no part in.
+    /// The stable rank: the squared Frobenius norm divided by the squared largest singular value. It is 1 for rank one,
+    /// the number of singular values if they are equal, and 0 for zeros. It is a smooth rank on which small singular
+    /// values have little influence.
     pub stable_rank: f64,
-    /// The rank of its factors, or the greatest possible.
+    /// The rank of its factors, or the largest possible.
     pub rank: usize,
     /// The trace norm: the sum of the singular values.
     pub trace_norm: f64,

@@ -1,7 +1,7 @@
-//! The recurrence of a GRU on the CPU: all steps as one operation of burn's graph, with a gradient of its own.
+//! The recurrence of a GRU on the CPU, as one operation of burn's graph with its own gradient.
 //!
-//! As operations on tensors, a step of a small layer costs several times its arithmetic in bookkeeping, and the gradient of
-//! the recurrent weight is a product and a sum at every step. Here it is one product over all steps.
+//! With tensor operations, a step of a small layer costs several times its arithmetic in bookkeeping, and the gradient
+//! of the recurrent weight needs a product and a sum at every step. Here that gradient is one product over all steps.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -15,9 +15,10 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::factored::gates::{sigmoid, tanh};
 
-/// The states of all steps, `(steps batch) x hidden`, of sequences that begin at zero, the sequences of one step side by
-/// side. `x` is `(steps batch) x 3 hidden`, the products with the input and their biases, gates in the order r, z, n; `w` is
-/// `3 hidden x hidden`, `b` is `1 x 3 hidden`. None if the tensors are not `f32` on the CPU: then layers go step by step.
+/// The states of all steps, `(steps batch) x hidden`, for sequences that start from zero, with all sequences of a step
+/// together. `x` is `(steps batch) x 3 hidden`, the input products with their biases, with gates in the order r, z, n;
+/// `w` is `3 hidden x hidden`; `b` is `1 x 3 hidden`. `None` if the tensors are not `f32` on the CPU; layers then run
+/// step by step.
 pub(super) fn states(x: &Tensor<2>, w: &Tensor<2>, b: &Tensor<2>, batch: usize) -> Option<Tensor<2>> {
     let [rows, _] = x.dims();
     let hidden = w.dims()[1];
@@ -49,7 +50,7 @@ fn primitive(values: Vec<f32>, shape: [usize; 2]) -> FloatTensor<Flex> {
     FloatTensor::<Flex>::from_data(TensorData::new(values, shape))
 }
 
-/// What the forward pass leaves for the gradient.
+/// What the forward pass keeps for the gradient.
 #[derive(Clone, Debug)]
 struct Sweep {
     batch: usize,
@@ -75,7 +76,7 @@ impl Sweep {
         let rows = x.len() / b.len().max(1);
         let mut states = vec![0.0; rows * hidden];
         let mut gates = vec![0.0; rows * 4 * hidden];
-        // Transposed once, as each step would do it anew.
+        // Transposed once, rather than at every step.
         let mut w_t = vec![0.0; w.len()];
         MatMut::from_row_major_slice_mut(&mut w_t, hidden, 3 * hidden)
             .copy_from(matrix(&w, 3 * hidden, hidden).transpose());
@@ -103,12 +104,12 @@ impl Sweep {
         Self { batch, hidden, w, states, gates }
     }
 
-    /// Of a loss whose gradient by the states is `of_states`.
+    /// The gradients of a loss, given its gradient `of_states` with respect to the states.
     fn backward(&self, of_states: &[f32]) -> Gradients3 {
         let Self { batch, hidden, ref w, ref states, ref gates } = *self;
         let rows = states.len() / hidden.max(1);
         let mut of_x = vec![0.0; rows * 3 * hidden];
-        // By the recurrent products: as by x but for n's, which r multiplies.
+        // With respect to the recurrent products: the same as for x, except that r multiplies n's.
         let mut of_products = vec![0.0; rows * 3 * hidden];
         let mut of_h = vec![0.0; batch * hidden];
         let start = vec![0.0; batch * hidden];
@@ -126,7 +127,7 @@ impl Sweep {
                 let (p_rz, p_n) = of_products[row * 3 * hidden..][..3 * hidden].split_at_mut(2 * hidden);
                 p_rz.copy_from_slice(x_rz);
                 update(p_n, [x_n, r], |_, [x_n, r]| x_n * r);
-                // What does not go through the product.
+                // The part that does not go through the product.
                 update(d, [z], |d, [z]| d * z);
             }
             let of_products = matrix(&of_products[first * 3 * hidden..][..batch * 3 * hidden], batch, 3 * hidden);
@@ -134,7 +135,7 @@ impl Sweep {
         }
         let mut of_w = vec![0.0; w.len()];
         if let Some(later) = rows.checked_sub(batch) {
-            // The first step's states before it are zero.
+            // The states before the first step are zero.
             let of_products = matrix(&of_products[batch * 3 * hidden..], later, 3 * hidden);
             let before = matrix(&states[..later * hidden], later, hidden);
             product(&mut of_w, Accum::Replace, of_products.transpose(), before);
@@ -153,18 +154,18 @@ fn matrix(values: &[f32], rows: usize, cols: usize) -> MatRef<'_, f32> {
     MatRef::from_row_major_slice(&values[..rows * cols], rows, cols)
 }
 
-/// `out = a b` or `out += a b`, on one thread, so that a sum's order is always the same.
+/// `out = a b` or `out += a b`, on one thread, so that the order of a sum is fixed.
 fn product(out: &mut [f32], accum: Accum, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
     let out = MatMut::from_row_major_slice_mut(out, a.nrows(), b.ncols());
     matmul(out, accum, a, b, 1.0, Par::Seq);
 }
 
-/// The first `N` runs of `len` values.
+/// The first `N` blocks of `len` values.
 fn parts<const N: usize>(values: &[f32], len: usize) -> [&[f32]; N] {
     std::array::from_fn(|i| &values[i * len..][..len])
 }
 
-/// Each of `out` from itself and the values in its place: few slices a loop, so that loops are compiled to vectors.
+/// Maps each element of `out` together with the values at the same index. Few slices per loop, so that loops vectorize.
 fn update<const N: usize>(out: &mut [f32], values: [&[f32]; N], f: impl Fn(f32, [f32; N]) -> f32) {
     let values = values.map(|values| &values[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {

@@ -28,7 +28,7 @@ fn random_matrix(rows: usize, cols: usize, seed: u64) -> Mat<f32> {
     uniform(rows, cols, 1.0, &mut Random::new(seed)).unwrap()
 }
 
-/// Both strengths the same.
+/// A penalty with both strengths equal.
 fn trace_penalty(lambda: f32) -> Penalty {
     Penalty::TraceNorm { recurrent: lambda, non_recurrent: lambda }
 }
@@ -59,16 +59,16 @@ fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
     }
 }
 
-/// `min |U V - W|^2 / 2 + lambda/2 (|U|^2 + |V|^2)` over factors is `min |X - W|^2 / 2 + lambda |X|_T` over matrices if the
-/// penalty's least value over the factorizations of X is its trace norm; and that minimum is known: the singular values of
-/// W less lambda, down to 0 (Cai, Candes and Shen, arXiv 0810.3286).
+/// If the penalty's minimum over the factorizations of X is its trace norm, then `min |U V - W|^2 / 2 + lambda/2 (|U|^2
+/// + |V|^2)` over factors equals `min |X - W|^2 / 2 + lambda |X|_T` over matrices. That minimum is known: it has the
+/// singular values of W minus lambda, clamped at 0 (Cai, Candes and Shen, arXiv 0810.3286).
 #[test]
 fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
     let device = Device::flex();
     for (n, k, seed) in [(5, 7, 1), (8, 4, 2), (6, 6, 3)] {
         let (w, rank) = (random_matrix(n, k, seed), n.min(k));
         let sigma = singular_values(w.view()).unwrap();
-        // Some singular values are to die, some to live.
+        // Some singular values should vanish, others remain.
         let lambda = 0.5 * (sigma[rank / 2] + sigma[rank / 2 - 1]);
         let target = tensor(w.view(), &device);
         let mut random = Random::new(seed);
@@ -155,7 +155,7 @@ fn the_cut_loses_what_the_dropped_singular_values_say() {
     }
 }
 
-/// The probability of `target` by adding up those of all paths of classes that merge to it.
+/// The probability of `target`: the sum over all paths of classes that merge to it.
 fn brute_force(probabilities: &[Vec<f64>], target: &[usize]) -> f64 {
     let (steps, classes) = (probabilities.len(), probabilities[0].len());
     let mut sum = 0.0;
@@ -218,7 +218,7 @@ fn the_gradient_of_ctc_is_that_of_the_sum_over_all_alignments() {
     }
 }
 
-/// Checks the gradients of `loss` at some numbers of each parameter.
+/// Checks the gradients of `loss` at some elements of each parameter.
 fn check_gradients<M: Clone>(
     model: &M,
     parameters: impl Fn(&mut M) -> Vec<(String, &mut Tensor<2>)>,
@@ -241,7 +241,7 @@ fn check_gradients<M: Clone>(
                 *parameters(&mut copy).swap_remove(p).1 = parameter(moved.view(), &Device::flex());
                 f64::from(scalar(loss(&copy)))
             };
-            // f32 arithmetic: a small step would measure its rounding.
+            // In f32, a small step would measure rounding.
             let expected = (at(1e-2) - at(-1e-2)) / 2e-2;
             let error = (f64::from(found[i]) - expected).abs();
             assert!(error < f64::from(2e-2 * greatest), "{name}[{i}]: {} for {expected}", found[i]);
@@ -353,7 +353,7 @@ fn inference_is_the_same_function() {
     }
 }
 
-/// Sequences of two classes, each shown for some steps as a pattern of its own under noise.
+/// Sequences of two classes. Each class is shown for some steps as its own noisy pattern.
 struct Patterns(Vec<Batch>);
 
 impl Patterns {
@@ -394,8 +394,7 @@ fn small(initialization: Initialization) -> Recognizer {
     Recognizer::new(&shape, initialization, &mut Random::new(1), &Device::flex()).unwrap()
 }
 
-/// Dense, factored in whole, gate by gate and together: a file with PyTorch's names is read to the model that
-/// `to_model` makes.
+/// In every scheme, importing the file with PyTorch's names gives the model that `to_model` makes.
 #[test]
 fn an_exported_recognizer_is_imported_as_it_is() {
     let factored = SCHEMES.map(Initialization::Factored);
@@ -459,14 +458,14 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("skinny-train-{name}-{}", std::process::id()))
 }
 
-/// The run to its end, in one go.
+/// Runs to the end in one go.
 fn whole(initialization: Initialization, schedule: &Schedule) -> Trainer {
     let mut run = Trainer::new(small(initialization), schedule.clone()).unwrap();
     while run.train_epoch(&mut Patterns::new()).unwrap().is_some() {}
     run
 }
 
-/// The run to its end, stopped after each epoch and resumed from a file.
+/// Runs to the end, stopping after each epoch and resuming from a file.
 fn in_pieces(name: &str, initialization: Initialization, schedule: &Schedule) -> Trainer {
     let file = temporary(name);
     let new = || Trainer::new(small(initialization), schedule.clone()).unwrap();
@@ -490,7 +489,7 @@ fn a_run_resumes_to_the_same_weights() {
     }
 }
 
-/// Epochs have three batches: with these periods factors turn within epochs, at their starts, or both.
+/// Epochs have three batches: with these periods, factors rotate within epochs, at their starts, or both.
 #[test]
 fn a_run_resumes_to_the_same_weights_across_alignments() {
     for scheme in SCHEMES {

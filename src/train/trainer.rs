@@ -1,4 +1,4 @@
-//! The training loop, an epoch at a time.
+//! The training loop, one epoch at a time.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -18,45 +18,45 @@ use crate::error_rate::ErrorCount;
 
 /// A training run between two epochs.
 ///
-/// [`save`](Self::save) after each epoch, and an interruption loses at most one: what [`resume`](Self::resume) reads goes on
-/// to the same weights.
+/// Call [`save`](Self::save) after each epoch, and an interruption loses at most one. A run read by
+/// [`resume`](Self::resume) reaches the same weights.
 #[derive(Clone)]
 pub struct Trainer {
     pub(super) model: Recognizer,
     pub(super) schedule: Schedule,
-    /// Epochs done.
+    /// Number of epochs done.
     pub(super) epoch: usize,
     /// Whether the transition has been made.
     pub(super) cut: bool,
     /// Epochs before the transition, if ranks have settled.
     pub(super) settled: Option<usize>,
     pub(super) ranks: RankHistory,
-    /// The model of stage 1, in a stage 2 that learns from it.
+    /// The model of stage 1, if stage 2 learns from it.
     pub(super) teacher: Option<Recognizer>,
     pub(super) random: Random,
     pub(super) adam: AlignedAdam,
 }
 
-/// What an epoch did.
+/// The results of an epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Epochs done, this one included.
+    /// Number of epochs done, including this one.
     pub epoch: usize,
-    /// 1 or 2.
+    /// The stage: 1 or 2.
     pub stage: u8,
-    /// The CTC loss a symbol, mean over the epoch's batches.
+    /// The CTC loss per symbol, averaged over the epoch's batches.
     pub loss: f64,
-    /// The penalty at the end of the epoch, of the strengths that it has risen to.
+    /// The penalty at the end of the epoch, with the strengths reached by then.
     pub penalty: f64,
-    /// Errors on the validation data right after the transition, if it was at the start of this epoch.
+    /// Errors on the validation data right after the transition, if this epoch began with it.
     pub at_cut: Option<ErrorCount>,
     /// Errors on the validation data.
     pub errors: ErrorCount,
-    /// Each weight's.
+    /// The spectrum of each weight.
     pub spectra: Vec<Spectrum>,
-    /// Numbers that are trained.
+    /// Number of trainable parameters.
     pub parameters: usize,
-    /// Wall clock.
+    /// Wall-clock time.
     pub time: Duration,
 }
 
@@ -81,11 +81,11 @@ impl fmt::Display for Report {
 }
 
 impl Trainer {
-    /// A run that has not begun.
+    /// Starts a run.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense; those of [`RankPolicy::rank`](crate::factored::RankPolicy)
-    /// for ranks at the transition that a weight of the model cannot have.
+    /// [`Error::Parameter`] for an invalid schedule; those of [`RankPolicy::rank`](crate::factored::RankPolicy) for
+    /// ranks at the transition that a weight of the model cannot have.
     pub fn new(model: Recognizer, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         if schedule.has_stage_2() {
@@ -106,26 +106,26 @@ impl Trainer {
         &self.schedule
     }
 
-    /// Epochs done.
+    /// Number of epochs done.
     pub fn epoch(&self) -> usize {
         self.epoch
     }
 
-    /// Epochs before the transition: those of the schedule, or fewer if ranks have settled.
+    /// Number of epochs before the transition: the schedule's, or fewer if ranks have settled.
     pub fn transition(&self) -> Option<usize> {
         self.settled.or(self.schedule.transition)
     }
 
-    /// The schedule, with the transition where ranks have settled.
+    /// The schedule, with the transition at the epoch where ranks settled.
     fn plan(&self) -> Schedule {
         self.settled.map_or_else(|| self.schedule.clone(), |epoch| self.schedule.with_transition(epoch))
     }
 
-    /// The same run with another schedule from here on, to try several ranks after one stage 1.
+    /// The same run with another schedule from here on, for example to try several ranks after one stage 1.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a schedule that makes no sense, that puts the transition into the past, or that learns from a
-    /// stage 1 whose model was not kept; as [`new`](Self::new) for ranks.
+    /// [`Error::Parameter`] for a schedule that is invalid, puts the transition in the past, or needs a model of stage
+    /// 1 that was not kept. For ranks, the errors of [`new`](Self::new).
     pub fn with_schedule(mut self, schedule: Schedule) -> Result<Self> {
         schedule.check()?;
         if !self.cut && schedule.has_stage_2() {
@@ -149,10 +149,10 @@ impl Trainer {
         Ok(self)
     }
 
-    /// Trains for an epoch; nothing is left to do if it returns none. An epoch that fails leaves the run as it was.
+    /// Trains for one epoch; returns `None` if the run is complete. An epoch that fails leaves the run unchanged.
     ///
     /// # Errors
-    /// Those of the data, [`Error::NotFinite`] for a loss that diverged (a lower learning rate or clip helps), those of
+    /// Those of the data; [`Error::NotFinite`] for a loss that diverged (a lower learning rate or clip helps); those of
     /// [`Recognizer::truncate`] at the transition.
     pub fn train_epoch(&mut self, data: &mut impl Data) -> Result<Option<Report>> {
         if self.epoch >= self.plan().epochs {
@@ -174,7 +174,7 @@ impl Trainer {
             let low_rank = self.model.truncate(plan.rank)?;
             let full_rank = std::mem::replace(&mut self.model, low_rank);
             self.teacher = (plan.distillation > 0.0).then(|| full_rank.without_gradients());
-            // The moments are of parameters that are no more.
+            // The moments belong to parameters that no longer exist.
             self.adam = AlignedAdam::new();
             self.cut = true;
             at_cut = Some(self.as_it_runs(&plan)?.evaluate(data.validation())?);
@@ -210,7 +210,7 @@ impl Trainer {
         })
     }
 
-    /// The model, with rounded weights in a stage 2 that trains for few bits.
+    /// The model, with rounded weights if stage 2 has a format.
     fn as_it_runs(&self, plan: &Schedule) -> Result<Recognizer> {
         match plan.format {
             Some(format) if self.cut => self.model.rounded(format),
@@ -222,7 +222,7 @@ impl Trainer {
         self.model.weights().iter().map(|(name, _, weight)| Spectrum::of(name, weight)).collect()
     }
 
-    /// One batch; returns the loss a symbol, without the penalty.
+    /// Trains on one batch; returns the loss per symbol, without the penalty.
     fn step(&mut self, data: &mut impl Data, plan: &Schedule, index: usize) -> Result<f32> {
         if plan.aligns(self.epoch, index) {
             for (name, weight) in self.model.weights_mut() {

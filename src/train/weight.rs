@@ -1,4 +1,4 @@
-//! A weight to be trained, dense or as a product of two factors.
+//! A trainable weight, dense or a product of two factors.
 
 use burn::tensor::{Device, Tensor};
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::factored::{self, LowRank, RankPolicy};
 use crate::matrix::{Mat, MatRef};
 
-/// `W` (`n x k`), or factors of it: `W = U V`, `U` is `n x r`, `V` is `r x k`.
+/// A trainable weight `W` (`n x k`), or its factors: `W = U V`, where `U` is `n x r` and `V` is `r x k`.
 #[allow(clippy::large_enum_variant, reason = "a model has a handful, and all are factored or none")]
 #[derive(Clone, Debug)]
 pub enum Weight {
@@ -23,17 +23,17 @@ pub enum Weight {
     },
 }
 
-/// Which of the two strengths of a penalty a weight is under.
+/// Which of the two strengths of a penalty applies to a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightKind {
-    /// It is multiplied with the state of the step before; `Scheme::Joint`'s one matrix counts here.
+    /// It is multiplied with the state of the previous step. The one matrix of `Scheme::Joint` counts as recurrent.
     Recurrent,
     /// It is multiplied with the layer's input.
     NonRecurrent,
 }
 
 impl Weight {
-    /// A dense weight.
+    /// Makes a dense weight.
     pub fn dense(w: MatRef<'_, f32>, device: &Device) -> Self {
         Weight::Dense(parameter(w, device))
     }
@@ -43,8 +43,8 @@ impl Weight {
         Weight::Factored { u: parameter(low_rank.u(), device), v: parameter(low_rank.v(), device) }
     }
 
-    /// Random factors of rank `rank`, uniform, whose product has elements of the variance `bound^2 / 3`, that of a matrix
-    /// uniform in `-bound..bound`.
+    /// Makes uniform random factors of rank `rank`. The elements of their product have the variance `bound^2 / 3`, as
+    /// in a matrix that is uniform in `-bound..bound`.
     ///
     /// # Errors
     /// [`Error::Rank`](crate::Error::Rank), [`Error::Allocation`](crate::Error::Allocation).
@@ -55,14 +55,14 @@ impl Weight {
         random: &mut Random,
         device: &Device,
     ) -> Result<Self> {
-        // The product's variance is that of `rank` products of two factors of variance b^2 / 3.
+        // The product's variance is `rank` times the square of the factors' variance, b^2 / 3.
         let b = (3.0 * bound * bound / rank.max(1) as f32).powf(0.25);
         let low_rank = LowRank::from_factors(uniform(n, rank, b, random)?, uniform(rank, k, b, random)?)?;
         Ok(Self::factored(&low_rank, device))
     }
 
-    /// `W`, part of the graph: layers multiply by it, once a batch, so that a step of time costs one product whatever the
-    /// weight is made of.
+    /// `W` as part of the graph. Layers compute it once per batch, so that a time step costs one product whether the
+    /// weight is factored or not.
     pub fn matrix(&self) -> Tensor<2> {
         match self {
             Weight::Dense(w) => w.clone(),
@@ -86,7 +86,7 @@ impl Weight {
         }
     }
 
-    /// The numbers of `W`, those of factors multiplied in `f64`.
+    /// The values of `W`; factors are multiplied in `f64`.
     ///
     /// # Errors
     /// [`Error::NotFinite`](crate::Error::NotFinite), [`Error::Allocation`](crate::Error::Allocation).
@@ -97,7 +97,7 @@ impl Weight {
         }
     }
 
-    /// The weight that inference multiplies with, its numbers as they are.
+    /// The weight for inference, with the same values.
     ///
     /// # Errors
     /// As [`to_mat`](Self::to_mat).
@@ -108,8 +108,9 @@ impl Weight {
         }
     }
 
-    /// Balanced factors of the nearest matrix of a lower rank, `U sqrt(S)` and `sqrt(S) V^T` of the singular value
-    /// decomposition: the transition from stage 1 to stage 2, and a spectral initialization from random weights.
+    /// Balanced factors of the nearest matrix of a lower rank: `U sqrt(S)` and `sqrt(S) V^T` of the singular value
+    /// decomposition. Used at the transition from stage 1 to stage 2, and for spectral initialization from random
+    /// weights.
     ///
     /// # Errors
     /// Those of [`LowRank::truncate`].

@@ -1,4 +1,4 @@
-//! The modules of a state dict: tensors with one prefix that make a layer, or a stack of recurrent layers.
+//! The modules of a state dict: tensors with a common prefix that form a layer or a stack of recurrent layers.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -11,7 +11,7 @@ use super::weights;
 use crate::error::{FileError, Result, TensorProblem};
 use crate::model::tensors::{Tensors, wrong_shape};
 
-/// What a module is.
+/// The kind of a module.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Linear,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 impl Kind {
     pub const ALL: [Kind; 4] = [Kind::Linear, Kind::Convolution, Kind::Gru, Kind::Lstm];
 
-    /// The option of the list of layers that says it.
+    /// The option that names this kind in the list of layers.
     pub fn option(self) -> &'static str {
         match self {
             Kind::Linear => "linear",
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// Gates that are stacked in the weights of a recurrent layer.
+    /// Number of gates stacked in the weights of a recurrent layer.
     pub fn gates(self) -> usize {
         match self {
             Kind::Linear | Kind::Convolution => 1,
@@ -58,16 +58,16 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Group {
     pub kind: Kind,
-    /// Features of an input and of an output frame.
+    /// Features per input frame and per output frame.
     pub input: usize,
     pub output: usize,
     pub detail: Detail,
 }
 
-/// What only some kinds have.
+/// Properties of only some kinds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Detail {
-    /// A `Linear` or `Conv1d`, and whether it could be an `Embedding` as well: two dimensions and no bias.
+    /// A `Linear` or `Conv1d`. It may also be an `Embedding` if it has two dimensions and no bias.
     Plain {
         perhaps_embedding: bool,
     },
@@ -81,16 +81,16 @@ pub(super) struct Stack {
     pub bidirectional: bool,
     pub projection: bool,
     pub bias: bool,
-    /// Input and recurrent weights are one matrix side by side, `weight_l0`.
+    /// Whether input and recurrent weights are stored side by side in one matrix, `weight_l0`.
     pub joint: bool,
-    /// Whether its kind is only a guess from its name.
+    /// Whether its kind is only guessed from its name.
     pub guessed: bool,
 }
 
 /// The parameters of a recurrent module that a file has.
 type Parameters<'a> = BTreeSet<(usize, bool, &'a str)>;
 
-/// The modules of a file, by prefix. `said` is what the list of layers says of a prefix's kind.
+/// The modules of a file, by prefix. `said` gives the kind that the list of layers names for a prefix, if any.
 pub(super) fn groups(tensors: &Tensors<'_>, said: impl Fn(&str) -> Option<Kind>) -> Result<BTreeMap<String, Group>> {
     let mut groups = BTreeMap::new();
     let mut stacks: BTreeMap<&str, Parameters<'_>> = BTreeMap::new();
@@ -107,7 +107,7 @@ pub(super) fn groups(tensors: &Tensors<'_>, said: impl Fn(&str) -> Option<Kind>)
     }
     for (prefix, parameters) in stacks {
         if groups.contains_key(prefix) {
-            let reason = "its module has the parameters of a recurrent layer too";
+            let reason = "its module also has the parameters of a recurrent layer";
             return Err(FileError::not_supported(joined(prefix, "weight"), reason));
         }
         groups.insert(prefix.to_string(), recurrent(tensors, prefix, &parameters, said(prefix))?);
@@ -127,12 +127,12 @@ fn plain(tensors: &Tensors<'_>, prefix: &str) -> Result<Group> {
         }
         [output, input, _] => return group(Kind::Convolution, [output, input], false),
         [_] => {
-            "a weight of one dimension is that of a normalization (BatchNorm, LayerNorm), a PReLU or a loss, none of \
-             which is a layer here; fold it into its neighbours, or drop it (option `drop`) or keep it (option `keep`) \
+            "a weight with one dimension belongs to a normalization (BatchNorm, LayerNorm), a PReLU or a loss, none of \
+             which is supported; fold it into its neighbours, or drop it (option `drop`) or keep it (option `keep`) \
              if the model does not need it"
         }
-        [_, _, _, _] => "a weight of four dimensions is that of a Conv2d, which is not supported",
-        [_, _, _, _, _] => "a weight of five dimensions is that of a Conv3d, which is not supported",
+        [_, _, _, _] => "a weight with four dimensions belongs to a Conv2d, which is not supported",
+        [_, _, _, _, _] => "a weight with five dimensions belongs to a Conv3d, which is not supported",
         [] if !tensors.contains(&name) => return group(Kind::Linear, weights::shape(tensors, &name)?, false),
         ref other => return Err(wrong_shape(&name, "two dimensions (Linear) or three (Conv1d)".into(), other)),
     };
@@ -149,7 +149,7 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
     needed.extend(bias.then_some(["bias_ih", "bias_hh"]).into_iter().flatten());
     let layers = expect_whole(prefix, parameters, bidirectional, &needed)?;
     if joint && projection {
-        let reason = "a projection of weights that are side by side in one matrix is not supported";
+        let reason = "a projection is not supported for weights stored side by side in one matrix";
         return Err(FileError::not_supported(joined(prefix, "weight_hr_l0"), reason));
     }
     let named = |parameter: &str| joined(prefix, &format!("{parameter}_l0"));
@@ -190,10 +190,10 @@ fn recurrent(tensors: &Tensors<'_>, prefix: &str, parameters: &Parameters<'_>, s
     Ok(Group { kind, input, output, detail: Detail::Recurrent(stack) })
 }
 
-/// Fails at the first parameter that a layer or direction lacks, and returns the number of layers.
+/// Fails at the first parameter missing from a layer or direction; otherwise returns the number of layers.
 fn expect_whole(prefix: &str, parameters: &Parameters<'_>, bidirectional: bool, needed: &[&str]) -> Result<usize> {
     let directions = if bidirectional { &[false, true][..] } else { &[false] };
-    // A number far beyond the others does not make it long: the first layer that is missing ends it.
+    // A very large layer number does not make this slow: the first missing layer ends the loop.
     let layers = parameters.last().map_or(0, |&(layer, ..)| layer.saturating_add(1));
     for layer in 0..layers {
         for &reverse in directions {
@@ -206,8 +206,8 @@ fn expect_whole(prefix: &str, parameters: &Parameters<'_>, bidirectional: bool, 
     Ok(layers)
 }
 
-/// The kind of a recurrent layer whose weights are one matrix, and whether it is a guess: what is said, else the only one
-/// that the shape allows, else the one that the module is called.
+/// The kind of a recurrent layer whose weights are one matrix, and whether it is a guess. It is the kind named in the
+/// list of layers, or else the only one that the shape allows, or else the one in the module's name.
 fn joint_kind(prefix: &str, [rows, cols]: [usize; 2], said: Option<Kind>) -> Result<(Kind, bool)> {
     let name = joined(prefix, "weight_l0");
     let said = said.filter(|kind| matches!(kind, Kind::Gru | Kind::Lstm));

@@ -1,4 +1,4 @@
-//! The list of layers: their order, and what tensors do not tell.
+//! The list of layers: their order, and options that tensors do not imply.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -9,14 +9,14 @@ use super::groups::{Group, Kind};
 use crate::error::{FileError, Names, Result};
 use crate::kernels::Activation;
 
-/// A layer as it is listed: the prefix of its tensors, and what tensors do not tell.
+/// An entry of the list: the prefix of the layer's tensors, and its options.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct LayerSpec {
     pub prefix: String,
-    /// What it is said to be.
+    /// The kind that the list names.
     pub kind: Option<Kind>,
     pub activation: Option<Activation>,
-    /// Frames that a linear layer takes at once.
+    /// Number of frames that a linear layer takes at once.
     pub stack: Option<usize>,
     pub stride: Option<usize>,
     pub padding: Option<usize>,
@@ -62,13 +62,13 @@ impl LayerSpec {
                 ("dilation" | "groups", _) => return bad(format!("a Conv1d with {key} is not supported")),
                 _ => {
                     return bad(format!(
-                        "no option is called {key:?}; options are relu, clip=MAX, stride=FRAMES, padding=FRAMES, \
+                        "unknown option {key:?}; the options are relu, clip=MAX, stride=FRAMES, padding=FRAMES, \
                          stack=FRAMES and the kinds linear, conv, gru, lstm"
                     ));
                 }
             };
             if twice {
-                return bad(format!("{option} comes after another option of its kind"));
+                return bad(format!("{option} repeats or contradicts an earlier option"));
             }
         }
         Ok(spec)
@@ -88,7 +88,7 @@ impl LayerSpec {
         if specs.is_empty() { Err(FileError::layer_list(text, "no layer is listed")) } else { Ok(specs) }
     }
 
-    /// The options as they are written.
+    /// The options in the list's notation.
     fn options(&self) -> impl Iterator<Item = String> {
         let frames = [("stack", self.stack), ("stride", self.stride), ("padding", self.padding)];
         let frames = frames.into_iter().filter_map(|(key, frames)| frames.map(|frames| format!("{key}={frames}")));
@@ -99,7 +99,7 @@ impl LayerSpec {
         frames.chain(activation)
     }
 
-    /// The module that is meant. Fails if there is none, or if it does not take what is said of it.
+    /// The module of this entry. Fails if there is none, or if it does not take the entry's options.
     pub fn group<'g>(&self, groups: &'g BTreeMap<String, Group>) -> Result<&'g Group> {
         let bad = |reason: String| Err(FileError::layer_list(self.to_string(), reason));
         let Some(group) = groups.get(&self.prefix) else {
@@ -122,7 +122,7 @@ impl LayerSpec {
         };
         if let Some(key) = refused {
             let option = self.options().find(|option| option.starts_with(key)).unwrap_or_default();
-            return bad(format!("{option} is not for {}, which takes {takes}", group.kind));
+            return bad(format!("{option} does not apply to {}, which takes {takes}", group.kind));
         }
         if let Some(stack) = self.stack
             && group.input.checked_rem(stack) != Some(0)
@@ -133,7 +133,7 @@ impl LayerSpec {
     }
 }
 
-/// As it is listed.
+/// In the list's notation.
 impl core::fmt::Display for LayerSpec {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(&self.prefix)?;

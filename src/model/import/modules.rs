@@ -1,4 +1,4 @@
-//! Layers of the tensors of a module.
+//! Construction of layers from the tensors of a module.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,7 +14,7 @@ use crate::kernels::Activation;
 use crate::model::Layer;
 use crate::model::tensors::{Tensors, wrong_shape};
 
-/// The name of a layer: its prefix, or, where that is empty, what it is.
+/// The name of a layer: its prefix, or its kind if the prefix is empty.
 pub(super) fn layer_name(prefix: &str, kind: Kind) -> String {
     match kind {
         _ if !prefix.is_empty() => prefix.into(),
@@ -24,7 +24,7 @@ pub(super) fn layer_name(prefix: &str, kind: Kind) -> String {
     }
 }
 
-/// A `Linear`, or one over several frames.
+/// Makes a layer from a `Linear`, or from one over several frames.
 pub(super) fn linear(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, Layer)> {
     let name = layer_name(&spec.prefix, Kind::Linear);
     let weight = weights::take(tensors, &joined(&spec.prefix, "weight"))?;
@@ -36,7 +36,7 @@ pub(super) fn linear(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(Str
     Ok((name, Layer::TimeConvolution(stacked)))
 }
 
-/// A `Conv1d`.
+/// Makes a layer from a `Conv1d`.
 pub(super) fn convolution(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result<(String, Layer)> {
     let name = layer_name(&spec.prefix, Kind::Convolution);
     let tensor = joined(&spec.prefix, "weight");
@@ -51,7 +51,7 @@ pub(super) fn convolution(tensors: &mut Tensors<'_>, spec: &LayerSpec) -> Result
     Ok((name.clone(), Layer::TimeConvolution(layer.map_err(|cause| FileError::layer(name, cause))?)))
 }
 
-/// The layers of a recurrent module.
+/// Makes the layers of a recurrent module.
 pub(super) fn recurrent(
     tensors: &mut Tensors<'_>,
     prefix: &str,
@@ -81,7 +81,7 @@ fn both<L: crate::factored::Recurrent>(forward: Result<L>, reverse: Result<L>) -
     Bidirectional::new(forward?, reverse?)
 }
 
-/// Those of one direction of one layer.
+/// The parameters of one direction of one recurrent layer.
 struct Parameters {
     weight_ih: Weight,
     weight_hh: Weight,
@@ -108,7 +108,7 @@ impl Parameters {
             [weights::take(tensors, &named("weight_ih"))?, weights::take(tensors, &named("weight_hh"))?]
         };
         let weight_hr = if stack.projection { Some(weights::take(tensors, &named("weight_hr"))?) } else { None };
-        // As many as the weight needs, whose own rows the layer checks.
+        // The number that the weight requires; the layer checks the weight's own rows.
         let rows = group.kind.gates().saturating_mul(weight_hr.as_ref().map_or(weight_hh.k(), Weight::k));
         let mut bias = |parameter| if stack.bias { bias(tensors, &named(parameter), rows) } else { Ok(None) };
         let (bias_ih, bias_hh) = (bias("bias_ih")?, bias("bias_hh")?);
@@ -129,12 +129,12 @@ impl Parameters {
     }
 }
 
-/// A bias of `len` elements, if there is one.
+/// Takes a bias of `len` elements, if there is one.
 fn bias(tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
     if tensors.contains(name) { tensors.take_vector(name, len).map(Some) } else { Ok(None) }
 }
 
-/// Fails if a convolution takes only a part of the features it is given: it has groups.
+/// Fails if a convolution takes only part of its input's features, which means that it has groups.
 pub(super) fn expect_one_group(prefix: &str, group: &Group, before: (&str, usize)) -> Result<()> {
     let (before, given) = before;
     if group.kind == Kind::Convolution && given != group.input && given.checked_rem(group.input) == Some(0) {

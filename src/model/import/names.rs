@@ -1,9 +1,9 @@
-//! What the names of a PyTorch state dict say.
+//! Parsing of the names in a PyTorch state dict.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// What a tensor's name says: the prefix of its module, and its place in it.
+/// A parsed tensor name: the prefix of its module, and its role there.
 #[derive(Debug, PartialEq)]
 pub(super) enum Name<'a> {
     /// The `weight` of a `Linear` or `Conv1d`, or a factor of it.
@@ -15,8 +15,8 @@ pub(super) enum Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// Reads names in the manner of PyTorch's state dicts, with what this crate adds to them: `.u` and `.v` for the
-    /// factors of a weight, `.0`, `.1`, ... for the gates of one that is stored gate by gate.
+    /// Parses a name of PyTorch's state dicts, or of this crate's extensions: `.u` and `.v` for the factors of a
+    /// weight, and `.0`, `.1`, ... for the gates of a weight stored gate by gate.
     pub fn parse(name: &'a str) -> Self {
         let weight = name.strip_suffix(".u").or_else(|| name.strip_suffix(".v")).unwrap_or(name);
         let of_weight = Self::parse_whole(weight);
@@ -34,7 +34,7 @@ impl<'a> Name<'a> {
 
     fn parse_whole(name: &'a str) -> Self {
         let (prefix, last) = match name.rsplit_once('.') {
-            // `.weight` would be `weight` as soon as it is put together again.
+            // `.weight` would become `weight` when joined again.
             Some(("", _)) => return Name::Other,
             Some((prefix, last)) => (prefix, last),
             None => ("", name),
@@ -56,17 +56,17 @@ impl<'a> Name<'a> {
     }
 }
 
-/// A number written as it prints: neither `01` nor `+1`.
+/// Parses a number in its canonical form: neither `01` nor `+1`.
 fn number(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
-/// `prefix.last`, or `last` where the prefix is empty.
+/// `prefix.last`, or `last` if the prefix is empty.
 pub(super) fn joined(prefix: &str, last: &str) -> String {
     if prefix.is_empty() { last.to_string() } else { format!("{prefix}.{last}") }
 }
 
-/// The end of a name of a parameter of layer `l`: `_l0` or `_l0_reverse`.
+/// The suffix of a recurrent layer's parameters, such as `_l0` or `_l0_reverse`.
 pub(super) fn suffix(layer: usize, reverse: bool) -> String {
     format!("_l{layer}{}", if reverse { "_reverse" } else { "" })
 }

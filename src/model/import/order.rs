@@ -1,10 +1,11 @@
-//! The order of the layers, where it follows from their sizes.
+//! The order of the layers, if it follows from their sizes.
 //!
-//! Sizes are the nodes of a graph, and a layer is an edge from the size of its input to that of its output. An order in
-//! which each output is the next input is a path that takes each edge once, an Eulerian path. One is found in linear time,
-//! and so is another, if there is another: any two Eulerian paths become one another by exchanges of two pieces that
-//! begin at the same size and end at the same size (Pevzner 1995), so a path to which no such exchange
-//! applies is the only one.
+//! Sizes are the nodes of a graph, and each layer is an edge from its input size to its output size. An order in which
+//! each output is the next input is an Eulerian path, which takes each edge once. It is found in linear time.
+//!
+//! A second path, if one exists, is also found in linear time. Any Eulerian path can be turned into any other by
+//! swapping pairs of pieces that begin at the same size and end at the same size (Pevzner 1995). So a path is unique if
+//! no such swap applies.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 
 use crate::error::Quoted;
 
-/// The orders of layers with these sizes, input and output, in which each output is the next input.
+/// The orders in which each layer's output is the next layer's input.
 #[derive(Debug, PartialEq)]
 pub(super) enum Orders {
     None,
@@ -35,9 +36,9 @@ impl Orders {
     }
 }
 
-/// An Eulerian path, by Hierholzer's algorithm; where there is a choice, it begins with the layer that comes first.
+/// Finds an Eulerian path by Hierholzer's algorithm. If there is a choice, the first layer in the list comes first.
 fn path(sizes: &[(usize, usize)]) -> Option<Vec<usize>> {
-    // The layers that begin at each size, the first last, and how many more begin there than end.
+    // For each size, the layers that begin there (in reverse order), and how many more begin there than end there.
     let mut from: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut surplus: BTreeMap<usize, isize> = BTreeMap::new();
     for (layer, &(input, output)) in sizes.iter().enumerate().rev() {
@@ -51,7 +52,7 @@ fn path(sizes: &[(usize, usize)]) -> Option<Vec<usize>> {
         [(start, 1), (_, -1)] | [(_, -1), (start, 1)] => start,
         _ => return None,
     };
-    // Goes on until it is stuck, and inserts detours on the way back.
+    // Walks until it is stuck, and inserts detours on the way back.
     let mut way: Vec<(usize, Option<usize>)> = vec![(start, None)];
     let mut path = Vec::with_capacity(sizes.len());
     while let Some(&(at, by)) = way.last() {
@@ -67,24 +68,25 @@ fn path(sizes: &[(usize, usize)]) -> Option<Vec<usize>> {
     (path.len() == sizes.len()).then_some(path)
 }
 
-/// Another order than `path`, if there is one.
+/// An order different from `path`, if there is one.
 fn another(sizes: &[(usize, usize)], path: &[usize]) -> Option<Vec<usize>> {
-    // The sizes on the way: where layer `i` of the path begins, and behind all layers the last output.
+    // The sizes along the path: the input of each layer, then the last output.
     let last = path.last().map(|&layer| sizes[layer].1);
     let way: Vec<usize> = path.iter().map(|&layer| sizes[layer].0).chain(last).collect();
     if path.len() > 1 && way.first() == way.last() {
-        // A circle may begin anywhere.
+        // A cycle may begin anywhere.
         return Some([&path[1..], &path[..1]].concat());
     }
     let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (place, &size) in way.iter().enumerate() {
         places.entry(size).or_default().push(place);
     }
-    // Two rounds from the same size.
+    // Two loops from the same size can be swapped.
     if let Some(&[a, b, c, ..]) = places.values().map(Vec::as_slice).find(|places| places.len() > 2) {
         return Some([&path[..a], &path[b..c], &path[a..b], &path[c..]].concat());
     }
-    // Two ways from one size to another: the places of two sizes alternate, `x y x y`. Where none do, visits are nested.
+    // Two ways from one size to another can be swapped: the places of two sizes alternate, `x y x y`. If no sizes
+    // alternate, visits are nested.
     let mut open = Vec::new();
     let mut crossing = None;
     for (place, size) in way.iter().enumerate() {
@@ -92,7 +94,7 @@ fn another(sizes: &[(usize, usize)], path: &[usize]) -> Option<Vec<usize>> {
             [first, _] if first == place => open.push(size),
             [a, c] => match open.pop() {
                 Some(inner) if inner != size => {
-                    // `inner` began behind `a` and ends behind `c`.
+                    // `inner` begins after `a` and ends after `c`.
                     let [b, d] = [places[inner][0], places[inner][1]];
                     crossing = Some([a, b, c, d]);
                     break;
@@ -106,7 +108,7 @@ fn another(sizes: &[(usize, usize)], path: &[usize]) -> Option<Vec<usize>> {
     Some([&path[..a], &path[c..d], &path[b..c], &path[a..b], &path[d..]].concat())
 }
 
-/// Two orders as messages show them: all of a few layers, else those around the first difference.
+/// Two orders as messages show them: all layers if they are few, otherwise those around the first difference.
 pub(super) fn shown(orders: &[Vec<usize>; 2], names: &[&str]) -> [String; 2] {
     const MOST: usize = 12;
     let [a, b] = orders;
@@ -127,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// All orders, by trying all.
+    /// All orders, by exhaustive search.
     fn by_search(sizes: &[(usize, usize)], order: &mut Vec<usize>, found: &mut BTreeSet<Vec<usize>>) {
         if order.len() == sizes.len() {
             found.insert(order.clone());
@@ -159,7 +161,7 @@ mod tests {
     fn the_only_order_that_fits_is_found() {
         assert_eq!(Orders::of(&[(30, 7), (10, 20), (20, 30)]), Orders::Only(vec![1, 2, 0]));
         assert_eq!(Orders::of(&[(4, 4)]), Orders::Only(vec![0]));
-        // A square layer between others, and a size that comes back.
+        // A square layer between others, and a size that recurs.
         assert_eq!(Orders::of(&[(4, 4), (5, 4), (4, 6)]), Orders::Only(vec![1, 0, 2]));
         assert_eq!(Orders::of(&[(8, 9), (3, 8), (9, 8), (8, 5)]), Orders::Only(vec![1, 0, 2, 3]));
     }
@@ -168,7 +170,7 @@ mod tests {
     fn layers_that_do_not_join_have_no_order() {
         assert_eq!(Orders::of(&[]), Orders::None);
         assert_eq!(Orders::of(&[(4, 5), (6, 7)]), Orders::None);
-        // Two circles apart, and a circle beside a path.
+        // Two separate cycles, and a cycle apart from a path.
         assert_eq!(Orders::of(&[(1, 2), (2, 1), (3, 4), (4, 3)]), Orders::None);
         assert_eq!(Orders::of(&[(5, 6), (1, 2), (2, 1)]), Orders::None);
         assert_eq!(Orders::of(&[(1, 2), (1, 3)]), Orders::None);
@@ -179,7 +181,7 @@ mod tests {
         let several = |sizes: &[(usize, usize)]| assert!(matches!(Orders::of(sizes), Orders::Several(_)), "{sizes:?}");
         several(&[(4, 4), (4, 4)]);
         several(&[(1, 2), (2, 1)]);
-        // Equal layers, with a way back between them; two detours; two rounds.
+        // Equal layers with a way back between them; two detours; two loops.
         several(&[(0, 1), (1, 2), (2, 1), (1, 2), (2, 3)]);
         several(&[(0, 1), (1, 2), (2, 1), (1, 3), (3, 1), (1, 4)]);
         several(&[(0, 1), (1, 1), (1, 1), (1, 4)]);
@@ -207,7 +209,7 @@ mod tests {
         };
         for _ in 0..20_000 {
             let (layers, nodes) = (6 + below(3), 3 + below(3));
-            // Along a way, so that there is an order, and shuffled.
+            // Layers along a path, so that an order exists, shuffled.
             let way: Vec<usize> = (0..=layers).map(|_| below(nodes)).collect();
             let mut sizes: Vec<_> = way.windows(2).map(|pair| (pair[0], pair[1])).collect();
             for i in (1..layers).rev() {

@@ -1,4 +1,4 @@
-//! Tensors that tell by their names that they belong to something that is not read.
+//! Detection of tensors that, by their names, belong to an unsupported module.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,7 +7,7 @@ use super::names::joined;
 use crate::error::{FileError, Result};
 use crate::model::tensors::{Tensors, empty};
 
-/// Fails at the first tensor of something that is known and not supported, and says what that is and what helps.
+/// Fails at the first tensor of a known but unsupported module. The error names the module and the remedy.
 pub(super) fn expect_supported(tensors: &Tensors<'_>) -> Result<()> {
     for (name, shape) in tensors.remaining() {
         if shape.contains(&0) {
@@ -23,7 +23,7 @@ pub(super) fn expect_supported(tensors: &Tensors<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Parameters that PyTorch computes from others: by hooks of `torch.nn.utils`, or by its `parametrizations`.
+/// Detects parameters that PyTorch computes from others, by hooks of `torch.nn.utils` or by its `parametrizations`.
 fn reparametrized(tensors: &Tensors<'_>, prefix: &str, last: &str) -> Option<String> {
     let remove = |what: &str, function: &str, module: &str, parameter: &str| {
         format!(
@@ -32,7 +32,7 @@ fn reparametrized(tensors: &Tensors<'_>, prefix: &str, last: &str) -> Option<Str
         )
     };
     let there = |end: &str| tensors.contains(&joined(prefix, end));
-    // `MODULE.parametrizations.PARAMETER.original`, or `original0` and `original1` of weight_norm.
+    // `MODULE.parametrizations.PARAMETER.original`, or `original0` and `original1` for weight_norm.
     if let Some((module, parameter)) = prefix.rsplit_once("parametrizations.")
         && let Some(number) = last.strip_prefix("original")
         && !parameter.contains('.')
@@ -56,7 +56,7 @@ fn reparametrized(tensors: &Tensors<'_>, prefix: &str, last: &str) -> Option<Str
     }
 }
 
-/// A cell, whose parameters have no number of a layer.
+/// Detects a cell, whose parameters have no layer number.
 fn cell(prefix: &str, last: &str, shape: &[usize]) -> Option<String> {
     let &[rows, hidden] = shape else { return None };
     if last != "weight_hh" || hidden == 0 {
@@ -64,15 +64,18 @@ fn cell(prefix: &str, last: &str, shape: &[usize]) -> Option<String> {
     }
     let (cell, layer) = match (rows / hidden, rows % hidden) {
         (1, 0) => ("an RNNCell", None),
-        (3, 0) => ("a GRUCell", Some("GRU")),
-        (4, 0) => ("an LSTMCell", Some("LSTM")),
+        (3, 0) => ("a GRUCell", Some("a GRU")),
+        (4, 0) => ("an LSTMCell", Some("an LSTM")),
         _ => return None,
     };
     Some(match layer {
-        None => format!("{cell}, which is not supported, only GRU and LSTM"),
+        None => format!("belongs to {cell}, which is not supported; only GRU and LSTM are"),
         Some(layer) => {
             let names = ["weight_hh", "weight_hh_l0"].map(|last| joined(prefix, last));
-            format!("{cell}, which is not supported; as a {layer} it has other names, {} for {}", names[1], names[0])
+            format!(
+                "belongs to {cell}, which is not supported; to use it as {layer}, rename its tensors, such as {} to {}",
+                names[0], names[1]
+            )
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The weights of a state dict: one matrix, two factors, or the gates of a recurrent layer one by one.
+//! The weights of a state dict: one matrix, two factors, or the separate gates of a recurrent layer.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +15,7 @@ enum Stored {
     Dense,
     /// `NAME.u` and `NAME.v`.
     Factors,
-    /// `NAME.0`, `NAME.1`, ..., so many, each one of the above.
+    /// This many of `NAME.0`, `NAME.1`, ..., each stored in one of the ways above.
     Stack(usize),
 }
 
@@ -52,7 +52,7 @@ fn matrix_shape(tensors: &Tensors<'_>, name: &str) -> Result<[usize; 2]> {
     }
 }
 
-/// Rows and columns of the matrix that a weight stands for.
+/// Rows and columns of a weight as one matrix.
 pub(super) fn shape(tensors: &Tensors<'_>, name: &str) -> Result<[usize; 2]> {
     match stored(tensors, name)? {
         Stored::Dense => matrix_shape(tensors, name),
@@ -79,8 +79,8 @@ pub(super) fn take(tensors: &mut Tensors<'_>, name: &str) -> Result<Weight> {
     }
 }
 
-/// Takes input weights and recurrent weights that are one matrix side by side, of which the first have `input` columns.
-/// Factors go on sharing their `U`.
+/// Takes input and recurrent weights stored side by side in one matrix; the first `input` columns are the input
+/// weights. Factors keep sharing their `U`.
 pub(super) fn take_joint(tensors: &mut Tensors<'_>, name: &str, input: usize) -> Result<[Weight; 2]> {
     let halves =
         |w: &Mat<f32>| -> Result<_> { Ok([columns(w.view(), 0..input)?, columns(w.view(), input..w.cols())?]) };

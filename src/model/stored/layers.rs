@@ -1,4 +1,4 @@
-//! The layers, of weights that [`super`] writes and reads.
+//! How layers are stored; [`super`] stores their weights.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,7 +12,7 @@ use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, TimeConvoluti
 use crate::kernels::Activation;
 use crate::model::Layer;
 
-/// Whether there is a bias, which is written then.
+/// Writes the bias if there is one, and returns whether there is.
 fn write_bias(bias: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
     if let Some(bias) = bias {
         to.put(name, Tensor::floats(vec_of([bias.len()]), bias))?;
@@ -87,7 +87,7 @@ impl Stored for Linear {
 #[serde(deny_unknown_fields)]
 pub(in crate::model) struct GruHeader {
     weights: GateHeader,
-    /// Of the candidate, if the reset comes before the recurrent product.
+    /// The candidate's recurrent weight, if the reset comes before the recurrent product.
     weight_hh_n: Option<WeightHeader>,
     bias_ih: bool,
     bias_hh: bool,
@@ -123,7 +123,7 @@ impl Stored for Gru {
 #[serde(deny_unknown_fields)]
 pub(in crate::model) struct LstmHeader {
     weights: GateHeader,
-    /// Of the projection, if there is one.
+    /// The projection's weight, if there is one.
     weight_hr: Option<WeightHeader>,
     bias_ih: bool,
     bias_hh: bool,

@@ -12,7 +12,7 @@ use crate::train::tensors::{matrix, parameter, tensor, values};
 use crate::train::weight::uniform;
 use crate::train::{Random, Weight};
 
-/// Factors of no particular basis, `U` longer than `V`.
+/// Factors in no particular basis, with `U` longer than `V`.
 fn factors(n: usize, k: usize, rank: usize, seed: u64) -> (Mat<f32>, Mat<f32>) {
     let mut u = random_matrix(n, rank, seed);
     u.as_mut_slice().iter_mut().for_each(|u| *u *= 3.0);
@@ -42,7 +42,7 @@ fn squared(a: &Mat<f32>) -> Mat<f32> {
     Mat::from_vec(a.as_slice().iter().map(|a| a * a).collect(), a.rows(), a.cols()).unwrap()
 }
 
-/// The greatest difference, next to the greatest number of `b`.
+/// The largest difference, relative to the largest element of `b`.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let greatest = b.iter().fold(f32::MIN_POSITIVE, |greatest, b| greatest.max(b.abs()));
@@ -100,7 +100,7 @@ fn dense_weights_are_as_they_were_and_factors_that_are_not_finite_are_refused() 
     assert!(matches!(refused, Err(Error::NotFinite { what: "factor U", index: 5, .. })));
 }
 
-/// Adam whose moments of factors `w` are given.
+/// Adam with given moments for the factors of `w`.
 fn adam_with(first: [&Mat<f32>; 2], second: [&Mat<f32>; 2]) -> AlignedAdam {
     let mut adam = AlignedAdam::new();
     for (i, name) in ["w.u", "w.v"].into_iter().enumerate() {
@@ -117,8 +117,8 @@ fn steps(adam: &mut AlignedAdam, weight: &mut Weight, gradient: [&Mat<f32>; 2]) 
     adam.step("w.v", v, tensor(gradient[1].view(), &Device::flex()), 0.1);
 }
 
-/// Where all second moments are the same, Adam is a gradient descent with momentum, which knows no basis: it makes no
-/// difference whether factors and gradients are turned before a step or the factors after it.
+/// If all second moments are equal, Adam is gradient descent with momentum, which is independent of the basis. So it
+/// makes no difference whether factors and gradients are rotated before a step, or the factors after it.
 #[test]
 fn first_moments_turn_with_the_factors() {
     for [n, k, rank] in SHAPES {
@@ -183,8 +183,8 @@ fn second_moments_are_the_mean_squares_of_turned_gradients() {
     assert!(difference(&found("w.v"), &expected_v) < 1e-5);
 }
 
-/// The gradient by `W` is that of its greatest singular value. Adam's first step is the sign of the gradient, whatever
-/// its length.
+/// The gradient with respect to `W` is that of its largest singular value. Adam's first step is the sign of the
+/// gradient, whatever its length.
 #[test]
 fn a_direction_in_many_columns_moves_by_the_steps_of_all_of_them() {
     let (n, k, rate) = (30, 20, 1e-3);
@@ -246,7 +246,7 @@ impl Regression {
         self.adam.step("w.v", v, g_v, rate);
     }
 
-    /// The squared distance to the map, next to the map's squared norm.
+    /// The squared distance to the map, relative to the map's squared norm.
     fn error(&self) -> f32 {
         let norm = |w: Tensor<2>| values(w).iter().map(|w| w * w).sum::<f32>();
         norm(self.weight.matrix() - self.map.clone()) / norm(self.map.clone())
@@ -268,8 +268,8 @@ fn with_a_period_of_one_the_basis_of_the_factors_does_not_matter() {
     assert!(aligned < 1e-4 && plain > 0.05, "{aligned}, {plain}");
 }
 
-/// A map whose singular values fall by 0.7 from 4 on, learnt from balanced factors of a random weight: without alignment
-/// steps that add up keep the factors far away from it, in every seed.
+/// A map whose singular values fall by a factor of 0.7 from 4 on, learned from balanced factors of a random weight.
+/// Without alignment, steps that add up keep the factors far from it with every seed.
 #[test]
 fn a_run_that_is_stuck_is_not_with_alignment() {
     let (n, k) = (40, 30);

@@ -1,4 +1,4 @@
-//! What stage 2 learns from the model of stage 1.
+//! Tests of distillation.
 
 use burn::tensor::Device;
 
@@ -13,7 +13,7 @@ fn softmax(scores: &[f32]) -> Vec<f64> {
     e.iter().map(|e_i| e_i / e.iter().sum::<f64>()).collect()
 }
 
-/// Three sequences of five steps at most.
+/// Three sequences of at most five steps.
 fn batch() -> Batch {
     let sequence = |steps: usize| (vec![0.0; steps], vec![1]);
     Batch::new(&[sequence(5), sequence(2), sequence(4)], 1).unwrap()
@@ -24,7 +24,7 @@ fn the_loss_is_the_divergence_over_all_steps_but_padding_and_its_gradient_the_di
     let (batch, lengths, classes) = (batch(), [5, 2, 4], 4);
     let scores = random_matrix(15, classes, 1);
     let mut teacher = random_matrix(15, classes, 2);
-    // One that is sure, to where other probabilities vanish in f32.
+    // A teacher so sure that other probabilities vanish in f32.
     teacher.view_mut().row_mut(3)[1] = 200.0;
     let of = parameter(scores.view(), &Device::flex());
     let loss = distillation_loss(of.clone(), tensor(teacher.view(), &Device::flex()), &batch);
@@ -49,7 +49,7 @@ fn the_loss_is_the_divergence_over_all_steps_but_padding_and_its_gradient_the_di
 fn nothing_is_to_be_learnt_from_a_teacher_that_says_the_same() {
     let scores = random_matrix(15, 4, 1);
     let of = || tensor(scores.view(), &Device::flex());
-    // The same up to a constant a step, which the softmax does not notice.
+    // The same up to a constant per step, which does not affect the softmax.
     assert!(scalar(distillation_loss(of(), of() + 3.0, &batch())).abs() < 1e-5);
 }
 

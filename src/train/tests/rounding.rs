@@ -1,4 +1,4 @@
-//! Training for few bits.
+//! Tests of training with rounded weights.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn stored(weight: &factored::Weight, found: &mut Vec<Mat<f32>>) {
     }
 }
 
-/// The same of a model to be trained.
+/// The same for a trainable model.
 fn trained(weight: &Weight, found: &mut Vec<Mat<f32>>) {
     match weight {
         Weight::Dense(w) => found.push(matrix(w).unwrap()),
@@ -34,7 +34,7 @@ fn trained(weight: &Weight, found: &mut Vec<Mat<f32>>) {
 #[test]
 fn rounded_weights_are_those_of_the_exported_model_to_the_bit() {
     let device = Device::flex();
-    // Inputs and states of more than one group of 32, and of groups that are not full.
+    // Inputs and states with more than one group of 32, and with incomplete groups.
     let shape = Shape { input: 41, hidden: vec![35, 70], classes: 5 };
     let kinds = SCHEMES.map(|scheme| Initialization::Spectral(scheme, RankPolicy::Fixed(33)));
     for kind in kinds.into_iter().chain([Initialization::Dense]) {
@@ -77,7 +77,7 @@ fn rounded_weights_are_those_of_the_exported_model_to_the_bit() {
     }
 }
 
-/// The gradient at the rounded weights, of each weight before rounding.
+/// The gradient at the rounded weights, for each weight before rounding.
 #[test]
 fn gradients_go_straight_through() {
     let batch = &Patterns::new().validation()[0].clone();
@@ -85,7 +85,7 @@ fn gradients_go_straight_through() {
         let model = small(Initialization::Spectral(scheme, RankPolicy::Fixed(3)));
         let mut before = model.clone();
         let gradients = ctc_loss(model.rounded(WeightFormat::I4).unwrap().scores(batch).unwrap(), batch).backward();
-        // The same numbers as leaves of a graph of their own.
+        // The same values as leaves of a separate graph.
         let mut there = model.rounded(WeightFormat::I4).unwrap();
         for (_, parameter) in there.parameters_mut() {
             *parameter = leaf(parameter.clone());

@@ -1,4 +1,4 @@
-//! A transition that waits for the ranks.
+//! Tests of the transition that waits for the ranks.
 
 use super::{Patterns, in_pieces, numbers, short, small, whole};
 use crate::factored::Scheme;
@@ -34,7 +34,7 @@ fn ranks_that_have_yet_to_move_have_not_settled() {
     }
 }
 
-/// Stage 1 lasts 8 epochs at most, stage 2 two.
+/// Stage 1 lasts at most 8 epochs, stage 2 two.
 fn schedule(tolerance: f32) -> Schedule {
     Schedule {
         epochs: 10,
@@ -69,7 +69,7 @@ fn the_transition_comes_when_ranks_have_settled() {
 fn ranks_that_do_not_settle_are_cut_at_the_last_epoch() {
     let run = whole(factored(), &schedule(0.0));
     assert_eq!((run.transition(), run.epoch()), (Some(8), 10));
-    // Which is the run that does not ask for it.
+    // This equals the run without settling.
     let fixed = whole(factored(), &Schedule { settling: None, ..schedule(0.0) });
     assert_eq!(numbers(&run), numbers(&fixed));
 }
