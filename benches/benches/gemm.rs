@@ -5,7 +5,7 @@
 //!     cargo bench --bench gemm -- --test                  each once, checked and not timed
 //!
 //! A group is a shape (output features x depth) of 8-bit or 4-bit weights on a tier, its members are batches, and
-//! criterion's `elem/s` are multiply-accumulates a second. Weights are packed before the clock starts. Before it is
+//! criterion's `elem/s` are multiply-accumulates per second. Weights are packed before the clock starts. Before it is
 //! timed, each product is compared with the oracle, to the bit.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]

@@ -4,7 +4,7 @@
 //!     cargo bench --bench layers -- 'gru'           some of them
 //!     cargo bench --bench layers -- --test          each once, checked and not timed
 //!
-//! Members of a group are the weight's form and the batch; criterion's `elem/s` are vectors a second. Before it is
+//! Members of a group are the weight's form and the batch; criterion's `elem/s` are vectors per second. Before it is
 //! timed, each layer is compared with its equations in `f64`, within what its number format allows, and one in 8 bits
 //! with the portable tier, to the bit.
 

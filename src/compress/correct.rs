@@ -14,6 +14,7 @@ const RIDGE: f64 = 1e-9;
 
 /// Factors in 8 or 4 bits.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RoundedFactors {
     /// `n x rank`.
     pub u: Unpacked,
@@ -85,8 +86,8 @@ impl Seen {
 /// Then `U` is fitted to `V`, `U = W C V^T (V C V^T)^-1`, where `C` is the covariance of the inputs, or the identity
 /// without a moment. Then `V` is fitted once more.
 ///
-/// This is done from two starts: the factors as given, and the factors rescaled so that the columns of `U` have length
-/// 1. In the second, the lengths move to the rows of `V`. A row of `U` has one scale for all its columns, so short
+/// This is done from two starts: the factors as given, and the factors rescaled so that the columns of `U` have unit
+/// length. In the second, the lengths move to the rows of `V`. A row of `U` has one scale for all its columns, so short
 /// columns would lose most of their digits; each row of `V` has its own scale.
 ///
 /// The pair with the smallest error of all that occur is returned. The first of them is `low_rank` with each factor

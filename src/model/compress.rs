@@ -24,6 +24,7 @@ pub struct Decomposed<'m> {
 
 /// The error by which matrices are truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Weighting {
     /// The error of the weights, `|W - A|_F`.
     Weights,
@@ -59,6 +60,7 @@ pub struct Storage {
 
 /// A compressed model, and a report for each of its matrices.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Compressed {
     /// The model.
     pub model: Model,

@@ -30,6 +30,7 @@ pub struct Shape {
 /// How the weights of the GRU layers are initialized. The linear layer and the biases are initialized as in PyTorch,
 /// and so are all weights before factoring, except with `RandomFactors`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Initialization {
     /// Dense.
     Dense,

@@ -59,9 +59,9 @@ fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
     }
 }
 
-/// If the penalty's minimum over the factorizations of X is its trace norm, then `min |U V - W|^2 / 2 + lambda/2 (|U|^2
-/// + |V|^2)` over factors equals `min |X - W|^2 / 2 + lambda |X|_T` over matrices. That minimum is known: it has the
-/// singular values of W minus lambda, clamped at 0 (Cai, Candes and Shen, arXiv 0810.3286).
+/// Let the penalty's minimum over the factorizations of X be its trace norm. Then the minimum over factors of
+/// `|U V - W|^2 / 2 + lambda/2 (|U|^2 + |V|^2)` equals the minimum over matrices of `|X - W|^2 / 2 + lambda |X|_T`. The
+/// latter is known: it has the singular values of W minus lambda, clamped at 0 (Cai, Candes and Shen, arXiv 0810.3286).
 #[test]
 fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
     let device = Device::flex();

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --manifest-path benches/peers/Cargo.toml [-- NxK ...]
 //!
-//! prints a row a shape and batch: microseconds a call. A shape is output features x depth; without arguments those are
+//! prints a row per shape and batch: microseconds per call. A shape is output features x depth; without arguments those are
 //! the paper's 6144x320 and the factors of low-rank speech layers.
 //!
 //! | column | weights | activations | result | weights before the clock starts |

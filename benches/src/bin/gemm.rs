@@ -326,7 +326,7 @@ fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> R
     Ok(())
 }
 
-/// A row of the table, for `weights` multiply-accumulates a column and `bytes` of weights.
+/// A row of the table, for `weights` multiply-accumulates per column and `bytes` of weights.
 fn print_row(m: usize, weights: usize, bytes: usize, seconds: f64) {
     let macs = (m * weights) as f64;
     println!(

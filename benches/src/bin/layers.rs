@@ -35,7 +35,7 @@ fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
 /// A layer at batch 1, ready to be stepped again and again.
 struct Bench {
     name: &'static str,
-    /// Multiply-accumulates and bytes of weights a step.
+    /// Multiply-accumulates and bytes of weights per step.
     macs: usize,
     bytes: usize,
     step: Box<dyn FnMut() -> skinny::Result<()>>,
