@@ -110,7 +110,7 @@ fn a_weight_that_may_be_an_embedding_is_refused_unless_it_is_said_to_be_linear()
         "the order of the layers (e, fc, other, rnn) is unknown: no order connects each output to the next input; e may be \
          an Embedding (50 x 16, no bias), which is not supported"
     );
-    assert!(refused(&dict, &listed("e rnn fc other")).starts_with("tensor e.weight: 50 x 16 and no bias may be"));
+    assert!(refused(&dict, &listed("e rnn fc other")).starts_with("tensor e.weight: 50 x 16 without a bias may be"));
 }
 
 #[test]

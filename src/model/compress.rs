@@ -54,7 +54,8 @@ pub enum Cutting {
 pub struct Storage {
     /// 8 or 4 bits; `None` is `f32`.
     pub format: Option<WeightFormat>,
-    /// Whether factors are rounded so that they compensate each other's error ([`round_corrected`]).
+    /// Whether factors are rounded so that they compensate each other's error
+    /// ([`round_corrected`](crate::compress::round_corrected)).
     pub correct: bool,
 }
 
@@ -86,7 +87,7 @@ pub struct MatrixReport {
     pub singular_values: Vec<f64>,
     /// The share of the sum of their squares that was kept.
     pub kept_variance: f64,
-    /// The nondimensional trace norm coefficient, [`nu`].
+    /// The nondimensional trace norm coefficient, [`nu`](crate::compress::nu).
     pub nu: f64,
     /// Bytes of the matrix in `f32`.
     pub bytes_before: f64,
@@ -109,7 +110,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Stored`] for a calibration with another scheme. [`Error::Length`] for a calibration of a model with
-    /// other layers. [`FileError::Layer`] with the matrix's name and [`Error::Shape`] for a calibration with inputs of
+    /// other layers. [`FileError::Layer`](crate::FileError::Layer) with the matrix's name and [`Error::Shape`] for a calibration with inputs of
     /// another size. [`Error::Allocation`].
     ///
     /// # Example
