@@ -261,7 +261,7 @@ fn factored_weights_are_read() {
     assert_eq!(refused_plain(&both), "tensor fc.weight.u: the model has no use for it");
 }
 
-/// The scheme `Split`: each gate by itself, some factored and some not.
+/// The scheme `Split`: each gate on its own, some factored and some not.
 #[test]
 fn weights_are_read_gate_by_gate() {
     let (hidden, input) = (4, 5);

@@ -97,7 +97,7 @@ impl Gru {
     /// is `2 hidden x hidden`, `weight_hh_n` is `hidden x hidden`. The other parameters are as in [`new`](Self::new).
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     ///
     /// # Example
     /// ```
@@ -190,7 +190,7 @@ impl Gru {
     /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         let mut quantizer = Quantizer::new(format, tier);
         let mut quantize = |weight| quantizer.weight(weight);

@@ -122,7 +122,7 @@ impl LowRankLinear {
     /// The same in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         self.quantize_with(|u| Ok(Arc::new(u.quantize_to(format, tier)?)), format, tier)
     }

@@ -91,7 +91,7 @@ impl Lstm {
     /// hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     ///
     /// # Example
     /// ```
@@ -168,7 +168,7 @@ impl Lstm {
     /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         let mut quantizer = Quantizer::new(format, tier);
         let mut quantize = |weight| quantizer.weight(weight);

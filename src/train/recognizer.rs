@@ -154,7 +154,7 @@ impl Recognizer {
     /// Transcribes each sequence of a batch by greedy decoding.
     ///
     /// # Errors
-    /// As [`scores`](Self::scores).
+    /// Those of [`scores`](Self::scores).
     pub fn transcribe(&self, batch: &Batch) -> Result<Vec<Vec<usize>>> {
         let scores = self.without_gradients().scores(batch)?;
         let [_, classes] = scores.dims();
@@ -166,7 +166,7 @@ impl Recognizer {
     /// Counts the model's errors on these batches.
     ///
     /// # Errors
-    /// As [`scores`](Self::scores).
+    /// Those of [`scores`](Self::scores).
     pub fn evaluate(&self, batches: &[Batch]) -> Result<ErrorCount> {
         let mut errors = ErrorCount::default();
         for batch in batches {
