@@ -228,7 +228,7 @@ mod tests {
 
     /// Singular values that fall as `1 / i`. The measured ratios are 0.740, 0.748 and 0.787.
     #[test]
-    fn a_quarter_of_what_rounding_adds_is_made_up_for() {
+    fn correction_removes_a_quarter_of_the_rounding_error() {
         let (n, k, rank) = (192, 128, 32);
         let full = Decomposition::new(weight(n, k).view(), None).unwrap().truncate(k).unwrap();
         let mut scaled = full.v().as_slice().to_vec();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_at_the_ends_of_the_range_are_rounded_all_the_same() {
+    fn factors_at_the_ends_of_the_range_are_rounded_too() {
         for (a, b) in [(1e-30, 1e30), (1e30, 1e-30), (1e-20, 1e-20), (1e18, 1e18)] {
             let scaled = |w: Mat<f32>, by: f32| {
                 Mat::from_vec(w.as_slice().iter().map(|w| w * by).collect(), w.rows(), w.cols()).unwrap()

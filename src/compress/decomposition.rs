@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_on_the_data_is_what_the_cut_singular_values_say() {
+    fn the_error_on_the_data_is_the_sum_of_the_cut_squared_singular_values() {
         for (n, k) in [(12, 20), (20, 12)] {
             let (w, x) = (weight(n, k), inputs(k, 500));
             let mut moment = Moment::new(k).unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_that_hardly_vary_beside_their_mean_are_no_cause_to_fail() {
+    fn inputs_that_hardly_vary_relative_to_their_mean_do_not_fail() {
         // The covariance is a difference of numbers 1e11 times as large: what is left has eigenvalues below zero.
         for k in [40, 200] {
             let direction = weight(1, k);

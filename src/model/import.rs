@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_that_are_called_embeddings_are_known() {
+    fn modules_named_like_embeddings_are_recognized() {
         for prefix in ["emb", "embedding", "encoder.word_emb", "Embed", "token2", "wte", "model.embed_tokens", "lookup"]
         {
             assert!(is_called_embedding(prefix), "{prefix}");

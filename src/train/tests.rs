@@ -140,7 +140,7 @@ fn nu_is_0_of_rank_one_and_1_of_equal_singular_values() {
 }
 
 #[test]
-fn the_cut_loses_what_the_dropped_singular_values_say() {
+fn the_truncation_error_matches_the_dropped_singular_values() {
     let device = Device::flex();
     let weight = Weight::random_factors([10, 7], 7, 1.0, &mut Random::new(1), &device).unwrap();
     let w = weight.to_mat().unwrap();
@@ -250,7 +250,7 @@ fn check_gradients<M: Clone>(
 }
 
 #[test]
-fn gradients_are_the_finite_differences() {
+fn gradients_match_finite_differences() {
     let shape = Shape { input: 3, hidden: vec![4, 3], classes: 3 };
     let sequence = |seed, steps: usize| random_matrix(steps, 3, seed).into_vec();
     // More steps than a block has, and padding.
@@ -307,7 +307,7 @@ fn lstm(scheme: Option<Scheme>) -> Lstm {
 }
 
 #[test]
-fn gradients_of_the_lstm_are_the_finite_differences() {
+fn gradients_of_the_lstm_match_finite_differences() {
     let x = tensor(random_matrix(10 * 2, 3, 7).view(), &Device::flex());
     for scheme in SCHEMES.map(Some).into_iter().chain([None]) {
         check_gradients(
@@ -552,7 +552,7 @@ fn a_seed_reproduces_a_run_and_an_epoch_that_fails_changes_nothing() {
 }
 
 #[test]
-fn schedules_and_data_that_make_no_sense_are_refused() {
+fn invalid_schedules_and_data_are_refused() {
     let wrong = [
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },
