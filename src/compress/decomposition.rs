@@ -11,10 +11,10 @@ use crate::matrix::MatRef;
 /// The singular value decomposition of a weight, `W = U S V^T`: computed once, truncated to any rank.
 ///
 /// With a moment of the inputs, the decomposition is weighted. It is the SVD of `W L`, where `C = L L^T` is the
-/// Cholesky factorization of the inputs' covariance, and `W ~ (U S) (V^T L^-1)`. The error on the data, `E |(W - W_r)
-/// (x - E[x])|^2`, is then the sum of the squared singular values that are cut, and no other matrix of that rank has a
-/// smaller one. (See DRONE, Chen et al. 2021, and SVD-LLM, arXiv 2403.07378; both use `E[x x^T]`.) The mean of the
-/// error is left out because the bias can absorb it.
+/// Cholesky factorization of the inputs' covariance, and `W ~ (U S) (V^T L^-1)`. The error on the data,
+/// `E |(W - W_r) (x - E[x])|^2`, is then the sum of the squared singular values that are cut, and no other matrix of
+/// that rank has a smaller one. (See DRONE, Chen et al. 2021, and SVD-LLM, arXiv 2403.07378; both use `E[x x^T]`.) The
+/// mean of the error is left out because the bias can absorb it.
 ///
 /// `C` is singular if the inputs are few or linearly dependent. So a thousandth of the mean of its diagonal is added to
 /// the diagonal, and the sum above holds for this damped `C`. If inputs vary by only a millionth of their magnitude,

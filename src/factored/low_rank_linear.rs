@@ -53,8 +53,8 @@ impl LowRankLinear {
         Ok(Self { u: Arc::new(u.pack(tier)?), v: v.pack(tier)? })
     }
 
-    /// Makes maps that share the factor `U`, from one factorization of matrices side by side: `[W_1 | W_2 | ..] ~ U
-    /// [V_1 | V_2 | ..]`. `u` is `n x rank`; each `v` is `rank x k`, with its own `k`.
+    /// Makes maps that share the factor `U`, from one factorization of matrices side by side:
+    /// `[W_1 | W_2 | ..] ~ U [V_1 | V_2 | ..]`. `u` is `n x rank`; each `v` is `rank x k`, with its own `k`.
     ///
     /// Layers made of such maps ([`Scheme::Joint`](super::Scheme::Joint)) still share `U` after quantization.
     ///

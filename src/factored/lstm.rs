@@ -87,8 +87,8 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, None, bias_ih, bias_hh, hidden)
     }
 
-    /// Makes a layer whose output is projected to fewer features (PyTorch's `proj_size`): `weight_hr` is `proj x
-    /// hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
+    /// Makes a layer whose output is projected to fewer features (PyTorch's `proj_size`): `weight_hr` is
+    /// `proj x hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -119,9 +119,9 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, Some(weight_hr), bias_ih, bias_hh, hidden)
     }
 
-    /// Makes a layer from one direction of ONNX's operator `LSTM`, whose gates are in the order i, o, f, c. `w` is `4
-    /// hidden x input`, and `r` is `4 hidden x hidden`. `bias` has `8 hidden` elements: the bias of the input product,
-    /// then the bias of the recurrent product.
+    /// Makes a layer from one direction of ONNX's operator `LSTM`, whose gates are in the order i, o, f, c. `w` is
+    /// `4 hidden x input`, and `r` is `4 hidden x hidden`. `bias` has `8 hidden` elements: the bias of the input
+    /// product, then the bias of the recurrent product.
     ///
     /// The operator's activations must be its defaults, without peepholes, `clip` and `input_forget`.
     ///

@@ -106,8 +106,8 @@ impl Recognizer {
         self.layers[0].input_size()
     }
 
-    /// The scores of classes, before the softmax: `x` is `(steps batch) x input`, the result is `(steps batch) x
-    /// classes`.
+    /// The scores of classes, before the softmax: `x` is `(steps batch) x input`, the result is
+    /// `(steps batch) x classes`.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, batch));
         self.output.forward(x)
