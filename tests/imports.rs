@@ -110,7 +110,7 @@ fn a_weight_that_may_be_an_embedding_is_refused_unless_it_is_said_to_be_linear()
         "the order of the layers (e, fc, other, rnn) is unknown: no order connects each output to the next input; e may be \
          an Embedding (50 x 16, no bias), which is not supported"
     );
-    assert!(refused(&dict, &listed("e rnn fc other")).starts_with("tensor e.weight: 50 x 16 and no bias may be"));
+    assert!(refused(&dict, &listed("e rnn fc other")).starts_with("tensor e.weight: 50 x 16 without a bias may be"));
 }
 
 #[test]
@@ -261,6 +261,7 @@ fn factored_weights_are_read() {
     assert_eq!(refused_plain(&both), "tensor fc.weight.u: the model has no use for it");
 }
 
+<<<<<<< HEAD
 /// PyTorch's layers are all of one size. Those that this crate trains need not be.
 #[test]
 fn layers_of_a_module_may_differ_in_size() {
@@ -283,6 +284,9 @@ fn layers_of_a_module_may_differ_in_size() {
 }
 
 /// The scheme `Split`: each gate by itself, some of them factored.
+=======
+/// The scheme `Split`: each gate on its own, some factored and some not.
+>>>>>>> models
 #[test]
 fn weights_are_read_gate_by_gate() {
     let (hidden, input) = (4, 5);

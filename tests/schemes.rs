@@ -12,7 +12,7 @@ fn low_rank(random: &mut Random, n: usize, k: usize, rank: usize) -> Weight {
     LowRank::from_factors(random.mat(n, rank, 0.3), random.mat(rank, k, 0.3)).unwrap().into()
 }
 
-/// Gates of `n` features, each factored by itself, with ranks that differ.
+/// Gates of `n` features, each factored on its own, with different ranks.
 fn split(random: &mut Random, gates: usize, n: usize, k: usize) -> Weight {
     Weight::stack((0..gates).map(|gate| low_rank(random, n, k, 5 + 3 * gate)).collect()).unwrap()
 }

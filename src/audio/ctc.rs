@@ -71,11 +71,11 @@ impl Labels {
             None => 0,
             Some(text) => text
                 .parse()
-                .map_err(|_| entry_error(BLANK, format!("expected the number of a class, found {}", quoted(text))))?,
+                .map_err(|_| entry_error(BLANK, format!("expected the index of a class, found {}", quoted(text))))?,
         };
         let (key, labels) = match (metadata.get(LABELS), metadata.get(ALPHABET)) {
             (None, None) => return Ok(None),
-            (Some(_), Some(_)) => return Err(entry_error(LABELS, "there is an alphabet too")),
+            (Some(_), Some(_)) => return Err(entry_error(LABELS, "the file has an alphabet too")),
             (Some(json), None) => {
                 let texts = serde_json::from_str(json)
                     .map_err(|cause| entry_error(LABELS, format!("expected a JSON list of texts: {cause}")))?;
@@ -85,7 +85,8 @@ impl Labels {
         };
         let labels = labels.map_err(|cause| entry_error(BLANK, cause.to_string()))?;
         if labels.classes() != model.output_size() {
-            let reason = format!("{} classes with the blank, the model has {}", labels.classes(), model.output_size());
+            let reason =
+                format!("{} classes including the blank, but the model has {}", labels.classes(), model.output_size());
             return Err(entry_error(key, reason));
         }
         Ok(Some(labels))

@@ -152,7 +152,7 @@ impl<'a> Entries<'a> {
             None => Ok(()),
             Some(name) => Err(entry_error(
                 format!("{PREFIX}{name}"),
-                "not understood beside the other entries; without it the features might be others than those the model was trained on",
+                "not supported with the other entries; ignoring it might change the features",
             )),
         }
     }
@@ -210,7 +210,7 @@ impl Features {
         features.check().map_err(in_file)?;
         if features.width() != model.input_size() {
             let reason =
-                format!("they make steps of {} features, the model takes {}", features.width(), model.input_size());
+                format!("they give {} features per step, but the model takes {}", features.width(), model.input_size());
             return Err(entry_error("features.*", reason));
         }
         Ok(Some(features))

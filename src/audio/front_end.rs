@@ -125,7 +125,7 @@ impl FrontEnd {
     /// frame is dropped.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn finish(&mut self) -> Result<MatRef<'_, f32>> {
         self.pipeline.outputs.clear();
         let rest = match &mut self.resampler {
@@ -139,7 +139,7 @@ impl FrontEnd {
     /// Computes the steps of a whole recording (`steps x width`). A stream in progress is dropped.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn whole(&mut self, samples: &[f32]) -> Result<Mat<f32>> {
         self.reset();
         let mut steps = self.push(samples)?.as_slice().to_vec();

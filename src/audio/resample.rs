@@ -144,7 +144,7 @@ impl Resampler {
     /// Ends the stream: returns the remaining output and resets.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn finish(&mut self) -> Result<&[f32]> {
         self.outputs.clear();
         let done = self.flush();

@@ -150,7 +150,7 @@ impl StftStream {
     /// Ends the stream: returns the remaining spectra and resets. An incomplete frame is dropped.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn finish(&mut self) -> Result<MatRef<'_, f32>> {
         self.run(&[], true)
     }

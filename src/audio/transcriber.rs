@@ -25,9 +25,10 @@ impl Transcriber {
     /// [`Error::Allocation`](crate::Error::Allocation).
     pub fn new(model: &Arc<Model>) -> Result<Self> {
         let features = Features::of_model(model)?
-            .ok_or_else(|| entry_error("features.*", "missing: how features are made of sound is not known"))?;
-        let labels = Labels::of_model(model)?
-            .ok_or_else(|| entry_error("labels", "missing, as is alphabet: what the classes stand for is not known"))?;
+            .ok_or_else(|| entry_error("features.*", "missing: the model's file does not describe its features"))?;
+        let labels = Labels::of_model(model)?.ok_or_else(|| {
+            entry_error("labels", "missing, and so is alphabet: the model's file does not name its classes")
+        })?;
         let session = Session::new(Arc::clone(model))?;
         Ok(Self { front_end: FrontEnd::new(features)?, session, decoder: GreedyDecoder::new(labels) })
     }
@@ -58,7 +59,7 @@ impl Transcriber {
     /// Ends the stream and returns its whole text, without spaces at the ends. The transcriber is then reset.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub fn finish(&mut self) -> Result<String> {
         self.decoder.push(self.session.push(self.front_end.finish()?)?)?;
         self.decoder.push(self.session.finish()?)?;

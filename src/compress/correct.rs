@@ -14,6 +14,7 @@ const RIDGE: f64 = 1e-9;
 
 /// Factors in 8 or 4 bits.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RoundedFactors {
     /// `n x rank`.
     pub u: Unpacked,
@@ -85,8 +86,8 @@ impl Seen {
 /// Then `U` is fitted to `V`, `U = W C V^T (V C V^T)^-1`, where `C` is the covariance of the inputs, or the identity
 /// without a moment. Then `V` is fitted once more.
 ///
-/// This is done from two starts: the factors as given, and the factors rescaled so that the columns of `U` have length
-/// 1. In the second, the lengths move to the rows of `V`. A row of `U` has one scale for all its columns, so short
+/// This is done from two starts: the factors as given, and the factors rescaled so that the columns of `U` have unit
+/// length. In the second, the lengths move to the rows of `V`. A row of `U` has one scale for all its columns, so short
 /// columns would lose most of their digits; each row of `V` has its own scale.
 ///
 /// The pair with the smallest error of all that occur is returned. The first of them is `low_rank` with each factor
@@ -227,7 +228,7 @@ mod tests {
 
     /// Singular values that fall as `1 / i`. The measured ratios are 0.740, 0.748 and 0.787.
     #[test]
-    fn a_quarter_of_what_rounding_adds_is_made_up_for() {
+    fn correction_removes_a_quarter_of_the_rounding_error() {
         let (n, k, rank) = (192, 128, 32);
         let full = Decomposition::new(weight(n, k).view(), None).unwrap().truncate(k).unwrap();
         let mut scaled = full.v().as_slice().to_vec();
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_at_the_ends_of_the_range_are_rounded_all_the_same() {
+    fn factors_at_the_ends_of_the_range_are_rounded_too() {
         for (a, b) in [(1e-30, 1e30), (1e30, 1e-30), (1e-20, 1e-20), (1e18, 1e18)] {
             let scaled = |w: Mat<f32>, by: f32| {
                 Mat::from_vec(w.as_slice().iter().map(|w| w * by).collect(), w.rows(), w.cols()).unwrap()

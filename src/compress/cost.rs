@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_those_of_weights_and_scales_and_groups() {
+    fn bytes_include_weights_scales_and_groups() {
         for (n, k) in [(3usize, 64usize), (5, 32), (2, 70), (7, 2)] {
             let groups = k.div_ceil(GROUP);
             for (format, expected) in [

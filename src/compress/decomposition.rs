@@ -11,10 +11,10 @@ use crate::matrix::MatRef;
 /// The singular value decomposition of a weight, `W = U S V^T`: computed once, truncated to any rank.
 ///
 /// With a moment of the inputs, the decomposition is weighted. It is the SVD of `W L`, where `C = L L^T` is the
-/// Cholesky factorization of the inputs' covariance, and `W ~ (U S) (V^T L^-1)`. The error on the data, `E |(W - W_r)
-/// (x - E[x])|^2`, is then the sum of the squared singular values that are cut, and no other matrix of that rank has a
-/// smaller one. (See DRONE, Chen et al. 2021, and SVD-LLM, arXiv 2403.07378; both use `E[x x^T]`.) The mean of the
-/// error is left out because the bias can absorb it.
+/// Cholesky factorization of the inputs' covariance, and `W ~ (U S) (V^T L^-1)`. The error on the data,
+/// `E |(W - W_r) (x - E[x])|^2`, is then the sum of the squared singular values that are cut, and no other matrix of
+/// that rank has a smaller one. (See DRONE, Chen et al. 2021, and SVD-LLM, arXiv 2403.07378; both use `E[x x^T]`.) The
+/// mean of the error is left out because the bias can absorb it.
 ///
 /// `C` is singular if the inputs are few or linearly dependent. So a thousandth of the mean of its diagonal is added to
 /// the diagonal, and the sum above holds for this damped `C`. If inputs vary by only a millionth of their magnitude,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_on_the_data_is_what_the_cut_singular_values_say() {
+    fn the_error_on_the_data_is_the_sum_of_the_cut_squared_singular_values() {
         for (n, k) in [(12, 20), (20, 12)] {
             let (w, x) = (weight(n, k), inputs(k, 500));
             let mut moment = Moment::new(k).unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_that_hardly_vary_beside_their_mean_are_no_cause_to_fail() {
+    fn inputs_that_hardly_vary_relative_to_their_mean_do_not_fail() {
         // The covariance is a difference of numbers 1e11 times as large: what is left has eigenvalues below zero.
         for k in [40, 200] {
             let direction = weight(1, k);

@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::linalg::{product, to_f64};
 use crate::matrix::MatRef;
 
-/// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026: `(|sigma|_1 / |sigma|_2 - 1) /
-/// (sqrt(d) - 1)` for all `d` singular values. It is 0 at rank one and 1 if all values are equal. It is also 0 if all
-/// are zero or there are fewer than two.
+/// The nondimensional trace norm coefficient of Kliegl et al., arXiv 1710.09026:
+/// `(|sigma|_1 / |sigma|_2 - 1) / (sqrt(d) - 1)` for all `d` singular values. It is 0 at rank one and 1 if all values
+/// are equal. It is also 0 if all are zero or there are fewer than two.
 ///
 /// # Example
 /// ```
@@ -61,9 +61,9 @@ pub fn relative_error(w: MatRef<'_, f32>, approximation: MatRef<'_, f32>) -> Res
     Ok(if error == 0.0 { 0.0 } else { (error / all).sqrt() })
 }
 
-/// The signal-to-noise ratio, in dB, of an approximation's products with inputs of covariance `C`: `10 log10(tr(W C
-/// W^T) / tr((W - A) C (W - A)^T))`. The mean of the error is left out because the bias can absorb it. Infinite if
-/// there is no noise.
+/// The signal-to-noise ratio, in dB, of an approximation's products with inputs of covariance `C`:
+/// `10 log10(tr(W C W^T) / tr((W - A) C (W - A)^T))`. The mean of the error is left out because the bias can absorb it.
+/// Infinite if there is no noise.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for operands that do not fit each other.

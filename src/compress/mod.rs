@@ -4,7 +4,7 @@
 //! - [`Decomposition`]: a weight's singular values and factors, plain or weighted by a moment; computed once, truncated
 //!   to any rank.
 //! - [`allocate`]: ranks for many weights under one [`Budget`] of parameters, bytes or predicted latency.
-//! - [`round_corrected`]: factors that make up for each other's rounding.
+//! - [`round_corrected`]: rounding of factors that compensates one factor's error in the other.
 //! - [`nu`], [`explained_variance`], [`relative_error`], [`signal_to_noise`]: the loss.
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.

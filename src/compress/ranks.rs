@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_costs_greedy_is_the_best() {
+    fn with_equal_costs_greedy_is_optimal() {
         let spectra = [spectrum(6, 0.2), spectrum(6, 1.5), spectrum(6, 0.7)];
         let candidates: Vec<Candidate<'_>> = spectra.iter().map(|s| candidate(6, 100, s)).collect();
         for ranks in 3..15 {
@@ -299,7 +299,7 @@ mod tests {
 
     /// At the size of the paper's model, compared with a lower bound on every allocation.
     #[test]
-    fn of_many_large_weights_the_ranks_are_near_the_best_and_errors_fall_with_the_budget() {
+    fn many_large_weights_get_near_optimal_ranks_and_errors_fall_with_the_budget() {
         let shapes = [(2304, 768), (2304, 320), (3072, 768), (3072, 1024), (3840, 1024), (3840, 1280), (1536, 1280)];
         let spectra: Vec<Vec<f64>> =
             shapes.iter().enumerate().map(|(i, &(n, k))| spectrum(n.min(k), 0.1 + 0.1 * i as f64)).collect();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_step_to_the_dense_weight_is_seen_coming() {
+    fn the_move_to_the_dense_weight_is_foreseen() {
         // With nearly equal singular values each move saves little, and the last one, to the dense weight, saves most.
         // Move by move, both weights would end halfway (ranks 20, an error of 1.30).
         let spectra = [spectrum(64, 0.05), spectrum(64, 0.06)];
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_without_an_answer_of_their_own_are_no_trouble() {
+    fn zeros_ties_and_huge_multiples_are_handled() {
         // Zeros have no error; the first of equals wins; a multiple above all ranks leaves the matrices dense.
         let (zeros, sigma) = ([0.0; 6], spectrum(6, 1.0));
         let with = |candidates: &[Candidate<'_>], limit, multiple| {
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_waits_for_memory_prefers_what_has_fewer_bytes() {
+    fn a_memory_bound_core_prefers_fewer_bytes() {
         let core = Core::CORTEX_A53;
         let format = Some(crate::kernels::WeightFormat::I8);
         let (dense, factors) = (Cost::Latency(core, format), Cost::Latency(core, format));

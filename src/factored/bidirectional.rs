@@ -56,7 +56,7 @@ impl<L: Recurrent> Bidirectional<L> {
     /// The same layer in 8 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize_to`](Self::quantize_to).
+    /// Those of [`quantize_to`](Self::quantize_to).
     pub fn quantize(&self, tier: Tier) -> Result<Self> {
         self.quantize_to(WeightFormat::I8, tier)
     }

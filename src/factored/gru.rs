@@ -97,7 +97,7 @@ impl Gru {
     /// is `2 hidden x hidden`, `weight_hh_n` is `hidden x hidden`. The other parameters are as in [`new`](Self::new).
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     ///
     /// # Example
     /// ```
@@ -121,10 +121,10 @@ impl Gru {
         Self::checked(weight_ih.into(), weight_hh_rz.into(), Some(weight_hh_n.into()), bias_ih, bias_hh)
     }
 
-    /// Makes a layer from one direction of ONNX's operator `GRU`, whose gates are in the order z, r, h. `w` is `3
-    /// hidden x input`, and `r` is `3 hidden x hidden`. `bias` has `6 hidden` elements: the bias of the input product,
-    /// then the bias of the recurrent product. `linear_before_reset` is the operator's attribute: whether the reset
-    /// comes after the product.
+    /// Makes a layer from one direction of ONNX's operator `GRU`, whose gates are in the order z, r, h. `w` is
+    /// `3 hidden x input`, and `r` is `3 hidden x hidden`. `bias` has `6 hidden` elements: the bias of the input
+    /// product, then the bias of the recurrent product. `linear_before_reset` is the operator's attribute: whether the
+    /// reset comes after the product.
     ///
     /// The operator's activations must be its defaults, without `clip`.
     ///
@@ -190,7 +190,7 @@ impl Gru {
     /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         let mut quantizer = Quantizer::new(format, tier);
         let mut quantize = |weight| quantizer.weight(weight);
@@ -281,8 +281,8 @@ impl Gru {
         &self.weight_ih
     }
 
-    /// The recurrent weights, `3 hidden x hidden`. If the reset comes before the product, only those of r and z, `2
-    /// hidden x hidden`.
+    /// The recurrent weights, `3 hidden x hidden`. If the reset comes before the product, only those of r and z,
+    /// `2 hidden x hidden`.
     pub fn weight_hh(&self) -> &Weight {
         &self.weight_hh
     }

@@ -53,8 +53,8 @@ impl LowRankLinear {
         Ok(Self { u: Arc::new(u.pack(tier)?), v: v.pack(tier)? })
     }
 
-    /// Makes maps that share the factor `U`, from one factorization of matrices side by side: `[W_1 | W_2 | ..] ~ U
-    /// [V_1 | V_2 | ..]`. `u` is `n x rank`; each `v` is `rank x k`, with its own `k`.
+    /// Makes maps that share the factor `U`, from one factorization of matrices side by side:
+    /// `[W_1 | W_2 | ..] ~ U [V_1 | V_2 | ..]`. `u` is `n x rank`; each `v` is `rank x k`, with its own `k`.
     ///
     /// Layers made of such maps ([`Scheme::Joint`](super::Scheme::Joint)) still share `U` after quantization.
     ///
@@ -122,7 +122,7 @@ impl LowRankLinear {
     /// The same in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         self.quantize_with(|u| Ok(Arc::new(u.quantize_to(format, tier)?)), format, tier)
     }

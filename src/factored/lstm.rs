@@ -87,11 +87,11 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, None, bias_ih, bias_hh, hidden)
     }
 
-    /// Makes a layer whose output is projected to fewer features (PyTorch's `proj_size`): `weight_hr` is `proj x
-    /// hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
+    /// Makes a layer whose output is projected to fewer features (PyTorch's `proj_size`): `weight_hr` is
+    /// `proj x hidden`, `weight_ih` is `4 hidden x input`, `weight_hh` is `4 hidden x proj`.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     ///
     /// # Example
     /// ```
@@ -119,9 +119,9 @@ impl Lstm {
         Self::checked(weight_ih.into(), weight_hh, Some(weight_hr), bias_ih, bias_hh, hidden)
     }
 
-    /// Makes a layer from one direction of ONNX's operator `LSTM`, whose gates are in the order i, o, f, c. `w` is `4
-    /// hidden x input`, and `r` is `4 hidden x hidden`. `bias` has `8 hidden` elements: the bias of the input product,
-    /// then the bias of the recurrent product.
+    /// Makes a layer from one direction of ONNX's operator `LSTM`, whose gates are in the order i, o, f, c. `w` is
+    /// `4 hidden x input`, and `r` is `4 hidden x hidden`. `bias` has `8 hidden` elements: the bias of the input
+    /// product, then the bias of the recurrent product.
     ///
     /// The operator's activations must be its defaults, without peepholes, `clip` and `input_forget`.
     ///
@@ -168,7 +168,7 @@ impl Lstm {
     /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         let mut quantizer = Quantizer::new(format, tier);
         let mut quantize = |weight| quantizer.weight(weight);

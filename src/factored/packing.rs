@@ -34,7 +34,7 @@ impl Unpacked {
     /// Lays the weights out for the kernels of `tier`; `f32` weights stay as they are.
     ///
     /// # Errors
-    /// As [`QuantizedMat::pack`]; [`Error::NotFinite`] for an `f32` weight that is infinite or NaN.
+    /// Those of [`QuantizedMat::pack`]; [`Error::NotFinite`] for an `f32` weight that is infinite or NaN.
     pub fn pack(self, tier: Tier) -> Result<DenseWeight> {
         match self {
             Unpacked::F32(w) => DenseWeight::from_f32(w),
@@ -72,7 +72,7 @@ impl QuantizedMatI4 {
     /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
     ///
     /// # Errors
-    /// As [`QuantizedMat::pack`].
+    /// Those of [`QuantizedMat::pack`].
     pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
         let weights = match self.multipliers() {
             Some(multipliers) => PackedMat::i4_grouped_for_tier(self.values(), multipliers, tier)?,
@@ -94,7 +94,7 @@ impl DenseWeight {
     /// The same in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         match &self.0 {
             Storage::F32(w) => Unpacked::quantize(w.view(), format)?.pack(tier),

@@ -21,7 +21,7 @@ impl Weight {
     /// The same weight in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         Quantizer::new(format, tier).weight(self)
     }

@@ -246,7 +246,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_error_is_what_the_dropped_singular_values_say() {
+    fn the_error_is_the_sum_of_the_dropped_squared_singular_values() {
         for (n, k) in [(12, 20), (20, 12), (9, 9), (1, 5), (5, 1)] {
             let w = weight(n, k);
             let sigma = singular_values(w.view()).unwrap();
@@ -289,7 +289,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn singular_values_are_those_of_jacobi() {
+    fn singular_values_match_jacobi() {
         let mut shapes: Vec<(&str, usize, usize, u32)> = (0..40).map(|seed| ("rows", 160, 130, seed)).collect();
         for family in
             ["gaussian", "decaying", "floor", "columns", "integers", "ternary", "pattern", "blocks", "graded", "mixed"]

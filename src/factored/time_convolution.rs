@@ -115,7 +115,7 @@ impl TimeConvolution {
     /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
     ///
     /// # Errors
-    /// As [`quantize`](Self::quantize).
+    /// Those of [`quantize`](Self::quantize).
     pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
         Ok(Self { linear: self.linear.quantize_to(format, tier)?, ..*self })
     }
@@ -222,7 +222,7 @@ impl TimeConvolution {
     /// to the start of a sequence.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// Those of [`forward`](Self::forward).
     pub fn finish(
         &self,
         state: &mut TimeConvolutionState,

@@ -24,6 +24,7 @@ pub struct Decomposed<'m> {
 
 /// The error by which matrices are truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Weighting {
     /// The error of the weights, `|W - A|_F`.
     Weights,
@@ -53,12 +54,14 @@ pub enum Cutting {
 pub struct Storage {
     /// 8 or 4 bits; `None` is `f32`.
     pub format: Option<WeightFormat>,
-    /// Whether factors are rounded so that they compensate each other's error ([`round_corrected`]).
+    /// Whether factors are rounded so that they compensate each other's error
+    /// ([`round_corrected`](crate::compress::round_corrected)).
     pub correct: bool,
 }
 
 /// A compressed model, and a report for each of its matrices.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Compressed {
     /// The model.
     pub model: Model,
@@ -84,7 +87,7 @@ pub struct MatrixReport {
     pub singular_values: Vec<f64>,
     /// The share of the sum of their squares that was kept.
     pub kept_variance: f64,
-    /// The nondimensional trace norm coefficient, [`nu`].
+    /// The nondimensional trace norm coefficient, [`nu`](crate::compress::nu).
     pub nu: f64,
     /// Bytes of the matrix in `f32`.
     pub bytes_before: f64,
@@ -107,8 +110,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Stored`] for a calibration with another scheme. [`Error::Length`] for a calibration of a model with
-    /// other layers. [`FileError::Layer`] with the matrix's name and [`Error::Shape`] for a calibration with inputs of
-    /// another size. [`Error::Allocation`].
+    /// other layers. [`FileError::Layer`](crate::FileError::Layer) with the matrix's name and [`Error::Shape`] for a
+    /// calibration with inputs of another size. [`Error::Allocation`].
     ///
     /// # Example
     /// ```

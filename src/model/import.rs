@@ -65,10 +65,10 @@ pub struct Import {
 }
 
 impl Import {
-    /// As [`Model::from_pytorch`].
+    /// Reads a file like [`Model::from_pytorch`] and lists the assumptions made.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Model::from_pytorch`].
     ///
     /// # Example
     /// ```
@@ -147,10 +147,10 @@ impl Import {
         Ok(Self { model, assumptions })
     }
 
-    /// As [`Model::read`].
+    /// Reads a file like [`Model::read`] and lists the assumptions made.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Model::read`].
     pub fn read(bytes: &[u8], options: &ImportOptions, tier: Tier) -> Result<Self> {
         if Tensors::new(bytes)?.metadata().contains_key(file::KEY) {
             Ok(Self { model: Model::from_bytes(bytes, tier)?, assumptions: Vec::new() })
@@ -209,7 +209,7 @@ impl Model {
     /// PyTorch](Self::from_pytorch), in `f32`.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`from_bytes`](Self::from_bytes) and [`from_pytorch`](Self::from_pytorch).
     pub fn read(bytes: &[u8], options: &ImportOptions, tier: Tier) -> Result<Self> {
         Ok(Import::read(bytes, options, tier)?.model)
     }
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_that_are_called_embeddings_are_known() {
+    fn modules_named_like_embeddings_are_recognized() {
         for prefix in ["emb", "embedding", "encoder.word_emb", "Embed", "token2", "wte", "model.embed_tokens", "lookup"]
         {
             assert!(is_called_embedding(prefix), "{prefix}");

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inputs_of_a_convolution_are_what_its_matrix_makes_the_outputs_of() {
+    fn the_matrix_of_a_convolution_maps_its_inputs_to_its_outputs() {
         for (kernel, stride, padding, frames) in [(3, 1, 1, 7), (4, 2, 0, 9), (5, 3, 4, 8), (2, 1, 1, 3), (1, 1, 0, 4)]
         {
             let (layer, x) = (Layer::TimeConvolution(convolution(kernel, stride, padding)), weight(frames, 3));

@@ -32,10 +32,10 @@
 //! slowly, so a longer period works as well and costs less.
 //!
 //! The method is related to SOAP (Vyas et al., arXiv 2409.11321), which is Adam in the eigenbasis of Shampoo's
-//! preconditioners (Gupta et al., arXiv 1802.09568). Let `G` be the gradient of `W`; the gradient of `U` is then `G
-//! V^T`. Shampoo's matrix for the columns of `U` is the mean of `V G^T G V^T`. If `G` is white, this is a multiple of
-//! `V V^T`, and the matrix for the rows of `V` is likewise a multiple of `U^T U`. So for white gradients SOAP uses the
-//! same basis for factors.
+//! preconditioners (Gupta et al., arXiv 1802.09568). Let `G` be the gradient of `W`; the gradient of `U` is then
+//! `G V^T`. Shampoo's matrix for the columns of `U` is the mean of `V G^T G V^T`. If `G` is white, this is a multiple
+//! of `V V^T`, and the matrix for the rows of `V` is likewise a multiple of `U^T U`. So for white gradients SOAP uses
+//! the same basis for factors.
 //!
 //! The differences: here the basis is known without accumulating products of gradients; only the free side is rotated;
 //! and the factors themselves move to the new basis, so the steps between rotations are plain Adam.

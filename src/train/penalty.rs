@@ -6,6 +6,7 @@ use super::weight::{Weight, WeightKind};
 
 /// A penalty term of the loss that grows with the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Penalty {
     /// No penalty: the control.
     #[default]

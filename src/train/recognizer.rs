@@ -30,6 +30,7 @@ pub struct Shape {
 /// How the weights of the GRU layers are initialized. The linear layer and the biases are initialized as in PyTorch,
 /// and so are all weights before factoring, except with `RandomFactors`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Initialization {
     /// Dense.
     Dense,
@@ -105,8 +106,8 @@ impl Recognizer {
         self.layers[0].input_size()
     }
 
-    /// The scores of classes, before the softmax: `x` is `(steps batch) x input`, the result is `(steps batch) x
-    /// classes`.
+    /// The scores of classes, before the softmax: `x` is `(steps batch) x input`, the result is
+    /// `(steps batch) x classes`.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, batch));
         self.output.forward(x)
@@ -153,7 +154,7 @@ impl Recognizer {
     /// Transcribes each sequence of a batch by greedy decoding.
     ///
     /// # Errors
-    /// As [`scores`](Self::scores).
+    /// Those of [`scores`](Self::scores).
     pub fn transcribe(&self, batch: &Batch) -> Result<Vec<Vec<usize>>> {
         let scores = self.without_gradients().scores(batch)?;
         let [_, classes] = scores.dims();
@@ -165,7 +166,7 @@ impl Recognizer {
     /// Counts the model's errors on these batches.
     ///
     /// # Errors
-    /// As [`scores`](Self::scores).
+    /// Those of [`scores`](Self::scores).
     pub fn evaluate(&self, batches: &[Batch]) -> Result<ErrorCount> {
         let mut errors = ErrorCount::default();
         for batch in batches {

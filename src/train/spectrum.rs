@@ -7,6 +7,7 @@ use crate::factored::{RankPolicy, singular_values};
 
 /// Statistics of a weight's singular values.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Spectrum {
     /// The weight's name.
     pub name: String,

@@ -59,9 +59,9 @@ fn balanced_factors_have_the_trace_norm_as_penalty_and_no_others_have_less() {
     }
 }
 
-/// If the penalty's minimum over the factorizations of X is its trace norm, then `min |U V - W|^2 / 2 + lambda/2 (|U|^2
-/// + |V|^2)` over factors equals `min |X - W|^2 / 2 + lambda |X|_T` over matrices. That minimum is known: it has the
-/// singular values of W minus lambda, clamped at 0 (Cai, Candes and Shen, arXiv 0810.3286).
+/// Let the penalty's minimum over the factorizations of X be its trace norm. Then the minimum over factors of
+/// `|U V - W|^2 / 2 + lambda/2 (|U|^2 + |V|^2)` equals the minimum over matrices of `|X - W|^2 / 2 + lambda |X|_T`. The
+/// latter is known: it has the singular values of W minus lambda, clamped at 0 (Cai, Candes and Shen, arXiv 0810.3286).
 #[test]
 fn gradient_descent_on_factors_finds_the_minimum_under_the_trace_norm() {
     let device = Device::flex();
@@ -140,7 +140,7 @@ fn nu_is_0_of_rank_one_and_1_of_equal_singular_values() {
 }
 
 #[test]
-fn the_cut_loses_what_the_dropped_singular_values_say() {
+fn the_truncation_error_matches_the_dropped_singular_values() {
     let device = Device::flex();
     let weight = Weight::random_factors([10, 7], 7, 1.0, &mut Random::new(1), &device).unwrap();
     let w = weight.to_mat().unwrap();
@@ -250,7 +250,7 @@ fn check_gradients<M: Clone>(
 }
 
 #[test]
-fn gradients_are_the_finite_differences() {
+fn gradients_match_finite_differences() {
     let shape = Shape { input: 3, hidden: vec![4, 3], classes: 3 };
     let sequence = |seed, steps: usize| random_matrix(steps, 3, seed).into_vec();
     // More steps than a block has, and padding.
@@ -307,7 +307,7 @@ fn lstm(scheme: Option<Scheme>) -> Lstm {
 }
 
 #[test]
-fn gradients_of_the_lstm_are_the_finite_differences() {
+fn gradients_of_the_lstm_match_finite_differences() {
     let x = tensor(random_matrix(10 * 2, 3, 7).view(), &Device::flex());
     for scheme in SCHEMES.map(Some).into_iter().chain([None]) {
         check_gradients(
@@ -552,7 +552,7 @@ fn a_seed_reproduces_a_run_and_an_epoch_that_fails_changes_nothing() {
 }
 
 #[test]
-fn schedules_and_data_that_make_no_sense_are_refused() {
+fn invalid_schedules_and_data_are_refused() {
     let wrong = [
         Schedule { batches: 0, ..short() },
         Schedule { transition: Some(5), ..short() },

@@ -39,6 +39,7 @@ pub struct Trainer {
 
 /// The results of an epoch.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// Number of epochs done, including this one.
     pub epoch: usize,

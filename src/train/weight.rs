@@ -100,7 +100,7 @@ impl Weight {
     /// The weight for inference, with the same values.
     ///
     /// # Errors
-    /// As [`to_mat`](Self::to_mat).
+    /// Those of [`to_mat`](Self::to_mat).
     pub fn to_inference(&self) -> Result<factored::Weight> {
         match self {
             Weight::Dense(w) => factored::Weight::dense(matrix(w)?),

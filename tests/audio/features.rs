@@ -173,7 +173,7 @@ fn features_that_do_not_fit_the_model_are_refused() {
     let error = read(79, &entries()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "model file, metadata features.*: they make steps of 80 features, the model takes 79"
+        "model file, metadata features.*: they give 80 features per step, but the model takes 79"
     );
     let features = read(80, &entries()).unwrap().unwrap();
     let error = features.attach(model(81)).unwrap_err();

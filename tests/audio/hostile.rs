@@ -38,7 +38,7 @@ fn an_entry_that_makes_no_sense_is_named() {
         ("window_shape", "hann", "found \"hann\""),
         ("mel_scale", "bark", "expected \"htk\" or \"slaney\", found \"bark\""),
         ("mel_shape", "triangles", "found \"triangles\""),
-        ("preemphasis", "0.97", "not understood beside the other entries"),
+        ("preemphasis", "0.97", "not supported with the other entries"),
         ("kind", &"x".repeat(10_000), "expected \"mel\" or \"spectrum\", found \"xxxx"),
     ] {
         let (key, found) = refusal(name, text);
@@ -50,7 +50,7 @@ fn an_entry_that_makes_no_sense_is_named() {
     // Bands are given for spectra, which have none.
     let (key, reason) = refusal("kind", "spectrum");
     assert_eq!(key, "features.mel_high_hz");
-    assert!(reason.starts_with("not understood beside"), "{reason}");
+    assert!(reason.starts_with("not supported with"), "{reason}");
 }
 
 #[test]

@@ -158,12 +158,12 @@ fn numbers_that_make_no_sense() {
     let compress = ["compress", &model, "--out", &out];
     let larger = ["compress", &digits(), "--out", &out];
     for (limit, told) in [
-        (["--budget", "0.01"], "the least possible with ranks of 16 is 0."),
-        (["--latency", "0.01"], "the least possible on cortex-a53 is"),
+        (["--budget", "0.01"], "the smallest possible with ranks of 16 is 0."),
+        (["--latency", "0.01"], "the smallest possible on cortex-a53 is"),
     ] {
         expect_refused(&[&larger[..], &limit].concat(), 2, told);
     }
-    refused(&[&compress[..], &["--bytes", "1"]].concat(), "--bytes 1: the least possible is");
+    refused(&[&compress[..], &["--bytes", "1"]].concat(), "--bytes 1: the smallest possible is");
     refused(&[&compress[..], &["--parameters", "1"]].concat(), "--parameters 1: the least");
     refused(&[&compress[..], &["--layer-precision", "no=f32"]].concat(), "gru.l0, gru.l1, fc");
     refused(&["run", &model, "--input", &input, "--output", &out, "--chunk", "0"], "--chunk 0");

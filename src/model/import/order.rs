@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_not_the_only_one_comes_with_another() {
+    fn an_ambiguous_order_comes_with_a_second_one() {
         let several = |sizes: &[(usize, usize)]| assert!(matches!(Orders::of(sizes), Orders::Several(_)), "{sizes:?}");
         several(&[(4, 4), (4, 4)]);
         several(&[(1, 2), (2, 1)]);
@@ -189,7 +189,7 @@ mod tests {
 
     /// Every graph of up to five layers over three sizes, and random ones of up to eight over up to five.
     #[test]
-    fn orders_are_those_that_a_search_finds() {
+    fn orders_match_an_exhaustive_search() {
         let mut seen = [0; 3];
         let pair = |code: usize| (code / 3, code % 3);
         for layers in 1..=5 {

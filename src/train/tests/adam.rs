@@ -271,7 +271,7 @@ fn with_a_period_of_one_the_basis_of_the_factors_does_not_matter() {
 /// A map whose singular values fall by a factor of 0.7 from 4 on, learned from balanced factors of a random weight.
 /// Without alignment, steps that add up keep the factors far from it with every seed.
 #[test]
-fn a_run_that_is_stuck_is_not_with_alignment() {
+fn a_run_that_stalls_learns_with_alignment() {
     let (n, k) = (40, 30);
     for seed in 1..=3 {
         let balanced = |w: &Mat<f32>| LowRank::truncate(w.view(), RankPolicy::Variance(1.0)).unwrap().into_factors();

@@ -20,7 +20,7 @@ fn batch() -> Batch {
 }
 
 #[test]
-fn the_loss_is_the_divergence_over_all_steps_but_padding_and_its_gradient_the_difference() {
+fn the_loss_is_the_divergence_without_padding_and_its_gradient_the_difference() {
     let (batch, lengths, classes) = (batch(), [5, 2, 4], 4);
     let scores = random_matrix(15, classes, 1);
     let mut teacher = random_matrix(15, classes, 2);
@@ -46,7 +46,7 @@ fn the_loss_is_the_divergence_over_all_steps_but_padding_and_its_gradient_the_di
 }
 
 #[test]
-fn nothing_is_to_be_learnt_from_a_teacher_that_says_the_same() {
+fn a_teacher_that_agrees_has_nothing_to_teach() {
     let scores = random_matrix(15, 4, 1);
     let of = || tensor(scores.view(), &Device::flex());
     // The same up to a constant per step, which does not affect the softmax.

@@ -75,7 +75,7 @@ fn ranks_that_do_not_settle_are_cut_at_the_last_epoch() {
 }
 
 #[test]
-fn a_stage_1_of_its_own_ends_when_ranks_have_settled() {
+fn a_stage_1_alone_ends_when_ranks_have_settled() {
     let whole = whole(factored(), &schedule(0.1));
     let stage_1 = Schedule { epochs: 8, ..schedule(0.1) };
     let mut run = Trainer::new(small(factored()), stage_1).unwrap();

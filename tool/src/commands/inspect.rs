@@ -23,7 +23,7 @@ Examples:
 ///
 /// Reads a PyTorch state dict in safetensors or a file of skinny's own, and shows the layers as they are understood:
 /// kind, sizes, stride, activation, the matrices of each with rank and storage; its parameters, bytes, and
-/// multiply-accumulates (MACs). A step is one output frame of the model: a layer before a stride of 2 runs twice a step.
+/// multiply-accumulates (MACs). A step is one output frame of the model: a layer before a stride of 2 runs twice per step.
 ///
 /// What neither the tensors nor --layers say is assumed, and told. A file that is no model, or one that is not
 /// understood, still shows its tensors, then what stands in the way, and ends with exit code 1.

@@ -29,7 +29,7 @@ pub fn recording(path: &Path) -> Result<Recording> {
 
 fn decode(bytes: &[u8]) -> Result<Recording, String> {
     let reader =
-        WavReader::new(Cursor::new(bytes)).map_err(|cause| format!("is no WAV file that is understood: {cause}"))?;
+        WavReader::new(Cursor::new(bytes)).map_err(|cause| format!("is not a WAV file that can be read: {cause}"))?;
     let spec = reader.spec();
     let (channels, rate) = (usize::from(spec.channels), spec.sample_rate);
     if channels == 0 || rate == 0 {

@@ -140,19 +140,19 @@ impl Limits {
         let option = match args {
             CompressArgs { budget: Some(share), .. } => {
                 format!(
-                    "--budget {share}: the least possible with ranks of {multiple} is {}",
+                    "--budget {share}: the smallest possible with ranks of {multiple} is {}",
                     round_up(least / self.dense)
                 )
             }
             CompressArgs { latency: Some(limit), .. } => {
                 let core = args.core.name;
-                format!("--latency {limit}: the least possible on {core} is {} us per step", digits(least))
+                format!("--latency {limit}: the smallest possible on {core} is {} us per step", digits(least))
             }
             CompressArgs { bytes: Some(limit), .. } => {
-                format!("--bytes {limit}: the least possible is {}", least.ceil())
+                format!("--bytes {limit}: the smallest possible is {}", least.ceil())
             }
             CompressArgs { parameters: Some(limit), .. } => {
-                format!("--parameters {limit}: the least possible with ranks of {multiple} is {}", least.ceil())
+                format!("--parameters {limit}: the smallest possible with ranks of {multiple} is {}", least.ceil())
             }
             _ => cause.to_string(),
         };

@@ -20,7 +20,7 @@ pub const RATE: u32 = 8000;
 /// Bands of a frame.
 const BANDS: usize = 40;
 
-/// The features of the example `digits`: 25 ms windows every 12 ms, two frames a step.
+/// The features of the example `digits`: 25 ms windows every 12 ms, two frames per step.
 pub fn features() -> Features {
     let mut stft = Stft::new(200, 96);
     stft.fft = 256;
