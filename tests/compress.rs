@@ -62,11 +62,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-<<<<<<< HEAD
 /// A GRU whose input weights are of low rank plus noise, and inputs that lie near a few directions.
-=======
-/// A GRU whose input weights have a low rank up to noise, and inputs that lie near a few directions.
->>>>>>> models
 fn low_rank_model(input: usize, hidden: usize) -> (Model, Mat<f32>) {
     let mut random = Random(3);
     let mut nearly_low_rank = |n: usize, k: usize, rank: usize| {

@@ -261,7 +261,6 @@ fn factored_weights_are_read() {
     assert_eq!(refused_plain(&both), "tensor fc.weight.u: the model has no use for it");
 }
 
-<<<<<<< HEAD
 /// PyTorch's layers are all of one size. Those that this crate trains need not be.
 #[test]
 fn layers_of_a_module_may_differ_in_size() {
@@ -284,9 +283,6 @@ fn layers_of_a_module_may_differ_in_size() {
 }
 
 /// The scheme `Split`: each gate by itself, some of them factored.
-=======
-/// The scheme `Split`: each gate on its own, some factored and some not.
->>>>>>> models
 #[test]
 fn weights_are_read_gate_by_gate() {
     let (hidden, input) = (4, 5);

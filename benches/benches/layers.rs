@@ -4,15 +4,9 @@
 //!     cargo bench --bench layers -- 'gru'           some of them
 //!     cargo bench --bench layers -- --test          each once, checked and not timed
 //!
-<<<<<<< HEAD
 //! The members of a group are the weight's form and the batch; criterion's `elem/s` are vectors per second. Before
 //! each layer is timed, it is compared with its equations in `f64`, within what its number format allows. Layers in 8
 //! bits are also compared with the portable tier, to the bit.
-=======
-//! Members of a group are the weight's form and the batch; criterion's `elem/s` are vectors per second. Before it is
-//! timed, each layer is compared with its equations in `f64`, within what its number format allows, and one in 8 bits
-//! with the portable tier, to the bit.
->>>>>>> models
 
 #![allow(missing_docs, reason = "criterion's macros write functions without")]
 

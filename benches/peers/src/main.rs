@@ -2,13 +2,8 @@
 //!
 //!     cargo run --release --manifest-path benches/peers/Cargo.toml [-- NxK ...]
 //!
-<<<<<<< HEAD
 //! It prints microseconds per call, in a row per shape and batch. A shape is output features x depth. The default
 //! shapes are the paper's 6144x320 and the factors of low-rank speech layers.
-=======
-//! prints a row per shape and batch: microseconds per call. A shape is output features x depth; without arguments those are
-//! the paper's 6144x320 and the factors of low-rank speech layers.
->>>>>>> models
 //!
 //! | column | weights | activations | result | weights before the clock starts |
 //! |---|---|---|---|---|
