@@ -225,7 +225,11 @@ fn files_of_other_formats_are_named() {
     assert_eq!(refused_file(b"", &plain), "not a safetensors file: shorter than 8 bytes");
     assert_eq!(
         refused_file(b"\x10\0\0\0\0\0\0\0{", &plain),
-        "not a safetensors file: a header of 16 bytes in a file of 9 bytes"
+        "not a safetensors file: a header of 16 bytes in a file of 9 bytes, which is cut short"
+    );
+    assert_eq!(
+        refused_file(b"an unknown format", &plain),
+        "not a safetensors file: no header where one should be: another format, or damaged"
     );
     let own = import(&gru_and_fc(), &plain).model.to_bytes().unwrap();
     assert_eq!(

@@ -275,8 +275,13 @@ fn check_offsets(bytes: &[u8]) -> Result<()> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| container("shorter than 8 bytes".into()))?;
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().and_then(|length| rest.get(..length));
-    let header =
-        header.ok_or_else(|| container(format!("a header of {length} bytes in a file of {} bytes", bytes.len())))?;
+    let header = header.ok_or_else(|| {
+        // A file of an unknown format says nothing by its length: only a truncated one does.
+        container(match rest.first() {
+            Some(b'{') => format!("a header of {length} bytes in a file of {} bytes, which is cut short", bytes.len()),
+            _ => "no header where one should be: another format, or damaged".into(),
+        })
+    })?;
     let Unique(entries): Unique<Entry> =
         serde_json::from_slice(header).map_err(|cause| container(format!("header: {cause}")))?;
     let data = (rest.len() - header.len()) as u64;
