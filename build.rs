@@ -1,8 +1,8 @@
-//! Reduces target logic to one cfg name per kernel family, so that the sources never spell out targets.
+//! Reduces target logic to one cfg name per kernel family. The sources therefore never spell out targets.
 
 use std::env;
 
-/// What decides which kernels a target can have, as Cargo tells it to build scripts.
+/// The properties that decide which kernels a target can have, as Cargo tells them to build scripts.
 pub struct Target<'a> {
     /// `CARGO_CFG_TARGET_ARCH`
     pub arch: &'a str,
@@ -17,13 +17,13 @@ pub struct Target<'a> {
 /// The cfg names of all kernel families.
 const KERNELS: [&str; 1] = ["kernel_aarch64"];
 
-/// The cfg name of the kernels that a target can have beside the portable ones.
+/// The cfg name of the kernels that a target can have besides the portable ones.
 pub fn kernels(target: &Target<'_>) -> Option<&'static str> {
     let has = |feature| target.features.split(',').any(|has| has == feature);
     match target.arch {
-        // The kernels load activations and weights in memory order, which they take to be little-endian. Their assembly
-        // takes pointers to fill a register: those of arm64_32 and ILP32 do not. NEON is part of the AArch64 base, but
-        // can be switched off, for kernels of operating systems.
+        // The kernels load activations and weights in memory order, and assume that it is little-endian. Their assembly
+        // expects pointers that fill a register, which the pointers of arm64_32 and ILP32 do not. NEON is part of the
+        // AArch64 base, but can be switched off for operating system kernels.
         "aarch64" if target.endian == "little" && target.pointer_width == "64" && has("neon") => Some("kernel_aarch64"),
         _ => None,
     }

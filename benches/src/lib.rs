@@ -1,15 +1,15 @@
-//! Operands that look random, for the benches and the programs that count.
+//! Random-looking operands for the benches and for the programs that count.
 
 use skinny::Mat;
 
-/// A matrix of bytes in -127..=127 that look random (SplitMix64).
+/// A matrix of random-looking bytes in -127..=127 (SplitMix64).
 pub fn random_bytes(seed: u64, rows: usize, cols: usize) -> Mat<i8> {
     let mut state = seed;
     let values = (0..rows * cols).map(|_| ((next(&mut state) >> 32) as i8).max(-127)).collect();
     Mat::from_vec(values, rows, cols).expect("as many values as elements")
 }
 
-/// A matrix of floats in -1..1 that look random (SplitMix64).
+/// A matrix of random-looking floats in -1..1 (SplitMix64).
 pub fn random_floats(seed: u64, rows: usize, cols: usize) -> Mat<f32> {
     let mut state = seed;
     let values = (0..rows * cols).map(|_| ((next(&mut state) as i64) >> 40) as f32 / (1u32 << 23) as f32).collect();

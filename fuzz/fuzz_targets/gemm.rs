@@ -1,4 +1,4 @@
-//! Products of any arguments: `cargo +nightly fuzz run gemm tests/corpus/gemm`.
+//! Fuzzes products with any arguments: `cargo +nightly fuzz run gemm tests/corpus/gemm`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Model files from anywhere, read with any options: `cargo +nightly fuzz run model_file tests/corpus/model_file`.
+//! Fuzzes reading any model file with any options: `cargo +nightly fuzz run model_file tests/corpus/model_file`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Unsigned products with any offsets: `cargo +nightly fuzz run unsigned tests/corpus/unsigned`.
+//! Fuzzes unsigned products with any offsets: `cargo +nightly fuzz run unsigned tests/corpus/unsigned`.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! From `i32` sums to outputs: scale, bias, activation, and requantization by a float scale or by one of the integer
-//! formulas of `rounding.rs`.
+//! Epilogues turn `i32` sums into outputs: scale, bias, activation, and requantization by a float scale or by an
+//! integer formula of `rounding.rs`.
 //!
-//! All are plain loops over slices, which the compiler vectorizes; the arithmetic is elementwise with one rounding an
+//! All are plain loops over slices, which the compiler vectorizes. The arithmetic is elementwise with one rounding per
 //! operation (never fused), so every target and tier gives the same bits.
 
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ use super::rounding::{DoubleRounding, FixedPoint, Shift, SingleRounding};
 use crate::error::{Error, Result, expect_length};
 
 cfg_if! {
-    // Not under Miri, which does not know all of the intrinsics.
+    // Not under Miri, which does not support all of the intrinsics.
     if #[cfg(all(kernel_aarch64, not(miri)))] {
         use super::aarch64::epilogue as vectors;
     } else {
@@ -26,12 +26,12 @@ cfg_if! {
     }
 }
 
-/// What a product does with its `i32` sums.
+/// Turns the `i32` sums of a product into outputs.
 ///
-/// Implement it for an output of your own; the driver calls [`apply`](Self::apply) once for each column and block of
-/// rows, from several threads at once if the product is threaded.
+/// Implement it for outputs of your own. The driver calls [`apply`](Self::apply) once per column and block of rows,
+/// from several threads at once if the product is threaded.
 pub trait Epilogue: Sync {
-    /// An element of the output.
+    /// The type of an output element.
     type Output: Copy + Send;
 
     /// Fails if this epilogue does not fit a product of `m` columns (the batch) and `n` rows (output features).
@@ -40,14 +40,14 @@ pub trait Epilogue: Sync {
     /// [`Error::Length`], naming the parameter that does not fit.
     fn check(&self, m: usize, n: usize) -> Result<()>;
 
-    /// Writes the outputs of rows `rows` of column `column`: `sums` and `out` have an element for each row.
+    /// Writes the outputs of rows `rows` in column `column`. `sums` and `out` have one element per row.
     ///
     /// # Panics
-    /// It may, for a product that [`check`](Self::check) refuses; [`gemm`](super::gemm()) asks it before.
+    /// May panic for a product that [`check`](Self::check) refuses. [`gemm`](super::gemm()) calls `check` first.
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [Self::Output]);
 }
 
-/// The sums as they are.
+/// Outputs the sums unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums;
 
@@ -77,7 +77,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The bounds between which `y` is clamped. A NaN becomes the lower bound.
+    /// The bounds to which `y` is clamped. A NaN becomes the lower bound.
     pub(crate) fn bounds(self) -> Option<(f32, f32)> {
         match self {
             Activation::Identity => None,
@@ -87,12 +87,13 @@ impl Activation {
     }
 }
 
-/// To `f32`: `activation(f32(sum) * row_scale * column_scale + bias)`, rounded after each operation in that order.
+/// Converts sums to `f32`: `activation(f32(sum) * row_scale * column_scale + bias)`, rounded after each operation in
+/// that order.
 #[derive(Clone, Copy, Debug)]
 pub struct Dequantize<'a> {
-    /// The weights' scale of each output feature.
+    /// The weight scale of each output feature.
     pub row_scales: &'a [f32],
-    /// The activations' scale of each column of the batch.
+    /// The activation scale of each column of the batch.
     pub column_scales: &'a [f32],
     /// Added to each output feature.
     pub bias: Option<&'a [f32]>,
@@ -137,7 +138,7 @@ mod sealed {
     use super::{LANES, Style};
 
     pub trait Sealed: Sized {
-        /// [`RequantizeFloat`](super::RequantizeFloat)'s formula.
+        /// Applies the formula of [`RequantizeFloat`](super::RequantizeFloat).
         fn requantize(
             sums: &[[i32; LANES]],
             scales: &[[f32; LANES]],
@@ -148,7 +149,7 @@ mod sealed {
     }
 }
 
-/// An 8-bit output type: `i8` or `u8`, and no other.
+/// An 8-bit output type: `i8` or `u8`. No other type can implement this trait.
 ///
 /// ```compile_fail,E0277
 /// #[derive(Clone, Copy)]
@@ -173,7 +174,7 @@ pub trait Byte: Copy + Send + Sync + Into<i32> + sealed::Sealed {
     const LOW: i32;
     /// The greatest value.
     const HIGH: i32;
-    /// Takes a value that is within the range.
+    /// Converts a value that is within the range.
     fn from_clamped(value: i32) -> Self;
 }
 
@@ -205,9 +206,10 @@ macro_rules! byte {
 byte!(i8, vectors::requantize_i8);
 byte!(u8, vectors::requantize_u8);
 
-/// Requantization by a float scale, as XNNPACK's `fp32` kernels do it:
-/// `clamp(round(f32(sum + bias) * scale), LOW - zero_point, HIGH - zero_point) + zero_point`,
-/// `round` being to nearest, ties to even.
+/// Requantization by a float scale, as in XNNPACK's `fp32` kernels:
+/// `clamp(round(f32(sum + bias) * scale), LOW - zero_point, HIGH - zero_point) + zero_point`.
+///
+/// `round` rounds to nearest, ties to even.
 #[derive(Clone, Copy, Debug)]
 pub struct RequantizeFloat<'a, O> {
     scales: &'a [f32],
@@ -216,15 +218,15 @@ pub struct RequantizeFloat<'a, O> {
     style: Style,
 }
 
-/// One finite scale for each output feature: weight scale x activation scale / output scale.
+/// Finite scales, one per output feature: weight scale x activation scale / output scale.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales(Vec<f32>);
 
 impl Scales {
-    /// Checks the scales, once for all products that use them.
+    /// Checks the scales once, for all products that use them.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] for the first that is infinite or NaN.
+    /// [`Error::NotFinite`] for the first scale that is infinite or NaN.
     pub fn new(scales: Vec<f32>) -> Result<Self> {
         match scales.iter().position(|scale| !scale.is_finite()) {
             None => Ok(Self(scales)),
@@ -239,12 +241,12 @@ impl Scales {
 }
 
 impl<'a, O: Byte> RequantizeFloat<'a, O> {
-    /// `zero_point` is the output that stands for 0.
+    /// Requantizes with `scales`. `zero_point` is the output that stands for 0.
     pub fn new(scales: &'a Scales, zero_point: O) -> Self {
         Self { scales: &scales.0, bias: None, zero_point, style: Style::of_this_core() }
     }
 
-    /// Adds `bias` to the sums (modulo `2^32`): in units of weight scale x activation scale.
+    /// Adds `bias` to the sums, modulo `2^32`. Its unit is weight scale x activation scale.
     pub fn with_bias(mut self, bias: &'a [i32]) -> Self {
         self.bias = Some(bias);
         self
@@ -289,8 +291,8 @@ impl<O: Byte> RequantizeFloat<'_, O> {
     }
 }
 
-/// `clamp(rounding(sum + bias))`, by one of the integer formulas: [`Shift`], [`FixedPoint`], [`DoubleRounding`],
-/// [`SingleRounding`].
+/// Requantization by an integer formula: `clamp(rounding(sum + bias))`. The formulas are [`Shift`], [`FixedPoint`],
+/// [`DoubleRounding`] and [`SingleRounding`].
 #[derive(Clone, Copy, Debug)]
 pub struct Requantize<'a, O, R> {
     rounding: R,
@@ -301,7 +303,7 @@ pub struct Requantize<'a, O, R> {
 }
 
 impl<'a, O: Byte, R: Rounding> Requantize<'a, O, R> {
-    /// Clamps to the range of `O`.
+    /// Requantizes with `rounding` and clamps to the range of `O`.
     pub fn new(rounding: R) -> Self {
         Self { rounding, bias: None, low: O::LOW, high: O::HIGH, output: PhantomData }
     }
@@ -312,7 +314,7 @@ impl<'a, O: Byte, R: Rounding> Requantize<'a, O, R> {
         self
     }
 
-    /// Clamps to `low..=high`, cut to the range of `O`: a fused activation.
+    /// Clamps to `low..=high` instead of the whole range of `O`: a fused activation.
     pub fn with_range(mut self, low: O, high: O) -> Self {
         (self.low, self.high) = (low.into(), high.into());
         self

@@ -1,8 +1,8 @@
-//! The driver: the sole caller of a micro-kernel.
+//! The driver: the only caller of micro-kernels.
 //!
-//! Weights are taken in blocks of rows. For each block the micro-kernel leaves the `i32` sums of all
-//! columns on the stack, in L1, and the epilogue turns them into outputs before the next block; so weights are read
-//! once and in order, and sums never reach memory.
+//! The driver works through the weights in blocks of rows. For each block, the micro-kernel leaves the `i32` sums of
+//! all columns on the stack, in L1. The epilogue turns these sums into outputs before the next block starts. Weights
+//! are therefore read once and in order, and sums never reach memory.
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -19,33 +19,35 @@ use crate::error::{Error, Result, expect_length};
 use crate::format::WeightFormat;
 use crate::matrix::{MatMut, MatRef};
 
-/// Sums that a block holds at most: 8 KB, so that they stay in L1 beside activations and weights, yet enough to spread
-/// the cost of calling a kernel and an epilogue over many rows.
+/// The largest number of sums in a block: 8 KB. They stay in L1 beside activations and weights, yet a block has enough
+/// rows to spread the cost of calling a kernel and an epilogue.
 const BLOCK_SUMS: usize = 2048;
 
-/// Threads split the rows, and blocks end, at multiples of this: a multiple of every layout's `panel_rows` and of the
-/// epilogue's vectors.
+/// Threads split the rows, and blocks end, at multiples of this number. It is a multiple of every layout's `panel_rows`
+/// and of the epilogue's vector length.
 const ROW_UNIT: usize = 32;
 
-/// Rows of a block for `columns` columns.
+/// The number of rows per block for `columns` columns.
 const fn block_rows(columns: usize) -> usize {
     BLOCK_SUMS / columns / ROW_UNIT * ROW_UNIT
 }
 
-/// Activations of a product: a batch of `m` vectors of depth `k`, one a row.
+/// The activations of a product: a batch of `m` vectors of depth `k`, one per row.
 #[derive(Clone, Copy, Debug)]
 pub struct Activations<'a> {
     values: MatRef<'a, i8>,
     offsets: Option<Offsets<'a>>,
 }
 
-/// What is added to the sums of each column before the epilogue, modulo `2^32`:
-/// `constant[column] + row_sum_factor[column] * row_sum[row]`, `row_sum` being the sum of a row of weights.
+/// Terms that are added to the sums of each column before the epilogue, modulo `2^32`:
+/// `constant[column] + row_sum_factor[column] * row_sum[row]`.
+///
+/// `row_sum[row]` is the sum of the weights in that row.
 #[derive(Clone, Copy, Debug)]
 pub struct Offsets<'a> {
-    /// One for each column.
+    /// One per column.
     pub constant: &'a [i32],
-    /// One for each column.
+    /// One per column.
     pub row_sum_factor: &'a [i32],
 }
 
@@ -55,16 +57,20 @@ impl<'a> Activations<'a> {
         Self { values, offsets: None }
     }
 
-    /// Activations whose sums are corrected by [`Offsets`]: a zero point `z` of a column is
-    /// `row_sum_factor = -z, constant = 0`. A result is exact if its true value fits an `i32`, which holds for
-    /// zero points within the `i8` range up to [`WeightFormat::max_depth`]: beyond that depth the product is refused.
+    /// Activations whose sums are corrected by [`Offsets`].
+    ///
+    /// A zero point `z` of a column becomes `row_sum_factor = -z` and `constant = 0`. A result is exact if its true
+    /// value fits an `i32`. For zero points within the `i8` range, this holds up to the depth
+    /// [`WeightFormat::max_depth`]. Deeper products are refused.
     pub fn with_offsets(values: MatRef<'a, i8>, offsets: Offsets<'a>) -> Self {
         Self { values, offsets: Some(offsets) }
     }
 }
 
-/// Memory and threads that products use, kept from call to call: once it has grown, a product on the caller's thread
-/// allocates nothing. What one on a pool allocates is said at [`Threads`].
+/// Memory and threads for products, kept from call to call.
+///
+/// Once the memory has grown, a product on the caller's thread allocates nothing. [`Threads`] says what a product on a
+/// pool allocates.
 #[derive(Debug, Default)]
 pub struct Workspace {
     packed: Vec<i8>,
@@ -88,15 +94,15 @@ impl Workspace {
     }
 }
 
-/// `out = epilogue(x w^T)`: `x` is `m x k`, the weights `w` are `n x k`, `out` is `m x n`.
+/// Computes `out = epilogue(x w^T)`, where `x` is `m x k`, the weights `w` are `n x k` and `out` is `m x n`.
 ///
-/// The `i32` sums are exact, so results are the same bits on every tier, for any number of threads, and however a
-/// batch is split into calls.
+/// The `i32` sums are exact. Results therefore have the same bits on every tier, for any number of threads, and for any
+/// split of a batch into calls.
 ///
 /// # Errors
-/// [`Error::Shape`] or [`Error::Length`] when operands do not fit each other or the epilogue does not fit the product,
-/// [`Error::Depth`] for offsets beyond [`WeightFormat::max_depth`], [`Error::Allocation`] when the workspace cannot
-/// grow. `out` is untouched then.
+/// [`Error::Shape`] or [`Error::Length`] if the operands do not fit each other or the epilogue does not fit the
+/// product, [`Error::Depth`] for offsets beyond [`WeightFormat::max_depth`], [`Error::Allocation`] if the workspace
+/// cannot grow. After an error, `out` is untouched.
 ///
 /// # Example
 /// ```
@@ -135,7 +141,7 @@ pub fn gemm<E: Epilogue>(
         return Ok(());
     }
 
-    // One column is laid out as its packed form already, unless its depth needs padding.
+    // A single column is already in its packed layout, unless its depth needs padding.
     let packed: &[i8] = if m == 1 && k.is_multiple_of(depth_multiple(w.format())) {
         x.values.as_slice()
     } else {
@@ -146,14 +152,14 @@ pub fn gemm<E: Epilogue>(
     let product = Product { w, packed, m, offsets: x.offsets, epilogue, out: out.as_mut_slice().as_mut_ptr() };
     let units = w.n().div_ceil(ROW_UNIT);
     workspace.threads.split(units, w.bytes(), |range| {
-        // SAFETY: `split` hands out disjoint ranges of rows, so no two threads write the same outputs, and each call
-        // ends before `split` returns, while `out` is borrowed.
+        // SAFETY: `split` hands out disjoint ranges of rows, so no two threads write the same outputs. Each call ends
+        // before `split` returns, and `out` is borrowed until then.
         unsafe { product.run_rows(range.start * ROW_UNIT..w.n().min(range.end * ROW_UNIT)) }
     });
     Ok(())
 }
 
-/// A product whose operands were checked.
+/// A product whose operands have been checked.
 struct Product<'a, E: Epilogue> {
     w: &'a PackedMat,
     /// The activations in the layout of `w`'s kernels.
@@ -165,15 +171,15 @@ struct Product<'a, E: Epilogue> {
     out: *mut E::Output,
 }
 
-// SAFETY: threads share the product read-only but for `out`, of which each writes its own blocks; `Output: Send`, and
-// the other fields are `Sync`.
+// SAFETY: threads share the product read-only, except for `out`, where each thread writes its own blocks. `Output` is
+// `Send`, and the other fields are `Sync`.
 unsafe impl<E: Epilogue> Sync for Product<'_, E> {}
 
 impl<E: Epilogue> Product<'_, E> {
-    /// Computes the outputs of some rows, for all columns. `rows` starts at a multiple of [`ROW_UNIT`].
+    /// Computes the outputs of `rows` for all columns. `rows` starts at a multiple of [`ROW_UNIT`].
     ///
     /// # Safety
-    /// No other thread may access those outputs meanwhile.
+    /// No other thread may access these outputs during the call.
     #[inline]
     unsafe fn run_rows(&self, rows: Range<usize>) {
         let mut sums = [MaybeUninit::<i32>::uninit(); BLOCK_SUMS];
@@ -184,7 +190,7 @@ impl<E: Epilogue> Product<'_, E> {
             for group in column_groups(self.m) {
                 self.block_sums(rows.clone(), height, group.clone(), &mut sums);
                 for (i, column) in group.enumerate() {
-                    // SAFETY: `block_sums` has written the sums of all rows of the block for each column of the group.
+                    // SAFETY: `block_sums` has written the sums of all the block's rows for each column of the group.
                     let sums: &mut [i32] =
                         unsafe { core::slice::from_raw_parts_mut(sums[i * height..].as_mut_ptr().cast(), rows.len()) };
                     if let Some(offsets) = self.offsets {
@@ -193,8 +199,8 @@ impl<E: Epilogue> Product<'_, E> {
                             *sum = sum.wrapping_add(row_sum.wrapping_mul(factor)).wrapping_add(constant);
                         }
                     }
-                    // SAFETY: `column < m` and `rows` is within `n`, so this is inside `out`'s `m x n` elements; by
-                    // this function's contract nobody else accesses them.
+                    // SAFETY: `column < m` and `rows` lies within `n`, so the slice lies inside the `m x n` elements of
+                    // `out`. By this function's contract, nobody else accesses them.
                     let out =
                         unsafe { core::slice::from_raw_parts_mut(self.out.add(column * n + rows.start), rows.len()) };
                     self.epilogue.apply(sums, rows.clone(), column, out);
@@ -203,8 +209,8 @@ impl<E: Epilogue> Product<'_, E> {
         }
     }
 
-    /// Leaves the sums of rows `rows`, at most `height`, and the columns of `group` in `sums`, `height` elements a
-    /// column.
+    /// Writes the sums of `rows` and the columns of `group` to `sums`, `height` elements per column. There are at most
+    /// `height` rows.
     fn block_sums(
         &self,
         rows: Range<usize>,
@@ -222,15 +228,16 @@ impl<E: Epilogue> Product<'_, E> {
                 weights: unsafe { self.w.lines().as_ptr().cast::<u8>().add(panels.start * panel_bytes) },
                 panels: panels.len(),
                 steps: self.w.steps(),
-                // A group's columns lie behind those of the groups before it.
+                // A group's columns follow the columns of earlier groups.
                 activations: self.packed[group.start * self.w.steps() * STEP..].as_ptr(),
-                // SAFETY: panels of the block start inside its rows, hence inside the first column of `sums`.
+                // SAFETY: the block's panels start inside its rows, hence inside the first column of `sums`.
                 sums: unsafe { sums.as_mut_ptr().cast::<i32>().add(panels.start * panel_rows - rows.start) },
                 sums_stride: height,
             };
-            // SAFETY: `PackedMat` proves that the processor has the tier. Its panels hold `panel_bytes` each; `packed`
-            // was laid out by the same layout for `steps` steps of the group's columns; the block's panels have at most
-            // `height` rows (a multiple of `panel_rows`), and `sums` has room for the group's columns of that many.
+            // SAFETY: `PackedMat` proves that the processor has the tier, and its panels hold `panel_bytes` each.
+            // `packed` has the same layout, for `steps` steps of the group's columns. The block's panels have at most
+            // `height` rows (a multiple of `panel_rows`), and `sums` has room for `height` rows of every column in the
+            // group.
             unsafe { kernels[group.len() - 1](&call) }
         };
 

@@ -1,12 +1,13 @@
-//! Layouts: where each weight and each activation goes. Shapes alone, no code of kernels.
+//! Layouts: the place of each weight and each activation in packed operands. Only shapes are here, no kernel code.
 //!
-//! Weights are cut into panels of `panel_rows` output features; a panel is stored as `[depth / weight_run][panel_rows]
-//! [weight_run]`: runs of consecutive depth, feature by feature, so that one register load fetches what one
-//! instruction multiplies. Panels follow one another, and so a product reads the weights in one forward stream.
-//! Rows beyond `n` and depth beyond `k` hold zeros.
+//! Weights are cut into panels of `panel_rows` output features. A panel is stored as
+//! `[depth / weight_run][panel_rows][weight_run]`: runs of weights at consecutive depths, feature by feature. One
+//! register load therefore fetches the weights for one instruction. Panels follow one another, so a product reads the
+//! weights in one forward stream. Rows beyond `n` and depth beyond `k` hold zeros.
 //!
-//! A byte of 4-bit weights is `16 * high + low`: `low` a weight of a row in the first half of the panel, `high` that of
-//! the row half a panel below at the same depth. The bytes are laid out like the weights of a panel of half the rows.
+//! A byte of 4-bit weights is `16 * high + low`. `low` is a weight of a row in the first half of the panel. `high` is
+//! the weight at the same depth in the row half a panel below. The bytes are laid out like the weights of a panel with
+//! half as many rows.
 //!
 //! Activations are stored as `[depth / activation_run][columns][activation_run]`, in groups of at most ten columns.
 
@@ -17,10 +18,10 @@ use crate::format::{GROUP, WeightFormat};
 /// The largest number of activation columns that one micro-kernel takes.
 pub(crate) const MAX_COLUMNS: usize = 10;
 
-/// Depth is padded to a multiple of this in packed weights and activations: one `step`.
+/// One step of depth. The depth of packed weights and activations is padded to a multiple of it.
 pub(crate) const STEP: usize = 16;
 
-/// Depth is padded to a multiple of this in weights of a format.
+/// The multiple to which depth is padded for a weight format.
 pub(crate) const fn depth_multiple(format: WeightFormat) -> usize {
     match format {
         WeightFormat::I8 | WeightFormat::I4 => STEP,
@@ -28,7 +29,7 @@ pub(crate) const fn depth_multiple(format: WeightFormat) -> usize {
     }
 }
 
-/// How many rows of a panel share a byte.
+/// The number of rows of a panel that share a byte.
 pub(crate) const fn rows_per_byte(format: WeightFormat) -> usize {
     match format {
         WeightFormat::I8 => 1,
@@ -48,7 +49,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Bytes of a panel of `steps` steps of depth.
+    /// The number of bytes in a panel with `steps` steps of depth.
     pub(crate) const fn panel_bytes(&self, format: WeightFormat, steps: usize) -> usize {
         let weights = self.panel_rows / rows_per_byte(format) * steps * STEP;
         match format {
@@ -57,7 +58,8 @@ impl Layout {
         }
     }
 
-    /// Bytes of the multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache lines.
+    /// The number of bytes of multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache
+    /// lines.
     pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
         (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
     }
@@ -73,15 +75,16 @@ impl Line {
     pub(crate) const ZERO: Self = Line([0; Self::BYTES]);
 }
 
-/// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`], as even as can be.
+/// Splits `m` columns into the fewest groups of at most [`MAX_COLUMNS`]. The groups are as even as possible.
 pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let groups = m.div_ceil(MAX_COLUMNS);
     (0..groups).map(move |g| even_part(m, groups, g))
 }
 
-/// Part `i` of `0..len` cut into `parts` that differ by 1 at most; together they are `0..len`, without overlaps.
+/// Part `i` of `0..len`, cut into `parts` parts whose lengths differ by at most 1. Together, the parts cover `0..len`
+/// without overlaps.
 pub(crate) fn even_part(len: usize, parts: usize, i: usize) -> Range<usize> {
-    // In `u64`: where addresses have 32 bits, the product may not fit a `usize`.
+    // In `u64`, because the product may not fit a `usize` where addresses have 32 bits.
     let start = |i: usize| (i as u64 * len as u64 / parts as u64) as usize;
     start(i)..start(i + 1)
 }
@@ -92,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// As many as 32 bits address, so that their product with the number of parts exceeds them.
+    /// The largest length that 32 bits address. Its product with the number of parts exceeds 32 bits.
     #[test]
     fn parts_of_many_are_contiguous() {
         let (len, parts) = (u32::MAX as usize, 1000);
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!(next, len);
     }
 
-    /// So many that their product with the number of groups exceeds 32 bits.
+    /// The product of the number of columns and the number of groups exceeds 32 bits.
     #[test]
     fn groups_of_many_columns_are_contiguous() {
         let mut next = 0;

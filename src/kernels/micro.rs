@@ -1,8 +1,8 @@
-//! What a micro-kernel is.
+//! The interface of micro-kernels.
 //!
 //! A micro-kernel multiplies consecutive panels of packed weights with one group of packed activation columns and
-//! stores the `i32` sums. It knows one tier, one weight layout and one batch size; everything else (tails, offsets,
-//! scales, threads) is the driver's.
+//! stores the `i32` sums. It knows one tier, one weight layout and one batch size. The driver handles everything else:
+//! tails, offsets, scales and threads.
 
 use super::layout::{Layout, MAX_COLUMNS};
 use crate::format::WeightFormat;
@@ -10,12 +10,13 @@ use crate::tier::Tier;
 
 /// The operands of one micro-kernel call.
 ///
-/// With `columns` the batch size of the kernel, `rows = panels * layout.panel_rows` and `depth = steps * STEP`:
+/// Below, `columns` is the batch size of the kernel, `rows` is `panels * layout.panel_rows`, and `depth` is
+/// `steps * STEP`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     /// `panels` packed panels of `layout.panel_bytes(depth)` bytes each, one after the other.
     pub weights: *const u8,
-    /// Number of panels, at least 1.
+    /// The number of panels, at least 1.
     pub panels: usize,
     /// Depth in steps; 0 gives sums of 0.
     pub steps: usize,
@@ -31,27 +32,29 @@ pub(crate) struct Call {
 ///
 /// # Safety
 /// The processor must have the instructions of the kernel's tier. The pointers of the [`Call`] must be valid for the
-/// reads and writes that its fields state; nothing beyond them is touched, and no alignment is needed beyond that of
-/// the element types.
+/// reads and writes that its fields state. The kernel touches nothing beyond them, and needs only the alignment of the
+/// element types.
 pub(crate) type MicroKernel = unsafe fn(&Call);
 
-/// The kernel for each batch size 1..=10.
+/// The kernels for batch sizes 1..=10.
 pub(crate) type Kernels = [MicroKernel; MAX_COLUMNS];
 
-/// All kernels of one tier and weight format. They share one packed layout, so that weights packed once serve every
-/// batch size.
+/// All kernels of one tier and weight format. They share one packed layout, so weights packed once serve every batch
+/// size.
 #[derive(Debug)]
 pub(crate) struct Family {
     pub tier: Tier,
     pub format: WeightFormat,
     pub layout: Layout,
     pub kernels: Kernels,
-    /// Kernels for panels with an extreme pair of weights (-128 twice where the products of two weights are added in an `i16`), which the usual
-    /// ones would add up beyond an `i16`; `None` where they would not.
+    /// Kernels for panels with an extreme pair of weights; `None` if the usual kernels handle them.
+    ///
+    /// An extreme pair is -128 twice, where the products of the two weights are added in an `i16`. The usual kernels
+    /// would overflow the `i16`.
     pub extreme: Option<Kernels>,
 }
 
-/// One instance of a kernel that is generic over the batch size, for each batch size there is.
+/// Instantiates a kernel that is generic over the batch size, once per batch size.
 macro_rules! for_each_batch {
     ($kernel:path) => {{
         use $kernel as kernel;

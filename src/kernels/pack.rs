@@ -1,4 +1,4 @@
-//! Packed weights: an integer matrix in the panels of one tier ([`layout`](super::layout) says what panels are).
+//! Packed weights: an integer matrix in the panels of one tier. [`layout`](super::layout) describes panels.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::format::{GROUP, MAX_I4, MAX_MULTIPLIER, WeightFormat};
 use crate::matrix::{Mat, MatRef};
 use crate::tier::Tier;
 
-/// The part of a byte that a weight takes.
+/// The part of a byte that holds a weight.
 enum BytePart {
     Whole,
     Low,
@@ -21,7 +21,7 @@ enum BytePart {
 
 /// An `n x k` integer matrix, laid out for the kernels of one tier.
 ///
-/// It can only be made for a tier that this machine has, and only that tier's kernels run on it.
+/// It can be made only for a tier that this machine has, and only that tier's kernels run on it.
 #[derive(Clone, Debug)]
 pub struct PackedMat {
     family: &'static Family,
@@ -31,17 +31,18 @@ pub struct PackedMat {
     steps: usize,
     panel_bytes: usize,
     lines: Vec<Line>,
-    /// Sum over `k` of each row, `panels * panel_rows` of them: what a zero point on the activations multiplies.
+    /// The sum of each row of weights, `panels * panel_rows` sums in all. A zero point on the activations multiplies
+    /// them.
     row_sums: Vec<i32>,
-    /// Panels where some row has -128 both at `k` and at `k + 8` of a step of 16; empty if none has.
+    /// Whether each panel has a row with -128 both at `k` and at `k + 8` of a step of 16. Empty if no panel has one.
     extreme: Vec<bool>,
 }
 
 impl PackedMat {
-    /// Packs row-major weights, `n` output features x `k` depth, for the tier that [`Tier::select`] names.
+    /// Packs row-major weights (`n` output features x `k` depth) for the tier that [`Tier::select`] names.
     ///
     /// # Errors
-    /// [`Error::Depth`] beyond [`MAX_DEPTH`], [`Error::TooLarge`] or [`Error::Allocation`] when they do not fit the
+    /// [`Error::Depth`] beyond [`MAX_DEPTH`], [`Error::TooLarge`] or [`Error::Allocation`] if the weights do not fit in
     /// memory, and the errors of [`Tier::select`].
     pub fn new(weights: MatRef<'_, i8>) -> Result<Self> {
         Self::for_tier(weights, Tier::select()?)
@@ -50,7 +51,7 @@ impl PackedMat {
     /// Packs for a given tier.
     ///
     /// # Errors
-    /// [`Error::TierUnavailable`] if this machine lacks the tier, else as [`new`](Self::new).
+    /// [`Error::TierUnavailable`] if this machine lacks the tier; otherwise as [`new`](Self::new).
     pub fn for_tier(weights: MatRef<'_, i8>, tier: Tier) -> Result<Self> {
         let mut packed = Self::zeros(WeightFormat::I8, weights.shape(), tier)?;
         for row in 0..packed.n {
@@ -64,22 +65,23 @@ impl PackedMat {
         Ok(packed)
     }
 
-    /// Packs 4-bit weights, each in -7..=7, for a given tier: half the bytes of [`for_tier`](Self::for_tier).
+    /// Packs 4-bit weights, each in -7..=7, for a given tier. They take half the bytes of [`for_tier`](Self::for_tier).
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a weight outside that range, else as [`for_tier`](Self::for_tier).
+    /// [`Error::Parameter`] for a weight outside that range; otherwise as [`for_tier`](Self::for_tier).
     pub fn i4_for_tier(weights: MatRef<'_, i8>, tier: Tier) -> Result<Self> {
         let mut packed = Self::zeros(WeightFormat::I4, weights.shape(), tier)?;
         packed.place_nibbles(weights, |_row, values| values.iter().map(|&w| i32::from(w)).sum())?;
         Ok(packed)
     }
 
-    /// Packs 4-bit weights, each in -7..=7, with a multiplier for each [`GROUP`] of them along `k`: `multipliers` is
-    /// `n x ceil(k / 32)`, each 0..=127, and the weight that the product uses is `multiplier * weight`.
+    /// Packs 4-bit weights, each in -7..=7, with one multiplier per [`GROUP`] of weights along `k`.
+    ///
+    /// `multipliers` is `n x ceil(k / 32)`, each in 0..=127. The product uses `multiplier * weight` as the weight.
     ///
     /// # Errors
     /// [`Error::Parameter`] for a weight or multiplier outside its range, [`Error::Shape`] for multipliers that do not
-    /// fit the weights, [`Error::Depth`] beyond [`WeightFormat::max_depth`], else as [`for_tier`](Self::for_tier).
+    /// fit the weights, [`Error::Depth`] beyond [`WeightFormat::max_depth`]; otherwise as [`for_tier`](Self::for_tier).
     pub fn i4_grouped_for_tier(weights: MatRef<'_, i8>, multipliers: MatRef<'_, u8>, tier: Tier) -> Result<Self> {
         multipliers.expect_shape("group multipliers", weights.rows(), weights.cols().div_ceil(GROUP))?;
         if let Some(&value) = multipliers.as_slice().iter().find(|&&m| m > MAX_MULTIPLIER) {
@@ -99,7 +101,7 @@ impl PackedMat {
         Ok(packed)
     }
 
-    /// The weights as they were before packing, `n x k`. 4-bit weights have a byte each.
+    /// The weights as they were before packing, `n x k`. Each 4-bit weight takes a byte.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -124,7 +126,7 @@ impl PackedMat {
         Ok(weights)
     }
 
-    /// The group multipliers, `n x ceil(k / 32)`, of weights that have them.
+    /// The group multipliers, `n x ceil(k / 32)`, or `None` if the format has none.
     ///
     /// # Errors
     /// [`Error::Allocation`].
@@ -158,13 +160,14 @@ impl PackedMat {
             .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
             .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
         let lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
-        // Without a depth there may be any number of rows.
+        // With a depth of 0, there may be any number of rows.
         let rows = panels.checked_mul(layout.panel_rows);
         let row_sums = zeroed(0, rows.ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?)?;
         Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 
-    /// Adds the weights of a row to the zeros of their places and to what the row that shares their bytes has put there.
+    /// Adds the weights of a row to the bytes that hold them. So far these bytes hold zeros, or the row that shares
+    /// them.
     fn place_row(&mut self, row: usize, values: &[i8]) {
         let factor = match self.byte_part(row) {
             BytePart::Whole | BytePart::Low => 1,
@@ -172,7 +175,7 @@ impl PackedMat {
         };
         for (block, chunk) in values.chunks(self.family.layout.weight_run).enumerate() {
             let at = self.run_place(row, block);
-            // A run divides the line, so it never crosses one.
+            // The length of a run divides that of a line, so a run never crosses into the next line.
             let places = &mut self.lines[at / Line::BYTES].0[at % Line::BYTES..];
             for (place, &w) in places.iter_mut().zip(chunk) {
                 *place += factor * w;
@@ -180,19 +183,19 @@ impl PackedMat {
         }
     }
 
-    /// Rows of bytes in a panel, each of one or two rows of weights.
+    /// The number of byte rows in a panel. Each holds one or two rows of weights.
     fn byte_rows(&self) -> usize {
         self.family.layout.panel_rows / rows_per_byte(self.family.format)
     }
 
-    /// Where run `block` of a row begins. A panel is a sequence of blocks of one run for each row of bytes.
+    /// The offset of run `block` of a row. A panel is a sequence of blocks, each with one run per byte row.
     fn run_place(&self, row: usize, block: usize) -> usize {
         let Layout { panel_rows, weight_run: run, .. } = self.family.layout;
         let byte_rows = self.byte_rows();
         row / panel_rows * self.panel_bytes + (block * byte_rows + row % byte_rows) * run
     }
 
-    /// Which part of its bytes a row has.
+    /// The part of its bytes that a row occupies.
     fn byte_part(&self, row: usize) -> BytePart {
         match (rows_per_byte(self.family.format), row % self.family.layout.panel_rows / self.byte_rows()) {
             (1, _) => BytePart::Whole,
@@ -201,14 +204,14 @@ impl PackedMat {
         }
     }
 
-    /// Where the multiplier of a group lies: behind the weights of its panel.
+    /// The offset of a group's multiplier, which lies behind the weights of its panel.
     fn multiplier_place(&self, row: usize, group: usize) -> usize {
         let layout = self.family.layout;
         let end = (row / layout.panel_rows + 1) * self.panel_bytes;
         end - layout.multiplier_bytes(self.steps) + group * layout.panel_rows + row % layout.panel_rows
     }
 
-    /// Places 4-bit weights and sets the row sums to what `row_sum` makes of each row.
+    /// Places 4-bit weights and sets each row sum to the result of `row_sum`.
     fn place_nibbles(&mut self, weights: MatRef<'_, i8>, row_sum: impl Fn(usize, &[i8]) -> i32) -> Result<()> {
         if let Some(&value) = weights.as_slice().iter().find(|w| w.unsigned_abs() > MAX_I4.unsigned_abs()) {
             return Err(Error::Parameter { what: "4-bit weight", value: value.into(), expected: "in -7..=7" });
@@ -239,7 +242,7 @@ impl PackedMat {
         self.k
     }
 
-    /// How its weights are stored.
+    /// The storage format of the weights.
     pub fn format(&self) -> WeightFormat {
         self.family.format
     }
@@ -249,7 +252,7 @@ impl PackedMat {
         self.family.tier
     }
 
-    /// Bytes of packed weights: what one product streams from memory.
+    /// Bytes of packed weights. One product streams all of them from memory.
     pub fn bytes(&self) -> usize {
         self.lines.len() * Line::BYTES
     }
@@ -279,7 +282,7 @@ impl PackedMat {
         self.n.div_ceil(self.family.layout.panel_rows)
     }
 
-    /// The kernels for all panels, or none if some panels need others.
+    /// The kernels for all panels, or `None` if some panels need different ones.
     pub(crate) fn kernels(&self) -> Option<&'static Kernels> {
         self.extreme.is_empty().then_some(&self.family.kernels)
     }
@@ -293,8 +296,10 @@ impl PackedMat {
     }
 }
 
-/// Whether a step of weights holds -128 at both ends of a pair whose products an `smull`, `smlal2` kernel adds in
-/// `i16`: `2 * (-128)^2 = 2^15` overflows; every other pair of `i8` products fits.
+/// Whether a step of weights has -128 in both places of a pair.
+///
+/// Kernels with `smull` and `smlal2` add the two products of a pair in `i16`. `2 * (-128)^2 = 2^15` overflows it; every
+/// other pair of `i8` products fits.
 fn has_extreme_pair(step: &[i8]) -> bool {
     const HALF: usize = STEP / 2;
     step.len() > HALF && step[HALF..].iter().zip(step).any(|(&high, &low)| high == i8::MIN && low == i8::MIN)
@@ -339,7 +344,7 @@ mod tests {
         }
     }
 
-    /// Each panel has the fast kernels unless a pair of its own weights would overflow them.
+    /// Each panel gets the fast kernels unless a pair of its own weights would overflow them.
     #[test]
     fn kernels_for_extreme_pairs_run_on_the_panels_that_have_one() {
         for &tier in Tier::available() {
@@ -347,7 +352,7 @@ mod tests {
             let (n, k) = (3 * rows, 2 * STEP);
             let is = |kernels: &'static Kernels, others: &'static Kernels| core::ptr::eq(kernels, others);
             let mut weights = vec![-128i8; n * k];
-            // -128 everywhere but in the second half of each step, where only one row has one.
+            // -128 everywhere except in the second half of each step, where later only one row has one.
             weights.chunks_mut(STEP).for_each(|step| step[STEP / 2..].fill(-127));
             let ordinary = PackedMat::for_tier(MatRef::new(&weights, n, k).unwrap(), tier).unwrap();
             let family = ordinary.family();

@@ -8,8 +8,8 @@ use super::micro::Family;
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;
 
-/// Lays out the rows of `x` (one activation vector each) for `family`, group after group, into `packed`, which is
-/// resized to fit and keeps its memory from call to call.
+/// Lays out the rows of `x` (one activation vector each) for `family`, group after group, in `packed`. `packed` grows
+/// to fit and keeps its memory from call to call.
 pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
     let (m, k) = x.shape();
     let depth = k.next_multiple_of(depth_multiple(family.format));
@@ -30,7 +30,7 @@ pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut 
     Ok(())
 }
 
-/// `packed` becomes `[depth / RUN][columns][RUN]`. A step is one run of 16 or two of 8.
+/// Fills `packed` as `[depth / RUN][columns][RUN]`. A step is one run of 16 or two runs of 8.
 fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, packed: &mut [i8]) {
     let columns = group.len();
     let (runs, _) = packed.as_chunks_mut::<RUN>();

@@ -1,4 +1,4 @@
-//! Scalar kernels for any target: the oracle that every other tier must equal bit for bit.
+//! Scalar kernels for any target. They are the oracle: every other tier must equal them bit for bit.
 
 #[allow(dead_code, reason = "compiled for targets with vectors of their own, too, so that it is known to compile")]
 pub(super) mod epilogue;
@@ -39,17 +39,17 @@ pub(crate) static FAMILIES: [Family; 3] = [
 ];
 
 const ROWS: usize = 4;
-/// Rows of bytes, of two rows of 4-bit weights each.
+/// The number of byte rows in a panel. Each holds two rows of 4-bit weights.
 const BYTE_ROWS: usize = ROWS / 2;
 const STEPS_PER_GROUP: usize = GROUP / STEP;
 
-/// `COLUMNS` columns, panels of 4 rows in runs of 16.
+/// Multiplies panels of 4 rows in runs of 16 with `COLUMNS` columns.
 ///
 /// # Safety
-/// As [`MicroKernel`](super::micro::MicroKernel); no special instructions.
+/// As [`MicroKernel`](super::micro::MicroKernel), without special instructions.
 pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     let panel_bytes = ROWS * call.steps * STEP;
-    // SAFETY: the contract makes `panels` panels readable, and a `u8` is as good as an `i8`.
+    // SAFETY: the contract makes `panels` panels readable, and all bytes are valid as `i8`.
     let weights = unsafe { slice::from_raw_parts(call.weights.cast::<i8>(), call.panels * panel_bytes) };
     // SAFETY: the contract makes `steps * STEP` activations of each column readable.
     let activations = unsafe { slice::from_raw_parts(call.activations, call.steps * STEP * COLUMNS) };
@@ -73,16 +73,16 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     }
 }
 
-/// As [`gemm_s8s8s32_4x16`], 4-bit weights.
+/// As [`gemm_s8s8s32_4x16`], for 4-bit weights.
 ///
 /// # Safety
-/// As [`MicroKernel`](super::micro::MicroKernel); no special instructions.
+/// As [`MicroKernel`](super::micro::MicroKernel), without special instructions.
 pub(crate) unsafe fn gemm_s4s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe { gemm_i4::<COLUMNS>(call, WeightFormat::I4) }
 }
 
-/// As [`gemm_s4s8s32_4x16`], with a multiplier for each group.
+/// As [`gemm_s4s8s32_4x16`], with one multiplier per group.
 ///
 /// # Safety
 /// As [`gemm_s4s8s32_4x16`]. `steps` is even.

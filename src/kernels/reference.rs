@@ -1,14 +1,15 @@
-//! The definition of the product, as plainly as it can be written: what tests and benches compare with.
+//! The plainest definition of the product. Tests and benches compare with it.
 
 use alloc::vec::Vec;
 
 use crate::format::GROUP;
 use crate::matrix::MatRef;
 
-/// `x w^T`: `m x n` sums, row by row, of activations `x` (`m x k`) and weights `w` (`n x k`), modulo `2^32`.
+/// Computes `x w^T`: `m x n` sums, row by row, modulo `2^32`. The activations `x` are `m x k`, and the weights `w` are
+/// `n x k`.
 ///
 /// # Panics
-/// If the depths differ: this is for tests and benches.
+/// If the depths differ. This function is for tests and benches.
 pub fn gemm(w: MatRef<'_, i8>, x: MatRef<'_, i8>) -> Vec<i32> {
     assert_eq!(w.cols(), x.cols(), "depth of weights and of activations");
     let mut sums = Vec::with_capacity(x.rows() * w.rows());
@@ -21,10 +22,10 @@ pub fn gemm(w: MatRef<'_, i8>, x: MatRef<'_, i8>) -> Vec<i32> {
     sums
 }
 
-/// As [`gemm`], of grouped 4-bit weights: `multipliers` is `n x ceil(k / 32)`.
+/// As [`gemm`], for grouped 4-bit weights. `multipliers` is `n x ceil(k / 32)`.
 ///
 /// # Panics
-/// If the shapes do not fit: this is for tests and benches.
+/// If the shapes do not fit. This function is for tests and benches.
 pub fn gemm_grouped(w: MatRef<'_, i8>, multipliers: MatRef<'_, u8>, x: MatRef<'_, i8>) -> Vec<i32> {
     assert_eq!(w.cols(), x.cols(), "depth of weights and of activations");
     let mut sums = Vec::with_capacity(x.rows() * w.rows());

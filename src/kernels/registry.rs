@@ -1,4 +1,4 @@
-//! The table of kernels: that of each file of kernels, one after the other. Driver, tests and benches iterate it.
+//! The table of kernels: the tables of all kernel files, one after the other. Driver and tests look kernels up here.
 
 use cfg_if::cfg_if;
 
@@ -42,8 +42,8 @@ mod tests {
         }
     }
 
-    /// Rows of a panel, run of weights, run of activations: each tier has kernels of its own, not those of another,
-    /// which would give the same sums.
+    /// The shape is panel rows, weight run and activation run. Each tier must have kernels of its own: another tier's
+    /// kernels would give the same sums.
     #[test]
     fn each_tier_has_its_own_kernels() {
         for (tier, format, shape) in [

@@ -1,10 +1,11 @@
-//! Integer requantization: every rounding mode by its name, bit-exact to its formula.
+//! Integer requantization. Every rounding mode has a name and is bit-exact to its formula.
 
 use crate::error::{Error, Result, expect_length};
 
-/// An integer requantization: a formula from an `i32` sum of an output feature to an `i32` before the clamp to bytes.
+/// An integer requantization: a formula that turns the `i32` sum of an output feature into an `i32`, before the clamp
+/// to bytes.
 pub trait Rounding: Sync {
-    /// Fails if there are not parameters for `n` output features, or one is out of range.
+    /// Fails unless there are parameters for `n` output features and all are in range.
     ///
     /// # Errors
     /// [`Error::Length`] or [`Error::Parameter`].
@@ -13,12 +14,15 @@ pub trait Rounding: Sync {
     /// The requantized sum of output feature `row`.
     ///
     /// # Panics
-    /// It may, for parameters that [`check`](Self::check) refuses; [`Requantize`](super::Requantize) asks it before.
+    /// May panic for parameters that [`check`](Self::check) refuses. [`Requantize`](super::Requantize) calls `check`
+    /// first.
     fn round(&self, sum: i32, row: usize) -> i32;
 }
 
-/// farm's and gemmlowp's `QuantizeDownInt32ToUint8Scale`: with `t = (sum + offset) * multiplier` modulo `2^32`,
-/// `(t + (shift > 0 ? 2^(shift-1) : 0)) >> shift`, computed without overflow: ties toward plus infinity.
+/// `QuantizeDownInt32ToUint8Scale` of farm and gemmlowp, with ties toward plus infinity.
+///
+/// With `t = (sum + offset) * multiplier` modulo `2^32`, the result is `(t + (shift > 0 ? 2^(shift-1) : 0)) >> shift`,
+/// computed without overflow.
 #[derive(Clone, Copy, Debug)]
 pub struct Shift {
     /// gemmlowp's `result_offset`.
@@ -36,7 +40,7 @@ impl Rounding for Shift {
 
     fn round(&self, sum: i32, _row: usize) -> i32 {
         let t = i64::from(sum.wrapping_add(self.offset).wrapping_mul(self.multiplier));
-        // Fits: |t| <= 2^31, and for shift 0 nothing is added.
+        // This fits: |t| <= 2^31, and nothing is added if the shift is 0.
         ((t + ((1i64 << self.shift) >> 1)) >> self.shift) as i32
     }
 }
@@ -64,12 +68,12 @@ impl Rounding for FixedPoint {
     }
 }
 
-/// The per-channel fixed-point scales of TFLite: `2^(exponent - 31) * multiplier` for each output feature.
+/// TFLite's per-channel fixed-point scales: `2^(exponent - 31) * multiplier` per output feature.
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizedMultipliers<'a> {
     /// Mantissas, usually in `2^30..2^31`.
     pub multipliers: &'a [i32],
-    /// Exponents, -31..=30; positive shifts left.
+    /// Exponents, -31..=30. Positive exponents shift left.
     pub exponents: &'a [i32],
 }
 
@@ -81,12 +85,14 @@ impl QuantizedMultipliers<'_> {
     }
 }
 
-/// TFLite's `MultiplyByQuantizedMultiplier` with double rounding: with multiplier `m` and exponent `e` of the row,
-/// `RoundingDivideByPOT(SaturatingRoundingDoublingHighMul(sum << max(e, 0), m), max(-e, 0)) + zero_point`; the left
+/// TFLite's `MultiplyByQuantizedMultiplier` with double rounding.
+///
+/// With the row's multiplier `m` and exponent `e`, the result is
+/// `RoundingDivideByPOT(SaturatingRoundingDoublingHighMul(sum << max(e, 0), m), max(-e, 0)) + zero_point`. The left
 /// shift is modulo `2^32`.
 #[derive(Clone, Copy, Debug)]
 pub struct DoubleRounding<'a> {
-    /// One for each output feature.
+    /// One per output feature.
     pub scales: QuantizedMultipliers<'a>,
     /// The output's zero point.
     pub zero_point: i32,
@@ -105,12 +111,13 @@ impl Rounding for DoubleRounding<'_> {
     }
 }
 
-/// TFLite's and ruy's `MultiplyByQuantizedMultiplier` with single rounding: with multiplier `m` and exponent `e` of
-/// the row, `((sum * m + 2^(30-e)) >> (31-e)) + zero_point` in `i64`, ties toward plus infinity. It differs from
-/// [`DoubleRounding`] by one in about 4% of random cases, which is why both have a name.
+/// TFLite's and ruy's `MultiplyByQuantizedMultiplier` with single rounding, ties toward plus infinity.
+///
+/// With the row's multiplier `m` and exponent `e`, the result is `((sum * m + 2^(30-e)) >> (31-e)) + zero_point` in
+/// `i64`. It differs from [`DoubleRounding`] by one in about 4% of random cases, so both have a name.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleRounding<'a> {
-    /// One for each output feature.
+    /// One per output feature.
     pub scales: QuantizedMultipliers<'a>,
     /// The output's zero point.
     pub zero_point: i32,
@@ -130,8 +137,8 @@ impl Rounding for SingleRounding<'_> {
     }
 }
 
-/// gemmlowp's `SaturatingRoundingDoublingHighMul`, as a formula: `(a * b + 2^30) >> 31`, ties toward plus infinity,
-/// saturating (only `MIN * MIN` does); the instruction `sqrdmulh`.
+/// gemmlowp's `SaturatingRoundingDoublingHighMul`, which is the instruction `sqrdmulh`: `(a * b + 2^30) >> 31`, ties
+/// toward plus infinity. Only `MIN * MIN` saturates.
 fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
     saturate((i64::from(a) * i64::from(b) + (1 << 30)) >> 31)
 }

@@ -1,6 +1,6 @@
-//! Every micro-kernel of the table by itself, on operands that end where memory ends.
+//! Tests every micro-kernel of the table alone, on operands that end where memory ends.
 //!
-//! The tests iterate [`registry::families`], so a kernel is tested as soon as it is entered there.
+//! The tests iterate over [`registry::families`], so a kernel is tested as soon as it is entered there.
 
 #[path = "../../tests/common/guard.rs"]
 mod guard;
@@ -21,18 +21,19 @@ use crate::tier::Tier;
 
 const CANARY: i32 = 0x5a5a_5a5a;
 
-/// The families that this machine can run. Miri takes those of all tiers, as [`kernels`] leaves out what it cannot run.
+/// The families that this machine can run. Miri takes the families of all tiers, because [`kernels`] leaves out what it
+/// cannot run.
 fn families() -> impl Iterator<Item = &'static Family> {
     registry::families().filter(|family| cfg!(miri) || family.tier.is_available())
 }
 
-/// The batch sizes to test: all, or some of each kind for Miri, which takes its time.
+/// The batch sizes to test: all of them, or a few of each kind under Miri, which is slow.
 fn batches() -> impl Iterator<Item = usize> {
     (1..=MAX_COLUMNS).filter(|batch| !cfg!(miri) || [1, 2, 3].contains(batch))
 }
 
-/// The kernels of a family for one batch size, and whether each is for weights with an extreme pair. Miri gets those that
-/// are written in intrinsics that it knows, and no assembly.
+/// The kernels of a family for one batch size. The flag says whether a kernel is for weights with an extreme pair. Miri
+/// gets only kernels without assembly whose intrinsics it knows.
 fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel, bool)> {
     let extreme = family.extreme.map(|kernels| (kernels[columns - 1], true));
     let kernels = [Some((family.kernels[columns - 1], false)), extreme];
@@ -50,7 +51,7 @@ fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel
 #[derive(Clone)]
 struct Weights {
     values: Vec<i8>,
-    /// One for each group of a row; ones for formats without.
+    /// One per group of a row; all 1 for formats without multipliers.
     multipliers: Vec<u8>,
 }
 
@@ -70,7 +71,7 @@ impl Weights {
         }
     }
 
-    /// The same but for -128, of which no kernel may be given two in a step unless it is one for extreme pairs.
+    /// The same weights, with -127 in place of -128. Only kernels for extreme pairs may be given two -128 in a step.
     fn without_extremes(&self) -> Self {
         let values = self.values.iter().map(|&w| w.max(-127)).collect();
         Self { values, multipliers: self.multipliers.clone() }
@@ -86,7 +87,7 @@ impl Weights {
         terms.sum()
     }
 
-    /// By the layout's definition, which `layout.rs` states; written apart from the code there.
+    /// Packs by the layout's definition in `layout.rs`, without using the code there.
     fn packed(&self, family: &Family, panels: usize, steps: usize) -> Vec<u8> {
         let (layout, depth) = (family.layout, steps * STEP);
         let panel_bytes = layout.panel_bytes(family.format, steps);
@@ -104,7 +105,7 @@ impl Weights {
                 } else if row_in_panel < half {
                     panel[byte(half, row_in_panel)] = value as u8;
                 } else {
-                    // After the row whose weights the low halves are; what these borrow is taken off here.
+                    // The byte already holds the low weight. Adding to it takes off what a negative low weight borrows.
                     let place = &mut panel[byte(half, row_in_panel - half)];
                     *place = (i32::from(*place as i8) + 16 * i32::from(value)) as u8;
                 }
@@ -121,7 +122,7 @@ impl Weights {
     }
 }
 
-/// `[depth / run][columns][run]`, from columns of `depth` activations.
+/// Packs columns of `depth` activations as `[depth / run][columns][run]`.
 fn packed_activations(x: &[i8], columns: usize, depth: usize, run: usize) -> Vec<i8> {
     let mut packed = vec![0; columns * depth];
     for column in 0..columns {
@@ -137,7 +138,7 @@ fn check(family: &Family, kernel: MicroKernel, columns: usize, panels: usize, we
     check_apart(family, kernel, columns, panels, weights, x, [0; 3]);
 }
 
-/// As [`check`], the operands (weights, activations, sums) so many bytes apart from their forbidden pages.
+/// As [`check`], with the operands (weights, activations, sums) `apart` bytes away from their forbidden pages.
 fn check_apart(
     family: &Family,
     kernel: MicroKernel,
@@ -152,14 +153,14 @@ fn check_apart(
     let packed = weights.packed(family, panels, steps);
     let activations = packed_activations(x, columns, depth, family.layout.activation_run);
     for (edge, gap) in [(EDGES[0], 5), (EDGES[1], 0), (EDGES[0], 0), (EDGES[1], 5)] {
-        // Where an operand ends, its allocation does: both edges at once.
+        // Under Miri, an allocation ends where its operand ends, so one pass checks both edges.
         if cfg!(miri) && gap == 0 {
             break;
         }
         let sums_stride = rows + gap;
         let packed = Guarded::apart(&packed, edge, apart[0]);
         let activations = Guarded::apart(&activations, edge, apart[1]);
-        // Behind the last column there is no gap.
+        // There is no gap behind the last column.
         let mut sums = Guarded::apart(&vec![CANARY; (columns - 1) * sums_stride + rows], edge, apart[2]);
         let call = Call {
             weights: packed.as_ptr(),
@@ -185,7 +186,7 @@ fn check_apart(
     }
 }
 
-/// The steps that a format's kernels take: those of groups two at a time.
+/// The step counts to test for a format. Kernels with groups take two steps at a time.
 fn steps_of(format: WeightFormat) -> impl Iterator<Item = usize> {
     let steps = if cfg!(miri) { 0..=2usize } else { 0..=6 };
     steps.filter(move |steps| (steps * STEP).is_multiple_of(depth_multiple(format)))
@@ -211,7 +212,7 @@ fn every_kernel_stays_inside_its_operands_and_is_exact() {
     }
 }
 
-/// The operands at every alignment that their elements allow, each with a forbidden page before and behind it.
+/// Tests operands at every alignment that their elements allow, each with a forbidden page before and behind it.
 #[test]
 fn every_kernel_takes_operands_of_any_alignment() {
     let mut random = Random::new(2);
@@ -222,9 +223,10 @@ fn every_kernel_takes_operands_of_any_alignment() {
             let weights = Weights::random(family.format, rows, depth, &mut random).without_extremes();
             let x = random.bytes(columns * depth);
             for (kernel, _) in kernels(family, columns) {
-                // Miri sees at any odd place what the processor lets pass: a load that needs more alignment.
+                // One odd place is enough for Miri, which reports any load that needs more alignment. The processor may
+                // let it pass.
                 for at in (0..64).filter(|&at| !cfg!(miri) || at == 1) {
-                    // Of the three, each at each alignment once, and together in ever other ways.
+                    // Each of the three takes all its alignments, in varied combinations.
                     let apart = [at, (at * 5 + 2) % 64, at * 4 % 64];
                     check_apart(family, kernel, columns, panels, &weights, &x, apart);
                 }
@@ -233,13 +235,14 @@ fn every_kernel_takes_operands_of_any_alignment() {
     }
 }
 
-/// Sums of magnitudes up to the largest there are, of one sign: where an intermediate type is too narrow, these show it.
+/// Tests sums of one sign with magnitudes up to the largest possible. They reveal intermediate types that are too
+/// narrow.
 #[test]
 fn every_kernel_is_exact_at_the_ends_of_the_range() {
     for family in families() {
         let (low, high) = if is_4_bit(family.format) { (-7, 7) } else { (-128, 127) };
         for columns in batches() {
-            // More steps than any kernel adds in a narrower type.
+            // Up to more steps than any kernel adds in a narrower type.
             for &steps in if cfg!(miri) { &[2][..] } else { &[2, 6, 64] } {
                 let (rows, depth) = (2 * family.layout.panel_rows, steps * STEP);
                 for (w, x) in [(low, -128i8), (low, 127), (high, -128), (high, 127), (low + 1, -127)] {
@@ -262,15 +265,15 @@ fn every_kernel_is_exact_at_the_ends_of_the_range() {
     }
 }
 
-/// The calling convention lets a caller keep values in the low halves of `v8`..`v15`; assembly that forgets to say that
-/// it overwrites one would change them.
+/// The calling convention lets a caller keep values in the low halves of `v8`..`v15`. Assembly that overwrites one
+/// without declaring it would change them.
 #[cfg(all(kernel_aarch64, not(miri)))]
 #[test]
 fn every_kernel_preserves_the_callee_saved_vector_registers() {
     use core::arch::naked_asm;
 
-    /// `call_kernel(kernel, call, before, after)` sets `d8`..`d15` to `before`, calls the kernel, and stores what they
-    /// are then in `after`. It keeps its own caller's registers.
+    /// Sets `d8`..`d15` to `before`, calls the kernel with `call`, and stores the new values of `d8`..`d15` in `after`.
+    /// It keeps its own caller's registers.
     #[unsafe(naked)]
     unsafe extern "C" fn call_kernel(
         _kernel: *const (),
@@ -327,9 +330,9 @@ fn every_kernel_preserves_the_callee_saved_vector_registers() {
                         sums_stride: rows,
                     };
                     let mut after = [0; 8];
-                    // SAFETY: the family's tier is available and the operands have the sizes that `Call` states. A
-                    // function of one pointer argument has the same convention in Rust's and in C's ABI: the argument
-                    // in `x0`, `d8`..`d15` kept by the function.
+                    // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states. A
+                    // function with one pointer argument has the same convention in Rust's and in C's ABI: the argument
+                    // is in `x0`, and the function keeps `d8`..`d15`.
                     unsafe { call_kernel(kernel as *const (), &call, &before, &mut after) };
                     assert_eq!(after, before, "{} {:?}, {columns} columns, {steps} steps", family.tier, family.format);
                 }

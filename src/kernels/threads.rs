@@ -1,4 +1,4 @@
-//! Who does the work: the caller's thread, or a pool that the caller chose.
+//! The threads that run a product: the caller's thread, or a pool that the caller chose.
 
 use core::ops::Range;
 
@@ -14,22 +14,23 @@ pub enum Threads {
     Caller,
     /// A rayon pool, for products whose weights are large enough to be worth waking it.
     ///
-    /// A caller who runs on a thread of the pool ([`ThreadPool::install`](rayon::ThreadPool::install)) allocates
-    /// nothing for that. For any other caller rayon allocates one small job for each further thread that works on a
-    /// product, and now and then a block of its queue. The caller takes a part of the product either way.
+    /// A caller that runs on a thread of the pool ([`ThreadPool::install`](rayon::ThreadPool::install)) allocates
+    /// nothing to share its work. For any other caller, rayon allocates one small job per further thread that works on
+    /// a product, and now and then a block of its queue. In both cases, the caller takes a part of the product.
     #[cfg(feature = "rayon")]
     Pool(std::sync::Arc<rayon::ThreadPool>),
 }
 
-/// The least bytes of weights for each thread. Waking a pool and waiting for it takes some 5 to 10 microseconds on
-/// phone-class cores, in which one core streams 20 to 80 KB of weights: with less, a second thread costs more than it
-/// brings.
+/// The least number of weight bytes per thread.
+///
+/// Waking a pool and waiting for it takes some 5 to 10 microseconds on phone-class cores. In that time, one core
+/// streams 20 to 80 KB of weights. With fewer bytes, a second thread costs more than it saves.
 #[cfg(feature = "rayon")]
 const BYTES_PER_THREAD: usize = 64 * 1024;
 
 impl Threads {
-    /// Calls `run` with contiguous ranges that together are `0..units`, and returns when all calls have ended.
-    /// `bytes` is what all units stream from memory.
+    /// Calls `run` with contiguous ranges that together cover `0..units`, and returns when all calls have ended.
+    /// `bytes` is the number of bytes that all units stream from memory.
     pub(crate) fn split(&self, units: usize, bytes: usize, run: impl Fn(Range<usize>) + Sync) {
         match self {
             Threads::Caller => {
@@ -59,13 +60,13 @@ impl Threads {
     }
 }
 
-/// Calls `run` for each of `parts`, on any threads of the pool that this thread belongs to. The jobs lie on the stack.
+/// Calls `run` for each of `parts`, on any threads of the pool that this thread belongs to. The jobs live on the stack.
 #[cfg(feature = "rayon")]
 fn join(parts: Range<usize>, run: &(impl Fn(usize) + Sync)) {
     match parts.len() {
         0 => {}
         1 => run(parts.start),
-        // The rest first: so this thread offers all the other parts before it begins with the last.
+        // The rest comes first, so this thread offers all other parts before it begins the last one.
         _ => {
             rayon::join(|| join(parts.start + 1..parts.end, run), || run(parts.start));
         }

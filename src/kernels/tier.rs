@@ -1,4 +1,4 @@
-//! Which kernels this machine can run: the only place that asks the processor.
+//! Which kernels this machine can run. This is the only place that asks the processor.
 
 use core::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::tier::Tier;
 
 cfg_if! {
-    // Miri runs the portable tier alone: others have kernels in assembly, which it does not interpret.
+    // Miri runs only the portable tier. The other tiers have kernels in assembly, which it does not interpret.
     if #[cfg(all(kernel_aarch64, not(miri)))] {
         use super::aarch64::detect::best;
     } else {
@@ -19,7 +19,7 @@ cfg_if! {
 }
 
 impl Tier {
-    /// The tiers this machine can run, the plainest first.
+    /// The tiers that this machine can run, plainest first.
     pub fn available() -> &'static [Tier] {
         const { assert!(Tier::ALL[Tier::I8mm as usize] as usize == Tier::I8mm as usize) };
         &Self::ALL[..=best() as usize]
@@ -30,9 +30,10 @@ impl Tier {
         self <= best()
     }
 
-    /// The tier to pack weights for: the one that the environment variable `SKINNY_TIER` names, else the best.
-    /// The variable is read once, at the first call; empty counts as not set. Without the feature `std` there is no
-    /// environment.
+    /// The tier to pack weights for: the one that the environment variable `SKINNY_TIER` names, otherwise the best.
+    ///
+    /// The variable is read once, at the first call. An empty value counts as not set. Without the feature `std` there
+    /// is no environment.
     ///
     /// # Errors
     /// [`Error::TierUnknown`] or [`Error::TierUnavailable`] if the variable names a tier that does not exist or that
@@ -65,8 +66,8 @@ impl Tier {
     }
 }
 
-/// A tier that this machine was seen to support. Only [`Tier::supported`] makes one, so holding it is the proof that
-/// the tier's instructions exist.
+/// A tier that this machine supports. Only [`Tier::supported`] makes one, so holding it proves that the tier's
+/// instructions exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Supported(Tier);
 

@@ -1,13 +1,13 @@
-//! Unsigned 8-bit products with offsets, as farm and gemmlowp define them, on the signed kernels.
+//! Unsigned 8-bit products with offsets, as farm and gemmlowp define them, computed by the signed kernels.
 //!
-//! gemmlowp's 8-bit interface computes `sum((l + lhs_offset) * (r + rhs_offset))` over the depth. With `w = l - 128`,
-//! `x = r - 128` (a flip of the highest bit), `a = 128 + lhs_offset` and `b = 128 + rhs_offset` that is
+//! gemmlowp's 8-bit interface computes `sum((l + lhs_offset) * (r + rhs_offset))` over the depth. Let `w = l - 128` and
+//! `x = r - 128` (a flip of the highest bit), `a = 128 + lhs_offset` and `b = 128 + rhs_offset`. The sum is then
 //!
 //! ```text
 //! sum(w x) + a sum(x) + b sum(w) + k a b        modulo 2^32
 //! ```
 //!
-//! whose first term the signed kernels compute, and whose others are [`Offsets`].
+//! The signed kernels compute the first term. [`Offsets`] supply the others.
 
 use alloc::vec::Vec;
 
@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::tier::Tier;
 
-/// Within this range a byte with its offset fits an `i16`, and so the product of two such factors an `i32`.
+/// The range of offsets. A byte plus such an offset fits an `i16`, so the product of two such factors fits an `i32`.
 const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
 
-/// Unsigned weights, farm's and gemmlowp's left-hand side: `n` output features x `k` depth, packed once.
+/// Unsigned weights, packed once: the left-hand side in farm and gemmlowp, `n` output features x `k` depth.
 ///
 /// # Example
 /// ```
@@ -42,8 +42,10 @@ const OFFSETS: core::ops::RangeInclusive<i32> = -32768..=32512;
 #[derive(Clone, Debug)]
 pub struct UnsignedMat(PackedMat);
 
-/// Memory of unsigned products, kept from call to call: once it has grown, a product allocates nothing but
-/// what [`Threads`](crate::kernels::Threads) says of pools.
+/// Memory for unsigned products, kept from call to call.
+///
+/// Once it has grown, a product on the caller's thread allocates nothing. [`Threads`](crate::kernels::Threads) says
+/// what a product on a pool allocates.
 #[derive(Debug, Default)]
 pub struct UnsignedWorkspace {
     workspace: Workspace,
@@ -53,12 +55,12 @@ pub struct UnsignedWorkspace {
 }
 
 impl UnsignedWorkspace {
-    /// No memory yet, the caller's thread alone.
+    /// An empty workspace that runs everything on the caller's thread.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// As [`new`](Self::new), with the memory and threads of `workspace`.
+    /// A workspace with the memory and threads of `workspace`.
     pub fn with_workspace(workspace: Workspace) -> Self {
         Self { workspace, ..Self::default() }
     }
@@ -70,10 +72,10 @@ fn signed(byte: u8) -> i8 {
 }
 
 impl UnsignedMat {
-    /// Packs `lhs`, `n x k`, row by row, for the kernels of `tier`.
+    /// Packs `lhs` (`n x k`, row by row) for the kernels of `tier`.
     ///
     /// # Errors
-    /// Those of [`PackedMat::for_tier`].
+    /// The errors of [`PackedMat::for_tier`].
     pub fn pack(lhs: MatRef<'_, u8>, tier: Tier) -> Result<Self> {
         let mut values = Mat::<i8>::zeros(lhs.rows(), lhs.cols())?;
         for (value, &byte) in values.as_mut_slice().iter_mut().zip(lhs.as_slice()) {
@@ -92,15 +94,16 @@ impl UnsignedMat {
         self.0.k()
     }
 
-    /// `out = epilogue(sum((lhs + lhs_offset) * (rhs + rhs_offset)))`, sums modulo `2^32`.
+    /// Computes `out = epilogue(sum((lhs + lhs_offset) * (rhs + rhs_offset)))`, with sums modulo `2^32`.
     ///
-    /// `rhs` has the columns of the right-hand side, a row each: `m x k`; `out` is `m x n`. With `Requantize::new(Shift
-    /// { .. })` as the epilogue this is farm's and gemmlowp's 8-bit interface: `Shift`'s `offset`, `multiplier` and
-    /// `shift` are `result_offset`, `result_mult_int` and `result_shift`. With [`Sums`](crate::kernels::Sums) it is
-    /// their 32-bit result.
+    /// `rhs` has one row per column of the right-hand side (`m x k`), and `out` is `m x n`.
+    ///
+    /// With `Requantize::new(Shift { .. })` as the epilogue, this is the 8-bit interface of farm and gemmlowp.
+    /// `Shift`'s `offset`, `multiplier` and `shift` are `result_offset`, `result_mult_int` and `result_shift`. With
+    /// [`Sums`](crate::kernels::Sums), the output is their 32-bit result.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for an offset outside -32768..=32512, and those of [`gemm`].
+    /// [`Error::Parameter`] for an offset outside -32768..=32512, and the errors of [`gemm`].
     pub fn multiply<E: Epilogue>(
         &self,
         lhs_offset: i32,
@@ -123,7 +126,7 @@ impl UnsignedMat {
         grow(row_sum_factors, m)?;
 
         let (a, b) = (128 + lhs_offset, 128 + rhs_offset);
-        // Both factors are below 2^16 in magnitude: the product fits, its multiple is meant modulo 2^32.
+        // Both factors are below 2^15 in magnitude, so their product fits. Its multiple is meant modulo 2^32.
         let constant = (a * b).wrapping_mul(k as i32);
         for column in 0..m {
             let mut sum = 0i32;

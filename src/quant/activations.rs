@@ -1,8 +1,9 @@
-//! Dynamic quantization of activations: one scale, and a zero point if wanted, for each column of the batch.
+//! Dynamic quantization of activations, with one scale and, if wanted, one zero point per column of the batch.
 //!
-//! The range of a column is found on the bits of its elements as integers: their magnitudes are ordered as the floats
-//! are, infinities and NaN lie above every finite number, and an integer maximum vectorizes on every target where one
-//! of floats does not. Arithmetic is elementwise with one rounding an operation, so every target gives the same bits.
+//! The range of a column is computed from the bits of its elements, read as integers. Magnitudes have the same order as
+//! integers as they have as floats, and infinities and NaN lie above every finite number. An integer maximum vectorizes
+//! on every target; a float maximum does not. Arithmetic is elementwise with one rounding per operation, so every
+//! target gives the same bits.
 
 use alloc::vec::Vec;
 
@@ -10,25 +11,26 @@ use crate::error::Result;
 use crate::float::{LARGEST_BYTE, LARGEST_FINITE, magnitude_bits, round_to_i32};
 use crate::matrix::{MatRef, grow};
 
-/// Where the range of a column lies.
+/// Where the quantization range of a column lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ZeroPoint {
-    /// Symmetric about 0: `x ~ scale * q`, `q` in -127..=127, `scale = max|x| / 127`. No correction of the sums.
+    /// Symmetric about 0: `x ~ scale * q`, with `q` in -127..=127 and `scale = max|x| / 127`. The sums need no
+    /// correction.
     #[default]
     None,
-    /// From the least to the greatest element (and 0): `x ~ scale * (q - z)`, `q` in -128..=127, `scale = (max - min) /
-    /// 255`. A bit better for inputs of one sign, such as those behind a ReLU.
+    /// From the least to the greatest element, including 0: `x ~ scale * (q - z)`, with `q` in -128..=127 and
+    /// `scale = (max - min) / 255`. It is slightly better for inputs of one sign, such as the outputs of a ReLU.
     PerColumn,
 }
 
-/// A batch of activations in 8 bits, and the memory that holds it: filled again and again, it allocates only to grow.
+/// A batch of 8-bit activations and the memory that holds it. Refilling it allocates only to grow.
 ///
-/// A column of the batch is a row of the `m x k` matrices it is filled from, each with its own scale, so what becomes
-/// of one vector does not depend on the others.
+/// A column of the batch is a row of the `m x k` matrices that fill it. Each column has its own scale, so the result
+/// for one vector does not depend on the others.
 ///
-/// # Not finite, and tiny
-/// A NaN counts as 0; an infinity as the largest finite magnitude of its column (as the largest finite `f32` if all
-/// others are 0). Scales are normal floats: at least `2^-126`, which is what a column of zeros gets.
+/// # Values that are not finite, and tiny values
+/// A NaN counts as 0. An infinity counts as the largest finite magnitude of its column, or as the largest finite `f32`
+/// if all others are 0. Scales are normal floats, at least `2^-126`. A column of zeros gets that scale.
 ///
 /// # Example
 /// ```
@@ -52,7 +54,7 @@ pub struct QuantizedActivations {
     zero_point: ZeroPoint,
     scales: Vec<f32>,
     zero_points: Vec<i32>,
-    /// `-zero_points`, and as many zeros: what the driver of the product takes.
+    /// `-zero_points`. The product takes these and the zeros in `constants` as its offsets.
     row_sum_factors: Vec<i32>,
     constants: Vec<i32>,
 }
@@ -63,10 +65,10 @@ impl QuantizedActivations {
         Self::default()
     }
 
-    /// Replaces the batch by `x`, `m x k`.
+    /// Replaces the batch with `x` (`m x k`).
     ///
     /// # Errors
-    /// [`Error::Allocation`](crate::Error::Allocation) if the memory cannot grow; the batch is empty then.
+    /// [`Error::Allocation`](crate::Error::Allocation) if the memory cannot grow. The batch is then empty.
     pub fn quantize(&mut self, x: MatRef<'_, f32>, zero_point: ZeroPoint) -> Result<()> {
         let (m, k) = x.shape();
         (self.m, self.k, self.zero_point) = (0, 0, zero_point);
@@ -89,7 +91,7 @@ impl QuantizedActivations {
         Ok(())
     }
 
-    /// Vectors in the batch.
+    /// The number of vectors in the batch.
     pub fn m(&self) -> usize {
         self.m
     }
@@ -104,12 +106,12 @@ impl QuantizedActivations {
         MatRef::from_checked(&self.values[..self.m * self.k], self.m, self.k)
     }
 
-    /// One scale for each column.
+    /// One scale per column.
     pub fn scales(&self) -> &[f32] {
         &self.scales[..self.m]
     }
 
-    /// One zero point for each column, -128..=127; zeros for [`ZeroPoint::None`].
+    /// One zero point per column, -128..=127. All are 0 for [`ZeroPoint::None`].
     pub fn zero_points(&self) -> &[i32] {
         &self.zero_points[..self.m]
     }
@@ -119,12 +121,12 @@ impl QuantizedActivations {
         self.zero_point
     }
 
-    /// For each column, what multiplies the sum of a row of weights: `-z`.
+    /// The factor that multiplies the sum of a row of weights, per column: `-z`.
     pub(crate) fn row_sum_factors(&self) -> &[i32] {
         &self.row_sum_factors[..self.m]
     }
 
-    /// For each column, what is added to the sums: 0.
+    /// The constant that is added to the sums, per column: 0.
     pub(crate) fn constants(&self) -> &[i32] {
         &self.constants[..self.m]
     }
@@ -139,7 +141,7 @@ fn symmetric(x: &[f32], values: &mut [i8]) -> f32 {
     }
     let largest = f32::from_bits(largest).max(LARGEST_BYTE * f32::MIN_POSITIVE);
     let inverse = LARGEST_BYTE / largest;
-    // Magnitudes exceed 127 by a rounding error at most, which rounding takes away.
+    // Magnitudes exceed 127 by at most a rounding error, which rounding removes.
     if finite {
         for (value, &x) in values.iter_mut().zip(x) {
             *value = round_to_i32(x * inverse) as i8;
@@ -165,7 +167,7 @@ fn asymmetric(x: &[f32], values: &mut [i8]) -> (f32, i32) {
         (low, high, largest)
     };
     const STEPS: f32 = (i8::MAX as i32 - i8::MIN as i32) as f32;
-    // Divided before they are subtracted: the difference may overflow.
+    // Divide before subtracting: the difference may overflow.
     let scale = (high / STEPS - low / STEPS).max(f32::MIN_POSITIVE);
     let inverse = 1.0 / scale;
     let clamp = |q: i32| q.max(i8::MIN.into()).min(i8::MAX.into());
@@ -182,18 +184,19 @@ fn asymmetric(x: &[f32], values: &mut [i8]) -> (f32, i32) {
     (scale, zero_point)
 }
 
-/// The bits of a float as an integer that is ordered as the floats are.
+/// Maps the bits of a float to an integer with the same order as the floats.
 fn order(bits: u32) -> i32 {
     let bits = bits as i32;
     bits ^ ((bits >> 31) & i32::MAX)
 }
 
-/// The float that [`order`] came from.
+/// The inverse of [`order`].
 fn unorder(ordered: i32) -> f32 {
     f32::from_bits((ordered ^ ((ordered >> 31) & i32::MAX)) as u32)
 }
 
-/// The least and the greatest element, and 0, as [`order`] has them. A NaN lies beyond the infinity of its sign.
+/// The least and the greatest of the elements and 0, as mapped by [`order`]. A NaN lies beyond the infinity of its
+/// sign.
 fn ordered_range(x: &[f32]) -> (i32, i32) {
     x.iter().fold((0, 0), |(low, high): (i32, i32), x| {
         let ordered = order(x.to_bits());
@@ -201,15 +204,15 @@ fn ordered_range(x: &[f32]) -> (i32, i32) {
     })
 }
 
-/// The greatest magnitude of the finite elements; that of [`f32::MAX`] if it is 0 and there are infinities. Used for
-/// columns that are not finite, so it need not be fast.
+/// The bits of the greatest magnitude among the finite elements, or of [`f32::MAX`] if it is 0 and there are
+/// infinities. Only columns with non-finite values use it, so it need not be fast.
 fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
     let magnitudes = x.iter().map(|x| x.to_bits() & i32::MAX as u32);
     let largest = magnitudes.filter(|&bits| bits <= LARGEST_FINITE).max().unwrap_or(0);
     if largest == 0 && x.iter().any(|x| x.is_infinite()) { LARGEST_FINITE } else { largest }
 }
 
-/// `x` if it is finite, 0 for a NaN, `largest` with its sign for an infinity.
+/// `x` if it is finite, 0 for a NaN, and `largest` with the sign of `x` for an infinity.
 fn finite_or(x: f32, largest: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.max(-largest).min(largest) }
 }

@@ -1,8 +1,8 @@
-//! From `f32` to 8 bits: weights once, activations at every product.
+//! Quantization from `f32` to 8 or 4 bits. Weights are quantized once, activations at every product.
 //!
-//! - [`QuantizedMat`]: weights, symmetric, one scale for each output feature.
-//! - [`QuantizedMatI4`]: weights in 4 bits, one scale for each output feature or for each group of 32.
-//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) a column.
+//! - [`QuantizedMat`]: symmetric 8-bit weights, one scale per output feature.
+//! - [`QuantizedMatI4`]: 4-bit weights, one scale per output feature or per group of 32.
+//! - [`QuantizedActivations`]: a batch of activations, quantized dynamically, one scale (and zero point) per column.
 
 mod activations;
 mod weights;

@@ -1,4 +1,4 @@
-//! Symmetric 8-bit weights with one scale for each output feature.
+//! Symmetric 8-bit weights with one scale per output feature.
 
 use alloc::vec::Vec;
 
@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::float::{LARGEST_BYTE, magnitude_bits, round_to_i32};
 use crate::matrix::{Mat, MatRef};
 
-/// An `n x k` weight in 8 bits: `w[j][i] ~ scales[j] * values[j][i]`, one scale for each of the `n` output features.
+/// An `n x k` weight matrix in 8 bits: `w[j][i] ~ scales[j] * values[j][i]`, with one scale per output feature.
 ///
-/// It is what files hold and what [`pack`](Self::pack) lays out for a processor.
+/// Files hold weights in this form, and [`pack`](Self::pack) lays them out for a processor.
 ///
 /// # Example
 /// ```
@@ -26,14 +26,16 @@ pub struct QuantizedMat {
     scales: Vec<f32>,
 }
 
-/// The largest scale, times 127, must not round to infinity.
+/// The largest scale. Times 127, it must not round to infinity.
 const LARGEST_SCALE: f32 = (f32::MAX / LARGEST_BYTE).next_down();
 
 impl QuantizedMat {
-    /// Quantizes each row of `w` (`n x k`) to -127..=127: `scale = max|w| / 127`, `value = w / scale`, rounded to
-    /// nearest with ties to even. So each weight is off by half a scale at most.
+    /// Quantizes each row of `w` (`n x k`) to -127..=127.
     ///
-    /// A row of zeros gets scale 1. A scale is a normal float: a row whose largest magnitude is below `127 * 2^-126`
+    /// The scale is `max|w| / 127`, and the value is `w / scale`, rounded to nearest with ties to even. Each weight is
+    /// off by at most half a scale.
+    ///
+    /// A row of zeros gets the scale 1. Scales are normal floats: a row whose largest magnitude is below `127 * 2^-126`
     /// gets the scale `2^-126`.
     ///
     /// # Errors
@@ -47,14 +49,15 @@ impl QuantizedMat {
             let weights = w.row(row);
             let largest = f32::from_bits(magnitude_bits(weights));
             if !largest.is_finite() {
-                // NaN has the largest bits, so the search ends at the first bad weight whatever it is.
+                // NaN has the largest bits, so `largest` shows any bad weight. The search ends at the first one,
+                // whatever it is.
                 let column = weights.iter().position(|w| !w.is_finite()).unwrap_or(0);
                 return Err(Error::NotFinite { what: "weights", index: row * k + column, value: weights[column] });
             }
             let scale = (largest / LARGEST_BYTE).clamp(f32::MIN_POSITIVE, LARGEST_SCALE);
             let scale = if largest == 0.0 { 1.0 } else { scale };
             for (value, &weight) in values.view_mut().row_mut(row).iter_mut().zip(weights) {
-                // The quotient exceeds 127 by a rounding error at most, which rounding takes away.
+                // The quotient exceeds 127 by at most a rounding error, which rounding removes.
                 *value = round_to_i32(weight / scale) as i8;
             }
             scales.push(scale);
@@ -62,7 +65,7 @@ impl QuantizedMat {
         Ok(Self { values, scales })
     }
 
-    /// Takes weights that were quantized elsewhere: `values` is `n x k`, `scales` has one scale for each row.
+    /// Takes weights that were quantized elsewhere. `values` is `n x k`, and `scales` has one scale per row.
     ///
     /// # Errors
     /// [`Error::Length`] if there are not `n` scales, [`Error::Parameter`] for a scale that is not finite or not
@@ -101,12 +104,12 @@ impl QuantizedMat {
         self.values.view()
     }
 
-    /// One scale for each output feature.
+    /// One scale per output feature.
     pub fn scales(&self) -> &[f32] {
         &self.scales
     }
 
-    /// The values and the scales.
+    /// Splits into the values and the scales.
     pub fn into_parts(self) -> (Mat<i8>, Vec<f32>) {
         (self.values, self.scales)
     }

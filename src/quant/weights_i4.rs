@@ -1,4 +1,4 @@
-//! Symmetric 4-bit weights, with one scale for each output feature or for each group of 32 along `k`.
+//! Symmetric 4-bit weights with one scale per output feature or per group of 32 along `k`.
 
 use alloc::vec::Vec;
 
@@ -8,11 +8,11 @@ use crate::float::{LARGEST_FINITE, magnitude_bits, round_to_i32};
 use crate::format::{GROUP, MAX_I4, MAX_MULTIPLIER};
 use crate::matrix::{Mat, MatRef};
 
-/// An `n x k` weight in 4 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, values in -7..=7.
+/// An `n x k` weight matrix in 4 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, with values in -7..=7.
 ///
-/// The multiplier is 1, or, in groups, an integer 0..=127 for each [`GROUP`] of weights along `k`: the group's scale in
-/// units of the row's. An integer scale costs at most 1/127 of the range of the row's largest group, and keeps sums
-/// exact whatever their order.
+/// Without groups, the multiplier is 1. With groups, each [`GROUP`] of weights along `k` has an integer multiplier in
+/// 0..=127: the group's scale in units of the row's scale. An integer multiplier costs at most 1/127 of the range of
+/// the row's largest group, and keeps sums exact in any order.
 ///
 /// # Example
 /// ```
@@ -35,7 +35,7 @@ pub struct QuantizedMatI4 {
 
 const LARGEST: f32 = MAX_I4 as f32;
 
-/// A scale from the largest magnitude and the number that is to stand for it. Normal, so that its inverse is finite.
+/// The scale with which `steps` stands for the largest magnitude. It is a normal float, so its inverse is finite.
 fn scale(largest: f32, steps: f32) -> f32 {
     if largest == 0.0 { 1.0 } else { (largest / steps).max(f32::MIN_POSITIVE) }
 }
@@ -46,13 +46,14 @@ fn largest(w: &[f32]) -> f32 {
 
 fn quantize(w: &[f32], scale: f32, values: &mut [i8]) {
     for (value, &w) in values.iter_mut().zip(w) {
-        // Beyond 7 by a rounding error at most, but for scales that were raised to the least normal float.
+        // The quotient exceeds 7 by at most a rounding error. It is smaller if the scale was raised to the least normal
+        // float.
         *value = round_to_i32((w / scale).clamp(-LARGEST, LARGEST)) as i8;
     }
 }
 
 impl QuantizedMatI4 {
-    /// Quantizes each row of `w` (`n x k`) with one scale: `max|w| / 7`; a row of zeros gets 1.
+    /// Quantizes each row of `w` (`n x k`) with one scale, `max|w| / 7`. A row of zeros gets the scale 1.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN; [`Error::Allocation`].
@@ -66,8 +67,10 @@ impl QuantizedMatI4 {
         Ok(Self { values, multipliers: None, scales })
     }
 
-    /// Quantizes each [`GROUP`] of weights along `k` by itself. The scale of a row is `max|w| / 7 / 127`, a group's
-    /// multiplier is the least integer with which the group's weights fit.
+    /// Quantizes each [`GROUP`] of weights along `k` separately.
+    ///
+    /// The scale of a row is `max|w| / 7 / 127`. A group's multiplier is the least integer with which the group's
+    /// weights fit.
     ///
     /// # Errors
     /// As [`quantize`](Self::quantize).
@@ -80,7 +83,7 @@ impl QuantizedMatI4 {
             let groups = w.row(row).chunks(GROUP).zip(values.row_mut(row).chunks_mut(GROUP));
             for ((w, values), multiplier) in groups.zip(multipliers.row_mut(row)) {
                 let steps = largest(w) / scale / LARGEST;
-                // The least integer not below; casts saturate, and core has no `ceil`.
+                // The least integer that is not below `steps`. Casts saturate, and core has no `ceil`.
                 let least = steps as u8 + u8::from(f32::from(steps as u8) < steps);
                 *multiplier = least.min(MAX_MULTIPLIER);
                 quantize(w, scale * f32::from((*multiplier).max(1)), values);
@@ -90,8 +93,10 @@ impl QuantizedMatI4 {
         Ok(Self { values, multipliers: Some(multipliers), scales })
     }
 
-    /// Takes weights that were quantized elsewhere: `values` is `n x k`, each in -7..=7, `multipliers`, if rows have
-    /// groups, `n x ceil(k / 32)`, each 0..=127, and `scales` has one scale for each row.
+    /// Takes weights that were quantized elsewhere.
+    ///
+    /// `values` is `n x k`, each in -7..=7, and `scales` has one scale per row. If rows have groups, `multipliers` is
+    /// `n x ceil(k / 32)`, each in 0..=127.
     ///
     /// # Errors
     /// [`Error::Length`] or [`Error::Shape`] for parts that do not fit each other, [`Error::Parameter`] for a value or
@@ -111,7 +116,7 @@ impl QuantizedMatI4 {
         Ok(Self { values, multipliers, scales })
     }
 
-    /// Room for the values and scales of `w`, which must be finite.
+    /// Allocates values and scales for `w`, which must be finite.
     fn empty(w: MatRef<'_, f32>) -> Result<(Mat<i8>, Vec<f32>)> {
         if magnitude_bits(w.as_slice()) > LARGEST_FINITE {
             let index = w.as_slice().iter().position(|w| !w.is_finite()).unwrap_or(0);
@@ -139,17 +144,17 @@ impl QuantizedMatI4 {
         Ok(w)
     }
 
-    /// The 4-bit values, each in a byte, `n x k`.
+    /// The 4-bit values, `n x k`, each in a byte.
     pub fn values(&self) -> MatRef<'_, i8> {
         self.values.view()
     }
 
-    /// One multiplier for each group, `n x ceil(k / 32)`; none if rows have one scale each.
+    /// One multiplier per group, `n x ceil(k / 32)`; `None` if rows have one scale each.
     pub fn multipliers(&self) -> Option<MatRef<'_, u8>> {
         self.multipliers.as_ref().map(Mat::view)
     }
 
-    /// One scale for each output feature.
+    /// One scale per output feature.
     pub fn scales(&self) -> &[f32] {
         &self.scales
     }

@@ -1,13 +1,14 @@
-"""Makes the golden files of linear layers beside it, from the description of the format in src/model/file.rs.
+"""Makes the golden files of linear layers in this folder, by the description of the format in src/model/file.rs.
 
     python tests/golden/make.py
 
-Each is a model file of version 1 with one layer `fc`, 3 outputs of 35 inputs, in one of the storages. Two attachments are the
-input `x` and the output `y`, computed here in integers: all weights, inputs and scales are small integers or powers of two,
-and the largest input is 127, so that 8 bits hold the inputs exactly and no float of the product is rounded.
+Each is a model file of version 1 with one layer `fc` (3 outputs, 35 inputs) in one of the storages. Two attachments
+hold the input `x` and the output `y`, which is computed here in integers. All weights, inputs and scales are small
+integers or powers of two, and the largest input is 127. Thus 8 bits hold the inputs exactly, and no float of the
+product is rounded.
 
-The files of other layers were written by version 0.1.0 of the crate. None is ever made again for a change of the crate: a
-file that was written must stay readable.
+Version 0.1.0 of the crate wrote the files of other layers. No file is ever remade because the crate has changed: a file
+that was written must stay readable.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 N, K, GROUP = 3, 35, 32
 SCALES = [0.5, 0.25, 2.0]
 BIAS = [1.0, -3.0, 0.125]
-# No two columns alike in all rows, both signs, and the ends of the range of each format.
+# No two columns are alike in all rows. There are both signs and the ends of each format's range.
 X = [(i * 29 + 5) % 255 - 127 for i in range(K - 1)] + [127]
 
 
@@ -30,7 +31,7 @@ def floats(shape, numbers):
 
 
 def nibbles(w):
-    """The even column in the low half."""
+    """Packs two weights per byte, the even column in the low half."""
     rows = bytearray()
     for row in w:
         for i in range(0, K, 2):
@@ -54,7 +55,7 @@ def write(name, storage, tensors, y):
     model = {"version": "1", "layers": [{"name": "fc", "layer": layer}], "attachments": ["x", "y"], "metadata": {"made": "by hand"}}
     header = {"__metadata__": {"skinny": json.dumps(model, separators=(",", ":"))}}
     data = b""
-    # Wider elements first, as the safetensors crate has them, so that all are aligned.
+    # Wider elements come first, as in the safetensors crate. This aligns all of them.
     for key, (dtype, shape, raw) in sorted(tensors.items(), key=lambda item: (item[1][0] != "F32", item[0])):
         header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw

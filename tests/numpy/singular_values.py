@@ -1,9 +1,10 @@
-"""Makes the fixture beside it: singular values by numpy (LAPACK, f64) of matrices that Rust can make too.
+"""Makes the fixture in this folder: singular values by numpy (LAPACK, f64) of matrices that Rust can make, too.
 
     pip install numpy && python tests/numpy/singular_values.py
 
-Only the values are stored, one tensor for each matrix, named `family rows cols seed exponent`. tests/common/matrices.rs makes the
-same matrices, bit by bit: each operation is one of IEEE 754 in f64, in the same order, and the last one rounds to f32.
+Only the values are stored, one tensor per matrix, named `family rows cols seed exponent`. tests/common/matrices.rs makes
+the same matrices, bit by bit. Each operation is an IEEE 754 operation in f64, in the same order, and the last one rounds
+to f32.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 
 
 class Random:
-    """A linear congruential generator of 32 bits, of which the upper 24 are used."""
+    """A 32-bit linear congruential generator. The upper 24 bits are used."""
 
     def __init__(self, seed):
         self.state = seed
@@ -37,7 +38,7 @@ class Random:
 
 
 def product(a, b, divisors):
-    """The sum of outer products, each divided, in this order."""
+    """The sum of the outer products in order, each divided by its divisor."""
     w = np.zeros((a.shape[0], b.shape[1]))
     for i, divisor in enumerate(divisors):
         w += np.outer(a[:, i], b[i]) / divisor
@@ -90,10 +91,10 @@ def matrix(family, rows, cols, seed, exponent):
 SHAPES = [(128, 128), (384, 128), (64, 192), (2048, 32), (31, 1984)]
 FAMILIES = ["gaussian", "decaying", "floor", "rows", "columns", "integers", "ternary", "pattern", "blocks", "graded", "mixed"]
 CASES = [(family, *shape, 11, 0) for family in FAMILIES for shape in SHAPES]
-# Of rows that repeat, many: it is where divide and conquer of the bidiagonal matrix fails.
+# Many cases of repeated rows, where divide and conquer on the bidiagonal matrix fails.
 CASES += [("rows", 256, 256, seed, 0) for seed in range(12)]
 CASES += [("integers", 256, 256, 3, 0), ("pattern", 256, 256, 3, 0), ("floor", 384, 128, 5, 0)]
-# Scales: 1e-30 and 1e30, subnormal, and near the greatest number, where singular values are beyond f32.
+# Scales: 1e-30 and 1e30, subnormal, and near the greatest number, where singular values exceed f32.
 CASES += [(family, 40, 24, 7, e) for family in ["gaussian", "floor", "rows"] for e in [-149, -140, -126, -100, -64, 64, 100, 125]]
 CASES += [(family, *shape, 1, 0) for family in ["ones", "identity", "zeros"] for shape in [(1, 1), (1, 9), (9, 1), (2, 2), (130, 140)]]
 CASES += [("gaussian", *shape, 2, 0) for shape in [(1, 1), (1, 9), (9, 1), (2, 2), (3, 2), (1, 64), (127, 129)]]

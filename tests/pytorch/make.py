@@ -1,10 +1,10 @@
-"""Makes the fixtures beside it: small PyTorch models with an input and PyTorch's own output.
+"""Makes the fixtures in this folder: small PyTorch models, each with an input and PyTorch's own output.
 
     pip install torch==2.2.2 numpy safetensors && python tests/pytorch/make.py
 
-Each file is a state dict as PyTorch names it, with three more tensors: `x` (time x input), the input, `y` (time x output), what
-PyTorch makes of it in f64, and, where layers need more than their tensors tell, the metadata `skinny.layers`. The f16 and bf16
-files hold rounded weights, and `y` is what those make.
+Each file is a state dict with PyTorch's names and two more tensors: the input `x` (time x input) and PyTorch's output
+`y` (time x output), computed in f64. Where the tensors do not describe a layer completely, the file has the metadata
+`skinny.layers`. The f16 and bf16 files hold rounded weights, and `y` is the output of the rounded weights.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ TIME, INPUT, HIDDEN, CLASSES = 25, 13, 12, 7
 
 
 class Stack(nn.Module):
-    """Modules one on the other, under the names given."""
+    """Modules in sequence, under the given names."""
 
     def __init__(self, **modules):
         super().__init__()

@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --bin gemm -- --n 6144 --k 320 --batch 1..10
 //!
-//! It prints a row per batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
-//! `--reps R` it makes exactly R calls after packing and does nothing else that costs much, for tools that count
-//! instructions. `--help` lists the options.
+//! It prints one row per batch: microseconds, GOP/s, GB/s of weights, MAC per nanosecond. With a single `--batch B` and
+//! `--reps R` it makes exactly R calls after packing and does little else, for tools that count instructions. `--help`
+//! lists the options.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -128,7 +128,7 @@ impl Options {
     }
 }
 
-/// Bytes that look random (SplitMix64).
+/// Random-looking bytes (SplitMix64).
 fn random_bytes(seed: u64, len: usize) -> Vec<i8> {
     let mut state = seed;
     let mut next = || {
@@ -151,7 +151,7 @@ fn threads(count: usize) -> Result<Threads, Failure> {
     }
 }
 
-/// A product with one kind of output, ready to be called again and again.
+/// A product with one kind of output, ready for repeated calls.
 struct Bench<'a> {
     w: &'a PackedMat,
     x: MatRef<'a, i8>,
@@ -280,7 +280,7 @@ fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The unsigned interface: the bytes of `weights` and activations are read as unsigned, with offsets.
+/// Runs the unsigned interface. The bytes of `weights` and activations are read as unsigned, with offsets.
 fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> Result<(), Failure> {
     let Options { n, k, .. } = *options;
     let unsigned = |bytes: &[i8]| -> Vec<u8> { bytes.iter().map(|&byte| byte as u8).collect() };
@@ -326,7 +326,7 @@ fn run_unsigned(options: &Options, weights: MatRef<'_, i8>, output: Output) -> R
     Ok(())
 }
 
-/// A row of the table, for `weights` multiply-accumulates per column and `bytes` of weights.
+/// Prints a row of the table, for `weights` multiply-accumulates per column and `bytes` of weights.
 fn print_row(m: usize, weights: usize, bytes: usize, seconds: f64) {
     let macs = (m * weights) as f64;
     println!(
@@ -338,7 +338,7 @@ fn print_row(m: usize, weights: usize, bytes: usize, seconds: f64) {
     );
 }
 
-/// The median over batches of calls that take about a hundredth of a second each.
+/// The median seconds per call, over batches of calls that take about a hundredth of a second each.
 fn seconds_per_call(mut call: impl FnMut() -> skinny::Result<()>) -> skinny::Result<f64> {
     let mut time = |calls: u32| -> skinny::Result<Duration> {
         let start = Instant::now();

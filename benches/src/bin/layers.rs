@@ -2,9 +2,9 @@
 //!
 //!     cargo run --release --bin layers
 //!
-//! With `--layer NAME --reps R` it makes exactly R steps of one layer in 8 bits after packing, and does nothing else
-//! that costs much, for tools that count instructions. NAME is `products` (the two bare products of the low-rank
-//! layer), `low-rank`, `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products`, `lstm-low-rank`.
+//! With `--layer NAME --reps R` it makes exactly R steps of one 8-bit layer after packing and does little else, for
+//! tools that count instructions. NAME is `products` (the two bare products of the low-rank layer), `low-rank`,
+//! `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products` or `lstm-low-rank`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -16,13 +16,13 @@ use skinny::{Mat, MatMut, MatRef, Tier};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The factored layer of the paper's kind: 1024 -> 128 -> 1024.
+/// The width of the factored layer, of the paper's kind: 1024 -> 128 -> 1024.
 const FEATURES: usize = 1024;
 const RANK: usize = 128;
-/// The recurrent layer, its input as wide as its state.
+/// The width of the recurrent layer, both of its input and of its state.
 const HIDDEN: usize = 256;
 
-/// Numbers in -1..1 that look random (a linear congruential generator).
+/// Random-looking numbers in -1..1 (a linear congruential generator).
 fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
     let mut state = seed;
     let mut next = || {
@@ -32,7 +32,7 @@ fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
     Ok(Mat::from_vec((0..rows * cols).map(|_| next()).collect(), rows, cols)?)
 }
 
-/// A layer at batch 1, ready to be stepped again and again.
+/// A layer at batch 1, ready for repeated steps.
 struct Bench {
     name: &'static str,
     /// Multiply-accumulates and bytes of weights per step.
@@ -50,7 +50,7 @@ fn linear(name: &'static str, layer: Linear) -> Result<Bench, Failure> {
     Ok(Bench { name, macs, bytes, step })
 }
 
-/// A recurrent layer with these weights.
+/// The bench of a recurrent layer; `weights` returns its weights.
 fn recurrent<L>(name: &'static str, layer: L, weights: impl Fn(&L) -> [&Weight; 2]) -> Result<Bench, Failure>
 where
     L: Recurrent<State: 'static> + 'static,
@@ -64,7 +64,7 @@ where
     Ok(Bench { name, macs, bytes, step })
 }
 
-/// Products alone, one after the other: 8 bits in, `f32` out, nothing quantized.
+/// The bench of products alone, one after the other. They take 8 bits and give `f32`, and nothing is quantized.
 fn products(name: &'static str, shapes: [(usize, usize); 2], tier: Tier) -> Result<Bench, Failure> {
     let mut calls = Vec::new();
     let (mut macs, mut bytes) = (0, 0);
@@ -86,7 +86,7 @@ fn products(name: &'static str, shapes: [(usize, usize); 2], tier: Tier) -> Resu
     Ok(Bench { name, macs, bytes, step })
 }
 
-/// All layers; those in 8 bits for `tier`.
+/// The benches of all layers. 8-bit layers are quantized for `tier`.
 fn benches(tier: Tier) -> Result<Vec<Bench>, Failure> {
     let factors = |n, k, rank| -> Result<LowRank, Failure> {
         Ok(LowRank::from_factors(random(1, n, rank)?, random(2, rank, k)?)?)

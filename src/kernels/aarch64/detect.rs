@@ -1,9 +1,9 @@
-//! Which instructions the processor has.
+//! Detects which instructions the processor has.
 
 use crate::tier::Tier;
 
-/// The best tier of this machine. `std` caches what it asked the operating system; without it, the tier is the one that
-/// the program was compiled for.
+/// The best tier of this machine. `std` caches the answer of the operating system. Without `std`, it is the tier
+/// that the program was compiled for.
 pub(crate) fn best() -> Tier {
     #[cfg(feature = "std")]
     let (dotprod, i8mm) =

@@ -1,10 +1,12 @@
 //! Kernels of the dotprod tier: `sdot` by element.
 //!
-//! A panel's vector holds runs of 4 weights of 4 rows, so `sdot` with one lane of an activation vector adds 4 terms to
-//! the sums of 4 rows, and no sums need adding up at the end. The inner loops are scheduled by hand for the in-order
-//! Cortex-A55: a register is loaded again right after its last use, many products before its next one, and pointers are
-//! stepped by instructions of their own. Loads are `ldur`, which is the same to a core as `ldr`, but which LLVM's model
-//! of the Neoverse N1 counts as one micro-operation where it counts two for `ldr`.
+//! A panel's vector holds runs of 4 weights of 4 rows. `sdot` with one lane of an activation vector therefore adds 4
+//! terms to the sums of 4 rows, and no sums need adding up at the end.
+//!
+//! The inner loops are scheduled by hand for the in-order Cortex-A55. A register is loaded again right after its last
+//! use, many products before its next one. Pointers are stepped by separate instructions. Loads are `ldur`, which is
+//! the same to a core as `ldr`. LLVM's model of the Neoverse N1 counts one micro-operation for `ldur` and two for
+//! `ldr`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -31,8 +33,10 @@ const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
 
 /// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
-/// number, and then the load of that register's next weights. Which of these are written, `$mode` says: all as `first` or
-/// `next`, no loads as `last` or `single`, the loads alone as `load`, nothing as `none`. `@work` is for other work.
+/// number, then the load of that register's next weights.
+///
+/// `$mode` selects what is written: everything for `first` or `next`, no loads for `last` or `single`, only the loads
+/// for `load`, nothing for `none`. `@work` is for other work.
 macro_rules! dots {
     ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
         concat!(
@@ -67,8 +71,9 @@ macro_rules! lane_16x1 {
     };
 }
 
-/// A step of 16 rows x 1 column: eight sums, of even and of odd lanes, as a chain of `sdot` on one sum would stall.
-/// Weights 16..31, activations 8.
+/// A step of 16 rows x 1 column. Weights are in 16..31, activations in 8.
+///
+/// There are eight sums, four for even lanes and four for odd ones: a chain of `sdot` on one sum would stall.
 macro_rules! step_16x1 {
     ($mode:ident) => {
         concat!(
@@ -105,7 +110,8 @@ macro_rules! step_16x1 {
     };
 }
 
-/// The four vectors of lane `$lane` times two columns; `$x` loads the columns' next activations.
+/// The four vectors of lane `$lane` times two columns. `$x` is the mode of the last vector, which also loads the
+/// columns' next activations.
 macro_rules! lane_16x2 {
     ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
      [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
@@ -119,7 +125,7 @@ macro_rules! lane_16x2 {
     };
 }
 
-/// As [`lane_16x2`], three columns.
+/// As [`lane_16x2`], for three columns.
 macro_rules! lane_16x3 {
     ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
      [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
@@ -134,7 +140,7 @@ macro_rules! lane_16x3 {
     };
 }
 
-/// As [`lane_16x2`], four columns.
+/// As [`lane_16x2`], for four columns.
 macro_rules! lane_16x4 {
     ($mode:ident, $x:ident, $lane:literal, [$w0:literal, $w1:literal, $w2:literal, $w3:literal],
      [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
@@ -149,7 +155,7 @@ macro_rules! lane_16x4 {
     };
 }
 
-/// As [`lane_16x2`], five columns; activations from 20 on.
+/// As [`lane_16x2`], for five columns. Activations start at 20.
 macro_rules! lane_16x5 {
     ($mode:ident, $x:ident, $lane:literal, [$l0:literal, $l1:literal, $l2:literal, $l3:literal]) => {
         concat!(
@@ -164,12 +170,12 @@ macro_rules! lane_16x5 {
     };
 }
 
-/// A step of 16 rows and two to four columns: weights in two sets of registers, 16..19 for even lanes and 20..23 for
-/// odd ones, each loaded two lanes ahead; activations from 24 on.
+/// A step of 16 rows and two to four columns. Weights are in two sets of registers, 16..19 for even lanes and 20..23
+/// for odd lanes, each loaded two lanes ahead. Activations start at 24.
 macro_rules! step_two_sets {
     ($lane:ident, load) => { step_two_sets!($lane, none none, load load) };
     ($lane:ident, $mode:ident) => { step_two_sets!($lane, next last, $mode $mode) };
-    // Lanes 0 and 1 load what lanes 2 and 3 of the same step need; only those load the next step's.
+    // Lanes 0 and 1 load weights for lanes 2 and 3 of the same step. Lanes 2 and 3 load weights for the next step.
     ($lane:ident, $w_early:ident $x_early:ident, $w_late:ident $x_late:ident) => {
         concat!(
             $lane!(
@@ -222,7 +228,7 @@ macro_rules! step_16x4 {
     };
 }
 
-/// A step of 16 rows and five columns: one set of registers for weights, 25..28, loaded one lane ahead.
+/// A step of 16 rows and five columns. Weights are in one set of registers, 25..28, loaded one lane ahead.
 macro_rules! step_16x5 {
     (load) => { step_16x5!(none none, load load) };
     ($mode:ident) => { step_16x5!(next last, $mode $mode) };
@@ -331,10 +337,10 @@ tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
     ]
 }
 
-/// Stores the sums of `COLUMNS` columns from `column` on.
+/// Stores the sums of `COLUMNS` columns, starting at `column`.
 ///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn store<const COLUMNS: usize>(
@@ -351,7 +357,7 @@ pub(super) unsafe fn store<const COLUMNS: usize>(
     }
 }
 
-/// Panels of 16 rows in runs of 4.
+/// Multiplies panels of 16 rows in runs of 4.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
@@ -360,7 +366,7 @@ pub(crate) unsafe fn gemm_s8s8s32_16x4<const COLUMNS: usize>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
     for panel in 0..panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             let w = call.weights.add(panel * ROWS * STEP * steps);
             let x = |column| call.activations.add(column * STEP);

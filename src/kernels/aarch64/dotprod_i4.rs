@@ -1,7 +1,7 @@
 //! 4-bit kernels of the dotprod tier.
 //!
-//! A vector holds runs of 4 bytes of 4 rows of bytes, of which each is two rows of weights: rows 0..3 and 8..11, or 4..7
-//! and 12..15. [`split`] says how the two are told apart.
+//! A vector holds runs of 4 bytes of 4 byte rows. A byte row is two rows of weights, so the vector has rows 0..3 and
+//! 8..11, or 4..7 and 12..15. [`split`] separates the two.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -35,11 +35,13 @@ pub(crate) static FAMILIES: [Family; 2] = [
 
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
-/// Vectors of sums of a column: two of rows in low halves, two of rows in high halves.
+/// The number of sum vectors per column: two for rows in low halves, two for rows in high halves.
 const VECTORS: usize = ROWS / 4;
 
-/// A run of 4 of depth: two vectors of bytes times lane `$lane` of the activations in `$x`, and then, unless this step is
-/// `last` or `single`, the load of their registers' next bytes. Adds 16 times the low weights to `$l`, bytes to `$b`.
+/// A run of 4 in depth: two vectors of bytes times lane `$lane` of the activations in `$x`.
+///
+/// It adds the products of 16 times the low weights to `$l` and the products of the bytes to `$b`. Unless this step is
+/// `last` or `single`, it then loads the next bytes into the same registers.
 macro_rules! lane_16x1 {
     ($mode:ident, $lane:literal, $x:literal, [$w0:literal, $w1:literal], [$l0:literal, $l1:literal, $b0:literal, $b1:literal],
      [$load0:literal, $load1:literal]) => {
@@ -51,7 +53,9 @@ macro_rules! lane_16x1 {
     };
 }
 
-/// A step of 16 rows x 1 column: bytes 16..23, activations 8, sums of even lanes 0..3 and of odd ones 4..7.
+/// A step of 16 rows x 1 column.
+///
+/// Registers: sums of even lanes in 0..3 and of odd lanes in 4..7, activations in 8, bytes in 16..23.
 macro_rules! step_16x1 {
     ($mode:ident) => {
         concat!(
@@ -74,18 +78,18 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
     ]
 }
 
-/// The sums of `groups >= 1` groups of two steps, of 16 rows x 1 column, `m` being the multipliers.
+/// The sums of `groups >= 1` groups of two steps, for 16 rows x 1 column. `m` points to the multipliers.
 ///
-/// The registers are those of [`tile_16x1`]; the sums of a group are in 4..7, and become products as in
-/// [`split_group`]. What a group needs is loaded at its start: there are enough loads that none is waited for.
+/// The registers are the same as in [`tile_16x1`], but the sums of a group are in 4..7. They become products as in
+/// [`split_group`]. A group's operands are loaded at its start: there are enough loads that nothing waits for one.
 ///
 /// # Safety
-/// The steps of the panel and of the column and the groups of multipliers must be readable.
+/// The steps of the panel and of the column, and the groups of multipliers, must be readable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; VECTORS] {
     let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-    // SAFETY: reads the groups that the contract lets it read, and writes the registers named.
+    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
         asm!(
             "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
@@ -124,10 +128,10 @@ unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: us
     [a0, a1, a2, a3]
 }
 
-/// Adds the products of a step of 16 rows: for each column, two vectors of 16 times the low weights, two of bytes.
+/// Adds the products of a step of 16 rows. Each column has two vectors for 16 times the low weights and two for bytes.
 ///
 /// # Safety
-/// `w` must have a step of a panel to read.
+/// A step of a panel must be readable at `w`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn step<const COLUMNS: usize>(
@@ -166,14 +170,14 @@ fn rows([l0, l1, b0, b1]: [int32x4_t; VECTORS]) -> [int32x4_t; VECTORS] {
     [low0, low1, high0, high1]
 }
 
-/// Panels of 16 rows in runs of 4.
+/// Multiplies panels of 16 rows in runs of 4.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
@@ -196,8 +200,10 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
     }
 }
 
+/// Computes one tile: a panel and `COLUMNS` columns.
+///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
@@ -215,14 +221,14 @@ unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, 
     }
 }
 
-/// As [`gemm_s4s8s32_16x4`], with a multiplier for each group of two steps.
+/// As [`gemm_s4s8s32_16x4`], with one multiplier per group of two steps.
 ///
 /// # Safety
 /// As [`gemm_s4s8s32_16x4`]. `steps` is even.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
@@ -256,8 +262,10 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
     }
 }
 
+/// Computes one tile of grouped weights: a panel and `COLUMNS` columns.
+///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {

@@ -1,30 +1,31 @@
-//! Vectors of the epilogue whose instructions the compiler does not find by itself.
+//! The vector part of the epilogue, with instructions that the compiler does not find on its own.
 
 use core::arch::aarch64::*;
 
 use crate::tier::Tier;
 
-/// Outputs that are made at once: enough independent work to hide the latency of an in-order core's conversions.
+/// The number of outputs computed at once. It gives enough independent work to hide the latency of an in-order core's
+/// conversions.
 pub(crate) const LANES: usize = 32;
 
 /// How a core best rounds and narrows. Both give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `fcvtns` and saturating narrowing: fewest instructions, best on cores up to the Cortex-A72.
+    /// `fcvtns` and saturating narrowing. It has the fewest instructions, and is best on cores up to the Cortex-A72.
     Convert,
-    /// Clamping, adding [`ROUNDING_MAGIC`](crate::float::ROUNDING_MAGIC) and plain narrowing: more instructions, but
-    /// each can go to any vector pipe, where later cores have only one that converts.
+    /// Clamping, adding [`ROUNDING_MAGIC`](crate::float::ROUNDING_MAGIC) and plain narrowing. It has more instructions,
+    /// but each can go to any vector pipe. Later cores have only one pipe that converts.
     Magic,
 }
 
 impl Style {
-    /// Cores that have `sdot` have fewer pipes that convert than pipes that add.
+    /// The best style for this core. Cores with `sdot` have fewer pipes that convert than pipes that add.
     pub(crate) fn of_this_core() -> Self {
         if Tier::Dotprod.is_available() { Style::Magic } else { Style::Convert }
     }
 }
 
-/// `clamp(round(f32(sum) * scale) + zero_point)` to `i8`. Scales are finite.
+/// Computes `clamp(round(f32(sum) * scale) + zero_point)` as `i8`. Scales are finite.
 #[inline(always)]
 pub(crate) fn requantize_i8(
     sums: &[[i32; LANES]],
@@ -86,7 +87,7 @@ pub(crate) fn requantize_u8(
     }
 }
 
-/// Scales the sums, makes bytes of every sixteen of them by `narrow`, and stores every thirty-two.
+/// Scales the sums, narrows every sixteen of them to bytes with `narrow`, and stores every thirty-two.
 #[inline]
 #[target_feature(enable = "neon")]
 fn each<T>(
@@ -123,7 +124,7 @@ fn convert<const UNSIGNED: bool>(
     }
 }
 
-/// The bounds of the rounded numbers before the zero point is added to them.
+/// The bounds of the rounded numbers before the zero point is added.
 #[derive(Clone, Copy)]
 struct Bounds {
     low: float32x4_t,
@@ -146,7 +147,7 @@ impl Bounds {
 #[inline]
 #[target_feature(enable = "neon")]
 fn magic([a, b, c, d]: [float32x4_t; 4], bounds: Bounds) -> uint8x16_t {
-    // The low byte of the sum is that of the rounded number, as the magic number's is 0.
+    // The low byte of the sum is the low byte of the rounded number, because the magic number's low byte is 0.
     let round = |v| {
         let clamped = vminq_f32(vmaxq_f32(v, bounds.low), bounds.high);
         vreinterpretq_u16_f32(vaddq_f32(clamped, vdupq_n_f32(crate::float::ROUNDING_MAGIC)))

@@ -24,12 +24,11 @@ const ROWS: usize = 8;
 const RUN: usize = 8;
 pub(super) const ROW_PAIRS: usize = ROWS / 2;
 
-/// The sums of four pairs of rows: for each pair of rows, those of `PAIRS` pairs of columns and, if `SINGLE` is 1, of one
-/// more.
+/// The sums of four pairs of rows with `PAIRS` pairs of columns and, if `SINGLE` is 1, with one more column.
 pub(super) struct Sums<const PAIRS: usize, const SINGLE: usize> {
-    /// (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1)
+    /// In each vector: (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1).
     pub(super) pairs: [[int32x4_t; ROW_PAIRS]; PAIRS],
-    /// Two partial sums of row 0, two of row 1.
+    /// In each vector: two partial sums of row 0, two of row 1.
     pub(super) single: [[int32x4_t; ROW_PAIRS]; SINGLE],
 }
 
@@ -41,13 +40,13 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
         Self { pairs: [zero; PAIRS], single: [zero; SINGLE] }
     }
 
-    /// The sums of each pair of columns and of the single one.
+    /// The sums of each pair of columns and of the single column.
     #[inline]
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [int32x4_t; ROW_PAIRS]> {
         self.pairs.iter_mut().chain(&mut self.single)
     }
 
-    /// Adds the products of the pair of rows `w` and a run of the columns.
+    /// Adds the products of the row pair `w` and a run of the columns.
     #[inline]
     #[target_feature(enable = "neon,dotprod,i8mm")]
     pub(super) fn add(&mut self, row_pair: usize, w: int8x16_t, x: &Run<PAIRS, SINGLE>) {
@@ -59,10 +58,10 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
         }
     }
 
-    /// Stores all sums, those of two pairs of rows from each of `rows` on.
+    /// Stores all sums. Two pairs of rows start at each of `rows`.
     ///
     /// # Safety
-    /// The contract of `call` must hold, the rows being inside it and its columns `2 * PAIRS + SINGLE`.
+    /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the rows must lie inside it.
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) unsafe fn store(self, call: &Call, rows: [usize; 2]) {
@@ -83,18 +82,20 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
     }
 }
 
-/// A run of the activations of all columns.
+/// One run of activations from each column.
 pub(super) struct Run<const PAIRS: usize, const SINGLE: usize> {
     pairs: [int8x16_t; PAIRS],
-    /// Twice, for both rows of a pair.
+    /// The run twice, for both rows of a pair.
     single: [int8x16_t; SINGLE],
 }
 
 impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
     pub(super) const BYTES: usize = (2 * PAIRS + SINGLE) * RUN;
 
+    /// Loads one run of each column.
+    ///
     /// # Safety
-    /// `x` must have a run of all columns to read.
+    /// A run of all columns must be readable at `x`.
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) unsafe fn load(x: *const i8) -> Self {
@@ -102,7 +103,7 @@ impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
         unsafe {
             Self {
                 pairs: core::array::from_fn(|c| vld1q_s8(x.add(c * 2 * RUN))),
-                // Bytes may lie anywhere, where `vld1q_dup_s64` would need the alignment of its element.
+                // Bytes may lie anywhere; `vld1q_dup_s64` would need the alignment of its element.
                 single: core::array::from_fn(|_| {
                     let run = vld1_s8(x.add(PAIRS * 2 * RUN));
                     vcombine_s8(run, run)
@@ -112,14 +113,14 @@ impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
     }
 }
 
-/// Panels of 8 rows in runs of 8.
+/// Multiplies panels of 8 rows in runs of 8.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s8s8s32_8x8<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
-        // SAFETY: the panel is below `call.panels`, and the columns of the tile are those of the kernel.
+        // SAFETY: the panel is below `call.panels`, and the tile has the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 => tile::<0, 1>(call, panel),
@@ -137,10 +138,10 @@ pub(crate) unsafe fn gemm_s8s8s32_8x8<const COLUMNS: usize>(call: &Call) {
     }
 }
 
-/// The sums of one panel and all columns.
+/// Computes the sums of one panel and all columns.
 ///
 /// # Safety
-/// The contract of `call` must hold, the panel being inside it and its columns `2 * PAIRS + SINGLE`.
+/// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
 unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usize) {

@@ -1,8 +1,10 @@
 //! 4-bit kernels of the i8mm tier.
 //!
-//! Panels are those of the dotprod tier, whose kernels take a single column: there `smmla` has nothing to gain, and `sdot`
-//! by element spares what spreads activations over a register. For more columns `zip1` and `zip2` make pairs of rows in
-//! runs of 8 of two vectors, which are pairs of rows of weights when [`split`] has told the two of a byte apart.
+//! The panels are the same as in the dotprod tier, whose kernels also take a single column. There, `smmla` has nothing
+//! to gain, and `sdot` by element saves spreading activations over a register.
+//!
+//! For more columns, `zip1` and `zip2` turn two vectors into pairs of byte rows in runs of 8. These become pairs of
+//! rows of weights when [`split`] separates the two weights of a byte.
 
 use core::arch::aarch64::*;
 
@@ -39,8 +41,8 @@ const RUN: usize = 8;
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
 
-/// The sums of `HALVES` halves of a panel, which are four rows of bytes each: of 16 times the low weights of two pairs of
-/// them, then of their bytes.
+/// The sums of `HALVES` halves of a panel. A half is four byte rows. The sums of 16 times the low weights come first,
+/// for two pairs of byte rows, then the sums of their bytes.
 struct Halves<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>([Sums<PAIRS, SINGLE>; HALVES]);
 
 impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS, SINGLE, HALVES> {
@@ -53,7 +55,7 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
     /// Adds the products of a step.
     ///
     /// # Safety
-    /// `w` must have a step of the halves to read, `x` a step of all columns.
+    /// A step of the halves must be readable at `w`, and a step of all columns at `x`.
     #[inline]
     #[target_feature(enable = "neon,dotprod,i8mm")]
     unsafe fn step(&mut self, w: *const i8, x: *const i8) {
@@ -61,7 +63,7 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
             // SAFETY: by this function's contract.
             let x = unsafe { Run::load(x.add(run * Run::<PAIRS, SINGLE>::BYTES)) };
             for (half, sums) in self.0.iter_mut().enumerate() {
-                // SAFETY: by this function's contract. A run of 8 is two of the layout's runs of all rows of bytes.
+                // SAFETY: by this function's contract. A run of 8 is two of the layout's runs, each with all byte rows.
                 let (first, second) = unsafe {
                     let w = w.add(run * BYTE_ROWS * RUN + half * 16);
                     (vreinterpretq_s32_s8(vld1q_s8(w)), vreinterpretq_s32_s8(vld1q_s8(w.add(BYTE_ROWS * RUN / 2))))
@@ -75,10 +77,10 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
         }
     }
 
-    /// Stores the sums of rows, of the halves from `half` on.
+    /// Stores the row sums of the halves, starting at `half`.
     ///
     /// # Safety
-    /// The contract of `call` must hold, panel and halves being inside it and its columns `2 * PAIRS + SINGLE`.
+    /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel and halves must lie inside it.
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn store(self, call: &Call, panel: usize, half: usize) {
@@ -90,8 +92,8 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
     }
 }
 
-/// Calls a tile for each part of a panel that the registers have room for, those of a group beside the totals, with the
-/// pairs and the single column of a batch.
+/// Calls a tile for each part of a panel that the registers have room for, with the pairs and the single column of a
+/// batch. There must be room for the sums of a group beside the totals.
 macro_rules! by_columns {
     ($columns:expr, $tile:ident($call:expr, $panel:expr)) => {
         match $columns {
@@ -108,24 +110,26 @@ macro_rules! by_columns {
     };
 }
 
-/// Panels of 16 rows in runs of 4.
+/// Multiplies panels of 16 rows in runs of 4.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
     if COLUMNS == 1 {
-        // SAFETY: by this function's contract; one column is laid out alike in both tiers.
+        // SAFETY: by this function's contract; a single column has the same layout in both tiers.
         return unsafe { dotprod_i4::gemm_s4s8s32_16x4::<1>(call) };
     }
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe { by_columns!(COLUMNS, tile(call, panel)) }
     }
 }
 
+/// Computes one tile: `HALVES` halves of a panel, starting at `half`, and all columns.
+///
 /// # Safety
-/// The contract of `call` must hold, panel and halves being inside it and its columns `2 * PAIRS + SINGLE`.
+/// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel and halves must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
 unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(call: &Call, panel: usize, half: usize) {
@@ -146,22 +150,24 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(cal
     }
 }
 
-/// As [`gemm_s4s8s32_16x4`], with a multiplier for each group of two steps.
+/// As [`gemm_s4s8s32_16x4`], with one multiplier per group of two steps.
 ///
 /// # Safety
 /// As [`gemm_s4s8s32_16x4`]. `steps` is even.
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
     if COLUMNS == 1 {
-        // SAFETY: by this function's contract; one column is laid out alike in both tiers.
+        // SAFETY: by this function's contract; a single column has the same layout in both tiers.
         return unsafe { dotprod_i4::gemm_s4gs8s32_16x4::<1>(call) };
     }
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe { by_columns!(COLUMNS, grouped_tile(call, panel)) }
     }
 }
 
+/// Computes one tile of grouped weights: `HALVES` halves of a panel, starting at `half`, and all columns.
+///
 /// # Safety
 /// As [`tile`].
 #[inline]
@@ -188,7 +194,7 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
                 x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
             }
             for (i, (sums, group)) in halves.0.iter_mut().zip(&mut group.0).enumerate() {
-                // The multipliers of four rows, each twice, as the sums of pairs of rows lie: row, row, next row, next row.
+                // The multipliers of four rows, each twice, in the order of the sums: row, row, next row, next row.
                 let twice = |row: usize| {
                     let m = vcreate_s8(multipliers.add(row).cast::<u32>().read_unaligned().into());
                     vmovl_s8(vzip1_s8(m, m))

@@ -1,12 +1,12 @@
 //! Instructions whose intrinsics are not stable yet, one function each.
 //!
-//! `pure, nomem, nostack, preserves_flags` tell the compiler that they are functions of their operands. So it schedules
-//! them and allocates their registers as it does for any intrinsic.
+//! The options `pure, nomem, nostack, preserves_flags` tell the compiler that the results depend only on the operands.
+//! It therefore schedules these instructions and allocates their registers as for any intrinsic.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-/// `sdot acc.4s, a.16b, b.4b[LANE]`: to each of four sums, the dot product of its four bytes of `a` with the four
+/// `sdot acc.4s, a.16b, b.4b[LANE]`: adds to each of four sums the dot product of its four bytes of `a` and the four
 /// bytes of lane `LANE` of `b`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
@@ -22,7 +22,7 @@ pub(super) fn sdot_lane<const LANE: i32>(mut acc: int32x4_t, a: int8x16_t, b: in
     acc
 }
 
-/// `sdot acc.4s, a.16b, b.16b`: to each of four sums, the dot product of its four bytes of `a` and `b`.
+/// `sdot acc.4s, a.16b, b.16b`: adds to each of four sums the dot product of its four bytes of `a` and `b`.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {

@@ -1,19 +1,20 @@
-//! The functions of `instructions.rs` for Miri, which interprets no assembly: the definitions of the instructions.
+//! The functions of `instructions.rs` for Miri, which does not interpret assembly. They follow the definitions of the
+//! instructions.
 
 use core::arch::aarch64::*;
 use core::array::from_fn;
 
 fn bytes(v: int8x16_t) -> [i32; 16] {
-    // SAFETY: both are sixteen bytes, and all bits are valid in both.
+    // SAFETY: both are sixteen bytes, and all bit patterns are valid in both.
     let bytes: [i8; 16] = unsafe { core::mem::transmute(v) };
     bytes.map(i32::from)
 }
 
-/// Adds `terms` products to each of the four sums: those of the bytes of `a` from `at(sum)[0]` on and of `b` from
-/// `at(sum)[1]` on.
+/// Adds `terms` products to each of the four sums: bytes of `a` starting at `at(sum)[0]` times bytes of `b` starting at
+/// `at(sum)[1]`.
 fn add_dots(acc: int32x4_t, a: int8x16_t, b: int8x16_t, terms: usize, at: impl Fn(usize) -> [usize; 2]) -> int32x4_t {
     let (a, b) = (bytes(a), bytes(b));
-    // SAFETY: both are sixteen bytes, and all bits are valid in both.
+    // SAFETY: both are sixteen bytes, and all bit patterns are valid in both.
     let acc: [i32; 4] = unsafe { core::mem::transmute(acc) };
     let sums: [i32; 4] = from_fn(|sum| {
         let [i, j] = at(sum);

@@ -1,8 +1,7 @@
-//! Kernels for AArch64. They see [`micro`](super::micro), [`layout`](super::layout) and what they share among
-//! themselves.
+//! Kernels for AArch64. They know [`micro`](super::micro), [`layout`](super::layout) and the code that they share.
 //!
-//! A pointer that steps through an operand from somewhere inside it ends somewhere behind it: it is stepped by
-//! `wrapping_add`, which may leave the operand, and not read there.
+//! A pointer that steps through an operand from inside it ends somewhere behind it. Such a pointer is stepped by
+//! `wrapping_add`, which may leave the operand, and is not read there.
 
 // Sums, weights and activations of a tile are indexed by row and column, as in the formulas.
 #![allow(clippy::needless_range_loop)]
@@ -24,7 +23,7 @@ mod tile;
 
 use super::micro::Family;
 
-/// The tables of all files of kernels.
+/// The tables of all kernel files.
 pub(super) static TABLES: [&[Family]; 6] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,

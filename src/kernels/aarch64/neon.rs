@@ -1,10 +1,10 @@
-//! Kernels of the NEON tier: base AArch64, `smull`, `smlal2`, `sadalp`.
+//! Kernels of the NEON tier, which is base AArch64: `smull`, `smlal2`, `sadalp`.
 //!
-//! The inner loops are scheduled by hand for the in-order Cortex-A53, and out-of-order cores do not mind: products go
-//! in groups of eight or more that do not depend on each other, each group kind by kind (all `smull`, all `smlal2`,
-//! all `sadalp`), and what the next step needs is loaded between the `sadalp`s, into registers that the group has just
-//! finished with. So no instruction waits for the one before it or for a load. Pointers are stepped by instructions of
-//! their own: a load that steps its pointer is issued alone on such cores.
+//! The inner loops are scheduled by hand for the in-order Cortex-A53; out-of-order cores do not mind. Products go in
+//! groups of eight or more that do not depend on each other. A group is ordered by kind: all `smull`, then all
+//! `smlal2`, then all `sadalp`. The next step's operands are loaded between the `sadalp`s, into registers that the
+//! group no longer needs. No instruction therefore waits for the one before it or for a load. Pointers are stepped by
+//! separate instructions, because a load that steps its pointer is issued alone on such cores.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -29,8 +29,10 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 
 const ROWS: usize = 4;
 
-/// The products of a group, `acc += w * x => temporary` by register number, each with what to load after it. What of
-/// these is written, `$mode` says: no loads as `last` or `single`, the loads alone as `load`. `@work` is for other work.
+/// The products of a group, `acc += w * x => temporary` by register number, each followed by its loads.
+///
+/// `$mode` selects what is written: no loads for `last` or `single`, only the loads for `load`. `@work` is for other
+/// work.
 macro_rules! products {
     (load: $($acc:literal += $w:literal * $x:literal => $t:literal $(, $load:literal)*;)*) => {
         concat!($($($load, "\n",)*)*)
@@ -54,7 +56,8 @@ macro_rules! products {
 
 pub(super) use products;
 
-/// Two steps of 4 rows x 1 column: eight sums, of even and of odd steps. `w` 24..31, `x` 16, 17.
+/// Two steps of 4 rows x 1 column, with eight sums: four for even steps, four for odd ones. `w` is in 24..31, `x` in 16
+/// and 17.
 macro_rules! step_4x1 {
     ($mode:ident) => {
         products! { $mode:
@@ -70,7 +73,7 @@ macro_rules! step_4x1 {
     };
 }
 
-/// A step of 4 rows x 2 columns. `w` 24..27, `x` 28, 29.
+/// A step of 4 rows x 2 columns. `w` is in 24..27, `x` in 28 and 29.
 macro_rules! step_4x2 {
     ($mode:ident) => {
         products! { $mode:
@@ -86,7 +89,7 @@ macro_rules! step_4x2 {
     };
 }
 
-/// A step of 4 rows x 3 columns. `w` 24..27, `x` 28..30.
+/// A step of 4 rows x 3 columns. `w` is in 24..27, `x` in 28..30.
 macro_rules! step_4x3 {
     ($mode:ident) => {
         products! { $mode:
@@ -106,7 +109,8 @@ macro_rules! step_4x3 {
     };
 }
 
-/// A step of 4 rows x 4 columns, in two groups. `w` 24..27, `x` 28..31; the eight temporaries serve both groups.
+/// A step of 4 rows x 4 columns, in two groups. `w` is in 24..27, `x` in 28..31. The eight temporaries serve both
+/// groups.
 macro_rules! step_4x4 {
     ($mode:ident) => {
         concat!(
@@ -134,7 +138,7 @@ macro_rules! step_4x4 {
     };
 }
 
-/// Sums of one panel, as the loops leave them: for each column and row, four partial sums.
+/// The sums of one panel as the loops leave them: four partial sums per column and row.
 type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
 tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
@@ -170,7 +174,7 @@ tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
     ]
 }
 
-/// As the tiles above for one column, two steps at a time, so that there are eight independent products.
+/// As the tiles above, for one column. It takes two steps at a time, which gives eight independent products.
 ///
 /// # Safety
 /// As the tiles above.
@@ -181,7 +185,7 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
     if steps >= 2 {
         let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
         let (b0, b1, b2, b3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-        // SAFETY: reads pairs of steps that the contract lets it read, and writes the registers named.
+        // SAFETY: reads only pairs of steps that the contract lets it read, and writes the registers named.
         unsafe {
             tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128, align: 8,
                 prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
@@ -195,7 +199,7 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
         sums = [vaddq_s32(a0, b0), vaddq_s32(a1, b1), vaddq_s32(a2, b2), vaddq_s32(a3, b3)];
     }
     if steps % 2 == 1 {
-        // SAFETY: the last step is one that the contract lets it read.
+        // SAFETY: the contract makes the last step readable.
         unsafe {
             let w = w.add((steps - 1) * ROWS * STEP).cast::<i8>();
             let x = vld1q_s8(x.add((steps - 1) * STEP));
@@ -208,7 +212,8 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
     [sums]
 }
 
-/// One column of a panel that may hold extreme pairs: each product goes to `i32` by itself, exact for all operands.
+/// Computes one column of a panel that may hold extreme pairs. Each product is added to an `i32` separately, which is
+/// exact for all operands.
 ///
 /// # Safety
 /// As the tiles above.
@@ -217,7 +222,7 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
 unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usize) -> Partial<1> {
     let mut sums = [vdupq_n_s32(0); ROWS];
     for step in 0..steps {
-        // SAFETY: the step is one that the contract lets it read.
+        // SAFETY: the contract makes the step readable.
         unsafe {
             let w = w.add(step * ROWS * STEP).cast::<i8>();
             let x = vld1q_s8(x.add(step * x_step));
@@ -231,10 +236,10 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
-/// Stores the sums of `COLUMNS` columns from `column` on.
+/// Stores the sums of `COLUMNS` columns, starting at `column`.
 ///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store<const COLUMNS: usize>(call: &Call, panel: usize, column: usize, partial: Partial<COLUMNS>) {
@@ -247,7 +252,7 @@ unsafe fn store<const COLUMNS: usize>(call: &Call, panel: usize, column: usize, 
     }
 }
 
-/// Panels of 4 rows in runs of 16: those without an extreme pair.
+/// Multiplies panels of 4 rows in runs of 16. The panels must not have an extreme pair.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
@@ -256,7 +261,7 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
     for panel in 0..panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             let w = call.weights.add(panel * ROWS * STEP * steps);
             let x = |column| call.activations.add(column * STEP);
@@ -288,7 +293,7 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
 pub(crate) unsafe fn gemm_s8s8s32_4x16_extreme<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
         for column in 0..COLUMNS {
-            // SAFETY: the panel is one of the call's, and the column one of the kernel's.
+            // SAFETY: the panel is one of the call's, and the column is one of the kernel's.
             unsafe {
                 let w = call.weights.add(panel * ROWS * STEP * call.steps);
                 let x = call.activations.add(column * STEP);

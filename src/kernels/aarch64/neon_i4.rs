@@ -1,7 +1,7 @@
 //! 4-bit kernels of the NEON tier.
 //!
-//! A vector holds a run of 16 bytes of a row of bytes, which is two rows of weights, four rows apart. [`split`] says how
-//! the two are told apart. Loops are scheduled as in [`neon`](super::neon).
+//! A vector holds a run of 16 bytes of a byte row. A byte row is two rows of weights, four rows apart; [`split`]
+//! separates them. Loops are scheduled as in [`neon`](super::neon).
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -14,7 +14,7 @@ use super::tile::{tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
-/// The layout of these kernels: a step of a panel is a cache line, as in the panels of 4 rows of the 8-bit kernels.
+/// The layout of these kernels. A step of a panel fills a cache line, as in the 4-row panels of the 8-bit kernels.
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
 
 /// The kernels of this file, for the registry.
@@ -38,10 +38,12 @@ pub(crate) static FAMILIES: [Family; 2] = [
 const ROWS: usize = 8;
 const BYTE_ROWS: usize = ROWS / 2;
 
-/// A step of 8 rows x 1 column: sums of 16 times the low weights in 0..3, of bytes in 4..7. Bytes 24..27, 16 times the
-/// low weights 28..31, activations 8.
+/// A step of 8 rows x 1 column.
 ///
-/// No pair of products overflows an `i16`: they are at most `2 * 119 * 128 < 2^15`.
+/// Registers: sums of 16 times the low weights in 0..3, sums of bytes in 4..7, activations in 8, bytes in 24..27, 16
+/// times the low weights in 28..31.
+///
+/// No pair of products overflows an `i16`: a pair is at most `2 * 119 * 128 < 2^15`.
 macro_rules! step_8x1 {
     ($mode:ident) => {
         concat!(
@@ -72,21 +74,21 @@ tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
     ]
 }
 
-/// The sums of four vectors, in a vector.
+/// The sums of four vectors, each over its lanes, in one vector.
 #[inline]
 #[target_feature(enable = "neon")]
 fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3))
 }
 
-/// Panels of 8 rows in runs of 16.
+/// Multiplies panels of 8 rows in runs of 16.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
@@ -115,10 +117,11 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
     }
 }
 
-/// Both halves of a panel, two rows of bytes each: with all four, the sums would not fit the registers.
+/// Computes both halves of a panel, two byte rows at a time. With all four at once, the sums would not fit the
+/// registers.
 ///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
@@ -144,7 +147,7 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
                 x = x.wrapping_add(columns * STEP);
             }
             for (c, sums) in sums.into_iter().enumerate() {
-                // 16 times the low sums of two rows of bytes, and the sums of their bytes.
+                // The sums of 16 times the low weights of two byte rows, then the sums of their bytes.
                 let sums = across(sums);
                 let [low, high] = split(sums, vextq_s32::<2>(sums, sums));
                 let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
@@ -155,14 +158,14 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
     }
 }
 
-/// As [`gemm_s4s8s32_8x16`], with a multiplier for each group of two steps.
+/// As [`gemm_s4s8s32_8x16`], with one multiplier per group of two steps.
 ///
 /// # Safety
 /// As [`gemm_s4s8s32_8x16`]. `steps` is even.
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
     for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and the columns of its tiles are those of the kernel.
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
@@ -192,14 +195,16 @@ pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
     }
 }
 
-/// A step of a group of 8 rows x 1 column: bytes `$b..`, which become low weights, high weights in 8..11, activations `$x`,
-/// products in 16..19 of low rows and in 20..23 of high ones, which `$smull` sets or adds to. `$early` and `$late` are
-/// for what else there is to do meanwhile.
+/// A step of a group of 8 rows x 1 column.
+///
+/// Registers: bytes in `$b0` to `$b3`, which become low weights, high weights in 8..11, activations in `$x`, products
+/// of low rows in 16..19 and of high rows in 20..23. `$smull` sets the products or adds to them. `$early` and `$late`
+/// are other work to do meanwhile.
 macro_rules! grouped_step_8x1 {
     ($smull:literal, $x:literal, [$b0:literal, $b1:literal, $b2:literal, $b3:literal], early: [$($early:literal),*],
      late: [$($late:literal),*]) => {
         concat!(
-            // Rounding takes off what low weights below zero have borrowed.
+            // Rounding undoes the borrow of negative low weights.
             "srshr v8.16b, v", $b0, ".16b, #4\n", "srshr v9.16b, v", $b1, ".16b, #4\n",
             "srshr v10.16b, v", $b2, ".16b, #4\n", "srshr v11.16b, v", $b3, ".16b, #4\n",
             "shl v", $b0, ".16b, v", $b0, ".16b, #4\n", "shl v", $b1, ".16b, v", $b1, ".16b, #4\n",
@@ -220,18 +225,19 @@ macro_rules! grouped_step_8x1 {
     };
 }
 
-/// The sums of `groups >= 1` groups of 8 rows x 1 column, of low rows and of high ones; `m` are the multipliers.
+/// The sums of `groups >= 1` groups of 8 rows x 1 column: the low rows, then the high rows. `m` points to the
+/// multipliers.
 ///
-/// The arithmetic is [`grouped_tiles`]'s. Multipliers are in 25. A group's products are added up while the next group is
-/// unpacked, so that nothing waits for them.
+/// The arithmetic is the same as in [`grouped_tiles`]. Multipliers are in register 25. A group's products are added up
+/// while the next group is unpacked, so nothing waits for them.
 ///
 /// # Safety
-/// The steps of the panel and of the column and the groups of multipliers must be readable.
+/// The steps of the panel and of the column, and the groups of multipliers, must be readable.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; 2] {
     let (low, high): (int32x4_t, int32x4_t);
-    // SAFETY: reads the groups that the contract lets it read, and writes the registers named.
+    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
         asm!(
             "movi v0.2d, #0", "movi v1.2d, #0",
@@ -273,13 +279,13 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
     [low, high]
 }
 
-/// Both halves of a panel, two rows of bytes each.
+/// Computes both halves of a panel, two byte rows at a time.
 ///
-/// The products of a group stay in `i16`: 4 in a lane, and 16 when lanes of four rows were added up, are at most
-/// `16 * 7 * 128 < 2^15`, and all 32 are, too. [`add_scaled`] then applies the multipliers of four rows.
+/// The products of a group stay in `i16`. A lane holds 4 products, and 16 once the lanes of four rows have been added
+/// up: at most `16 * 7 * 128 < 2^15`. All 32 fit, too. [`add_scaled`] then applies the multipliers of four rows.
 ///
 /// # Safety
-/// The contract of `call` must hold, panel and columns being inside it.
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
@@ -293,14 +299,14 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
             let mut w = panel_weights.add(first * STEP);
             let mut multipliers = panel_weights.add(weight_bytes + first);
             let mut x = call.activations.add(column * STEP);
-            // The two low rows in the first vector, the high ones in the second, two sums a row.
+            // The two low rows are in the first vector and the high rows in the second, with two sums per row.
             let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
             for _ in 0..groups {
                 let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
                 for step in 0..2 {
                     for row in 0..2 {
                         let bytes = vld1q_s8(w.add((step * BYTE_ROWS + row) * STEP));
-                        // Rounding takes off what low weights below zero have borrowed.
+                        // Rounding undoes the borrow of negative low weights.
                         let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vrshrq_n_s8::<4>(bytes));
                         for c in 0..COLUMNS {
                             let x = vld1q_s8(x.add((step * columns + c) * STEP));

@@ -1,17 +1,17 @@
 //! The loop that hand-scheduled tiles share.
 
-/// Runs a tile over its steps, one at least. `$step!` says once what a step multiplies and which register is loaded when,
-/// and what of it to write:
+/// Runs a tile over its steps, of which there is at least one. `$step!` states once what a step multiplies and when
+/// each register is loaded. Its argument selects what is written:
 ///
-/// - `load`, the loads alone: of the operands of step 0;
-/// - `first`, the first of several: sets the `assigned` sums, adds to `zeroed` ones, and loads the next step's
-///   operands;
+/// - `load`, only the loads: the operands of step 0;
+/// - `first`, the first of several steps: sets the `assigned` sums, adds to the `zeroed` ones, and loads the next
+///   step's operands;
 /// - `next`: adds to the sums and loads the next step's operands;
 /// - `last`: adds to the sums;
-/// - `single`, the first and last.
+/// - `single`, the only step.
 ///
-/// The pointers `{w}` and `{x}` are at the step to be loaded by then. Nothing beyond the last step is read. `2^align` is at
-/// least the bytes of the loop.
+/// When a step is loaded, the pointers `{w}` and `{x}` point to it. Nothing beyond the last step is read. `2^align` is
+/// at least the size of the loop in bytes.
 macro_rules! tile_loop {
     ($step:ident, $w:expr, $x:expr, $x_step:expr, $steps:expr, w_step: $w_step:literal, align: $align:literal, prefetch: [$($prefetch:literal),*], sums: $kind:ident [$($sum:ident = $register:tt),*],
      scratch: [$($scratch:tt),*]) => {
@@ -32,7 +32,7 @@ macro_rules! tile_loop {
             "subs {steps}, {steps}, #1",
             "b.eq 3f",
             "b 2f",
-            // The loop does not cross a page, and what aligns it is jumped over.
+            // The loop does not cross a page. The padding that aligns it is jumped over.
             concat!(".p2align ", $align),
             "2:",
             concat!("add {w}, {w}, #", $w_step),
@@ -58,17 +58,19 @@ macro_rules! tile_loop {
     (@assigned $register:tt) => { "" };
 }
 
-/// A function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`, the steps of
-/// `x` being `x_step` bytes apart. It returns four vectors of sums for each column.
+/// Defines a function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`. The
+/// steps of `x` are `x_step` bytes apart. The function returns four vectors of sums per column.
 macro_rules! tile {
     ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal, prefetch: [$($prefetch:literal),*], sums: $kind:ident [$([$($sum:ident = $register:tt),*]),*],
      scratch: [$($scratch:tt),*]) => {
+        /// Runs the tile.
+        ///
         /// # Safety
-        /// The steps of the panel and of the columns must be readable, and there must be one at least.
+        /// The steps of the panel and of the columns must be readable, and there must be at least one.
         #[inline]
         #[target_feature(enable = $features)]
         unsafe fn $name(w: *const u8, x: *const i8, x_step: usize, steps: usize) -> [[int32x4_t; 4]; $columns] {
-            // SAFETY: reads the steps that the contract lets it read, and writes the registers named.
+            // SAFETY: reads only steps that the contract lets it read, and writes the registers named.
             unsafe {
                 $($(let $sum: int32x4_t;)*)*
                 tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,

@@ -1,11 +1,11 @@
-//! The epilogue's vectors where the compiler chooses the instructions, and the formula that all targets share.
+//! The vector part of the epilogue where the compiler chooses the instructions, and the formula that all targets share.
 
 use crate::float::round_to_i32;
 
-/// Outputs that are made at once.
+/// The number of outputs computed at once.
 pub(crate) const LANES: usize = 32;
 
-/// How a core best rounds and narrows: elsewhere there is a choice.
+/// How a core best rounds and narrows. There is no choice here; other targets have one.
 #[derive(Clone, Copy, Debug)]
 pub struct Style;
 
@@ -15,15 +15,15 @@ impl Style {
     }
 }
 
-/// `clamp(round(f32(sum) * scale) + zero_point)` to `low..=high`. The scale is finite.
+/// Computes `clamp(round(f32(sum) * scale) + zero_point)`, clamped to `low..=high`. The scale must be finite.
 #[inline(always)]
 pub(crate) fn requantize(sum: i32, scale: f32, zero_point: i32, low: i32, high: i32) -> i32 {
-    // Clamping first is the same as clamping last, as the bounds are integers.
+    // Clamping first gives the same result as clamping last, because the bounds are integers.
     let clamped = (sum as f32 * scale).max((low - zero_point) as f32).min((high - zero_point) as f32);
     round_to_i32(clamped) + zero_point
 }
 
-/// [`requantize`] to `i8`.
+/// Applies [`requantize`], to `i8`.
 #[inline(always)]
 pub(crate) fn requantize_i8(
     sums: &[[i32; LANES]],
@@ -38,7 +38,7 @@ pub(crate) fn requantize_i8(
     }
 }
 
-/// [`requantize`] to `u8`.
+/// Applies [`requantize`], to `u8`.
 #[inline(always)]
 pub(crate) fn requantize_u8(
     sums: &[[i32; LANES]],
