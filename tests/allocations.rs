@@ -1,5 +1,5 @@
-//! In the steady state layers allocate nothing, nor do they on a pool if they are called from one of its threads. An
-//! allocator of this test's own counts the calls.
+//! Layers allocate nothing in the steady state, not even on a pool if they are called from one of its threads. This
+//! test's own allocator counts the calls.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,15 +21,15 @@ thread_local! {
 }
 
 fn count() {
-    // A thread that is ending has no counter any more.
+    // A thread that is ending no longer has a counter.
     let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are those that `System` asks for.
+        // SAFETY: the caller promises what `System` requires.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,4 +1,4 @@
-//! Whole models are decomposed, cut and quantized: what they then cost, and how close their outputs stay.
+//! Whole models are decomposed, cut and quantized. The tests check their costs, and how close their outputs stay.
 
 #[path = "common/layers.rs"]
 mod common;
@@ -244,7 +244,7 @@ fn a_plan_has_no_rank_above_the_full_one() {
     }
 }
 
-/// What a cut takes from the mean of the outputs, the biases give back.
+/// The biases restore the mean of the outputs after a cut.
 #[test]
 fn the_mean_of_the_outputs_stays() {
     let mut random = Random(8);

@@ -25,13 +25,13 @@ thread_local! {
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is ending has no counter any more.
+        // A thread that is ending no longer has a counter.
         let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
         let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
-        // SAFETY: the caller's promises are those that `System` asks for.
+        // SAFETY: the caller promises what `System` requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -71,7 +71,7 @@ fn lstm(salt: usize) -> Lstm {
     Lstm::new(low_rank(4 * H, INPUT, salt), dense(4 * H, H, salt + 2), Some(pattern(4 * H, 9)), None).unwrap()
 }
 
-/// A layer of every kind, with weights of every structure.
+/// Layers of every kind, with weights of every structure.
 fn layers() -> Vec<(&'static str, Layer)> {
     let linear = |weight| Linear::new(weight, Some(pattern(H, 3))).unwrap();
     let split = |k| Weight::stack((0..3).map(|i| low_rank(H, k, 2 * i)).collect()).unwrap();
@@ -433,7 +433,7 @@ fn parameters_out_of_range_are_errors_or_saturate() {
     }
 }
 
-/// Steps a GRU and an LSTM that often with repeating inputs: the outputs go on repeating, and nothing is allocated.
+/// Steps a GRU and an LSTM that many times with repeating inputs. The outputs keep repeating, and nothing is allocated.
 fn endure(steps: usize) {
     const PERIOD: usize = 20;
     let layers = vec![("gru".to_owned(), Layer::Gru(gru(1))), {

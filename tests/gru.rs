@@ -1,5 +1,5 @@
-//! The GRU, in one direction and in two, against its equations in `f64`. Against itself on any tier, with any time
-//! batch, any cut of the sequence and any pool.
+//! The GRU, in one direction and in two, against its equations in `f64`, and against itself: any tier, time batch, cut
+//! of the sequence and pool.
 
 #[path = "common/layers.rs"]
 mod common;

@@ -78,7 +78,7 @@ fn outputs_in_f32_are_pytorchs() {
     }
 }
 
-/// By how much each row of an 8-bit product of `weight` and `x` may be off.
+/// The error bound of each row of an 8-bit product of `weight` and `x`.
 fn bounds(weight: &Weight, x: &[f32]) -> Vec<f64> {
     let w = weight.dequantize().unwrap();
     (0..w.rows()).map(|row| product_bound(w.view().row(row), x, &vec![0.0; x.len()])).collect()
@@ -277,7 +277,7 @@ fn a_state_dict_that_cannot_be_used_is_refused_with_its_reason() {
     };
     let tensor = |tensor: &str, problem| FileError::Tensor { tensor: tensor.into(), problem };
     let gru = "gru.safetensors";
-    // Tensors that nobody keeps.
+    // Tensors that no option keeps.
     assert_eq!(refused(gru, &ImportOptions::default()), tensor("x", TensorProblem::Unexpected));
     let with = |layers: &str| ImportOptions { layers: Some(layers.into()), ..options() };
     assert!(matches!(refused(gru, &with("gru fc other")), FileError::LayerList { item, .. } if item == "other"));

@@ -109,7 +109,7 @@ fn double_and_single_rounding_are_two_modes() {
     let mut random = Random::new(4);
     let (mut differ, cases) = (0, 100_000);
     for _ in 0..cases {
-        // What a real layer has: a mantissa in the upper half, and outputs that about fill a byte.
+        // As in a real layer: a mantissa in the upper half, and outputs that roughly fill a byte.
         let (multiplier, exponent) = ([random.within(1 << 30, i32::MAX)], [random.within(-10, -1)]);
         let scales = QuantizedMultipliers { multipliers: &multiplier, exponents: &exponent };
         let sum = random.within(-(1 << 20), 1 << 20);
@@ -121,7 +121,7 @@ fn double_and_single_rounding_are_two_modes() {
     assert!((1_000..15_000).contains(&differ), "{differ} of {cases} differ");
 }
 
-/// The instruction that gemmlowp's and TFLite's kernels use is the formula: 32-bit `sqrdmulh`.
+/// The formula equals the instruction that the kernels of gemmlowp and TFLite use, 32-bit `sqrdmulh`.
 #[cfg(target_arch = "aarch64")]
 #[test]
 fn the_high_half_is_that_of_sqrdmulh() {

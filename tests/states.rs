@@ -1,4 +1,4 @@
-//! A session's states by name: what is set comes back, and a stream that goes on from it has the same bits.
+//! A session's states by name: a state that is set reads back, and a stream that continues from it has the same bits.
 #![cfg(feature = "safetensors")]
 
 use std::ops::Range;

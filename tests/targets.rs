@@ -1,4 +1,4 @@
-//! Which kernels a target is built with, decided by `build.rs`.
+//! The kernels that `build.rs` selects for a target.
 
 #[path = "../build.rs"]
 mod build;

@@ -1,4 +1,5 @@
-//! A tier that a CPU has must be tested on it: what the crate finds is compared with what the caller expects.
+//! A tier that a CPU has must be tested on it, so the tier that the crate finds is compared with the one that the
+//! caller expects.
 
 use skinny::Tier;
 
@@ -8,7 +9,7 @@ fn the_tiers_are_those_expected_of_this_cpu() {
     assert_eq!(found[0], "portable");
     match std::env::var("SKINNY_EXPECT_TIERS") {
         Ok(expected) => assert_eq!(found.join(","), expected),
-        // Without an expectation: what holds on every machine.
+        // Without an expectation, checks only what holds on every machine.
         Err(_) if cfg!(target_arch = "aarch64") => assert!(found.contains(&"neon")),
         Err(_) => assert_eq!(found, ["portable"]),
     }

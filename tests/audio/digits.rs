@@ -48,7 +48,7 @@ fn the_frames_are_those_of_train_py() {
 fn transcribe(model: &Arc<Model>, samples: &[f32], piece: usize) -> String {
     let mut transcriber = Transcriber::new(model).unwrap();
     let mut pieces = String::new();
-    // What was said before a reset is forgotten.
+    // A reset discards everything before it.
     transcriber.push(samples).unwrap();
     transcriber.reset();
     for samples in samples.chunks(piece) {

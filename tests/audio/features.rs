@@ -107,7 +107,7 @@ fn a_symmetric_window_is_a_periodic_one_and_its_end() {
     }
 }
 
-/// Descriptions with every choice that there is.
+/// Descriptions with every possible choice.
 fn descriptions() -> Vec<Features> {
     let mut all: Vec<_> = cases().into_iter().map(|case| case.features).collect();
     for shape in WINDOWS {

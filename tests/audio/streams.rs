@@ -1,4 +1,4 @@
-//! Streams that are cut anywhere, empty, broken off, or that contain no numbers.
+//! Streams that are cut anywhere, are empty, end early, or contain values that are not numbers.
 
 use skinny::Error;
 use skinny::audio::{Features, FrontEnd, Normalization, Stft};

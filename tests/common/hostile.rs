@@ -1,4 +1,4 @@
-//! What the tests and the fuzz target do with a model file that may be hostile.
+//! Reads and runs a model file that may be hostile, for the tests and the fuzz target.
 
 use std::sync::Arc;
 

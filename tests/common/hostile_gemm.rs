@@ -200,7 +200,7 @@ impl Case {
         self.check_as(epilogue, fill, rows_off, fits, expected, |y| y);
     }
 
-    /// Compares what `expected` makes of the oracle's sum, row and column with what `seen` makes of an output.
+    /// Compares `expected` of the oracle's sum, row and column with `seen` of an output.
     fn check_as<E: Epilogue, T: PartialEq + std::fmt::Debug>(
         &self,
         epilogue: &E,

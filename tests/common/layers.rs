@@ -1,4 +1,4 @@
-//! What tests of layers share: parameters, runs, bounds of quantization, the comparison of a layer with itself.
+//! Shared by tests of layers: parameters, runs, bounds of quantization, the comparison of a layer with itself.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 

@@ -15,17 +15,18 @@ From a trained model to a Raspberry Pi:
   skinny run small.safetensors --input features.npy --output scores.npy
   skinny bench small.safetensors
 
-Exit codes: 0; 1 if the answer is no; 2 for bad input or usage.
-SKINNY_TIER=portable|neon|dotprod|i8mm runs other kernels than the best of this machine. NO_COLOR switches colours off.";
+Exit codes: 0 for success, 1 if the answer is no, 2 for bad input or usage.
+SKINNY_TIER=portable|neon|dotprod|i8mm selects kernels; the default is the best tier of this machine.
+NO_COLOR turns colours off.";
 
-/// Small, fast recurrent networks: inspects, compresses, runs and times them
+/// Inspects, compresses, runs and times small, fast recurrent networks
 ///
-/// Takes models that PyTorch trained (linear layers, convolutions over time, GRU, LSTM), makes their weights low-rank
-/// and low-precision, and runs them by kernels for small batches on ARM.
+/// Reads models trained with PyTorch: linear layers, convolutions over time, GRU and LSTM. Makes their weights low-rank
+/// and low-precision. Runs them with kernels made for small batches on ARM.
 #[derive(Debug, Parser)]
 #[command(name = "skinny", version, after_long_help = AFTER, max_term_width = 110)]
 pub struct Cli {
-    /// Say nothing but answers and errors
+    /// Print only answers and errors
     #[arg(long, short, global = true, display_order = 100)]
     pub quiet: bool,
 
@@ -49,7 +50,7 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the command.
     pub fn run(&self) -> Result<()> {
         let console = Console { quiet: self.quiet };
         match &self.command {

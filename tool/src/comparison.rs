@@ -1,27 +1,27 @@
-//! Outputs next to those they should be.
+//! Compares outputs with a reference.
 
 use serde_json::{Value, json};
 use skinny::{Mat, MatRef};
 
-/// How far outputs are from a reference, summed over any number of frames.
+/// How far outputs are from a reference, over any number of frames.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     signal: f64,
     noise: f64,
     /// The largest absolute difference.
     pub largest: f32,
-    /// Frames whose greatest output is the same one.
+    /// Frames in which both have the same greatest output.
     agreeing: usize,
     /// Frames compared.
     pub frames: usize,
 }
 
 impl Comparison {
-    /// Outputs and reference, both `time x features`; or what is wrong with their shapes.
+    /// Compares outputs with a reference, both `time x features`. The error says how their shapes differ.
     pub fn of(outputs: &Mat<f32>, reference: &Mat<f32>) -> Result<Self, String> {
         let ((rows, cols), (other_rows, other_cols)) = (outputs.view().shape(), reference.view().shape());
         if (rows, cols) != (other_rows, other_cols) {
-            return Err(format!("expected the outputs' {rows} x {cols}, found {other_rows} x {other_cols}"));
+            return Err(format!("expected the outputs' shape {rows} x {cols}, found {other_rows} x {other_cols}"));
         }
         let mut comparison = Self::default();
         comparison.add(outputs.view(), reference.view());
@@ -41,17 +41,17 @@ impl Comparison {
         self.frames += outputs.rows();
     }
 
-    /// The signal-to-noise ratio in dB, infinite for outputs that are the same.
+    /// The signal-to-noise ratio in dB, infinite for identical outputs.
     pub fn decibels(&self) -> f64 {
         if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
     }
 
-    /// The share of frames whose greatest output is the same one.
+    /// The share of frames in which both have the same greatest output.
     pub fn agreement(&self) -> f64 {
         if self.frames == 0 { 1.0 } else { self.agreeing as f64 / self.frames as f64 }
     }
 
-    /// For programs; no number of dB is none that is infinite.
+    /// The comparison as JSON. A ratio that is not finite becomes `null`.
     pub fn json(&self) -> Value {
         json!({
             "signal_to_noise_db": Some(self.decibels()).filter(|ratio| ratio.is_finite()),

@@ -1,4 +1,4 @@
-//! What the terminal sees: answers on standard output, remarks and progress on standard error.
+//! Terminal output: answers go to standard output, remarks and progress to standard error.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write, stderr};
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 
-/// How headings look.
+/// The style of headings.
 pub const HEADING: Style = Style::new().bold();
 
-/// How what deserves attention looks.
+/// The style of text that needs attention.
 pub const ATTENTION: Style = AnsiColor::Yellow.on_default().bold();
 
-/// How an error is introduced.
+/// The style of the prefix of an error.
 pub const ERROR: Style = AnsiColor::Red.on_default().bold();
 
-/// The two streams. Styles reach a terminal alone, and none if `NO_COLOR` is set.
+/// The two output streams. Styles are written only to a terminal, and never if `NO_COLOR` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
-    /// Whether all but answers and errors is left out.
+    /// Whether to print only answers and errors.
     pub quiet: bool,
 }
 
@@ -36,19 +36,19 @@ impl Console {
         })
     }
 
-    /// Writes an answer for a program.
+    /// Writes an answer as JSON, for programs.
     pub fn json(self, value: &Value) -> Result<()> {
         self.answer(format_args!("{value:#}\n"))
     }
 
-    /// Says something by the way.
+    /// Writes a remark, unless quiet.
     pub fn remark(self, text: impl Display) {
         if !self.quiet {
             self.say(text);
         }
     }
 
-    /// Says why the program ends.
+    /// Writes the error that ends the program.
     pub fn fail(self, failure: &Failure) {
         if !matches!(failure, Failure::Closed) {
             self.say(format_args!("{ERROR}skinny:{ERROR:#} {failure}"));
@@ -56,11 +56,11 @@ impl Console {
     }
 
     fn say(self, text: impl Display) {
-        // Whoever closed standard error does not want to hear.
+        // If standard error is closed, nobody is reading.
         let _ = writeln!(anstream::stderr(), "{text}");
     }
 
-    /// A bar for something that may take longer than a second.
+    /// A progress bar for work that may take longer than a second.
     pub fn progress(self, what: &'static str) -> Progress {
         Progress::new(what, !self.quiet && stderr().is_terminal())
     }

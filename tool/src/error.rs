@@ -1,24 +1,24 @@
-//! Why the program ends without doing what it was asked for.
+//! Reasons for the program to fail.
 
 use std::fmt;
 use std::path::Path;
 
-/// The result of all that can fail.
+/// The result of anything that can fail.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Why the program ends. Each is one sentence, for one line on standard error.
+/// Why the program ends early. Its message is one sentence on one line of standard error.
 #[derive(Debug)]
 pub enum Failure {
-    /// The input or the usage is at fault: exit code 2.
+    /// The input or the usage is wrong: exit code 2.
     Input(String),
     /// The work was done and the answer is no: exit code 1.
     No(String),
-    /// Nobody reads the output any more, and nothing is left to say.
+    /// The reader of the output has closed it, so there is nothing left to print.
     Closed,
 }
 
 impl Failure {
-    /// What the process ends with.
+    /// The exit code of the process.
     pub fn code(&self) -> u8 {
         match self {
             Failure::Closed => 0,
@@ -27,7 +27,7 @@ impl Failure {
         }
     }
 
-    /// A fault of the input, in words.
+    /// A failure caused by the input, with its message.
     pub fn input(sentence: impl Into<String>) -> Self {
         Failure::Input(sentence.into())
     }
@@ -36,7 +36,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Names from files may hold anything; a message is one line and commands no terminal.
+            // Names from files may contain anything. A message must stay on one line and must not control the terminal.
             Failure::Input(sentence) | Failure::No(sentence) => f.write_str(&printable(sentence)),
             Failure::Closed => Ok(()),
         }
@@ -54,7 +54,7 @@ impl From<skinny::Error> for Failure {
     }
 }
 
-/// Names the file that an error is about.
+/// Puts the file's name in front of an error.
 pub trait About<T> {
     /// The value, or the failure `FILE: CAUSE`.
     fn about(self, path: &Path) -> Result<T>;

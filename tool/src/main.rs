@@ -1,6 +1,6 @@
 //! `skinny`: inspects, compresses, runs and times recurrent networks with low-rank and low-precision weights.
 //!
-//! The numerics are the library's. This program parses, reads and writes files, prints and draws.
+//! The library does the computing. This program parses arguments, reads and writes files, prints and draws.
 
 mod cli;
 mod commands;

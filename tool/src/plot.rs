@@ -1,4 +1,4 @@
-//! The report's plots: where spectra were cut, and what fewer parameters would have cost.
+//! Plots of the report: where each spectrum was cut, and the error at other numbers of parameters.
 
 use plotters::prelude::*;
 use skinny::compress::Choice;
@@ -10,8 +10,8 @@ const SIZE: (u32, u32) = (900, 1000);
 const FONT: (&str, u32) = ("sans-serif", 14);
 const TITLE: (&str, u32) = ("sans-serif", 18);
 
-/// An SVG of the singular values of each matrix with its cut, and of `curve`, (parameters, error) of other budgets,
-/// with `chosen` among them.
+/// Draws an SVG with two plots. One has the singular values of each matrix, and its cut. The other has `curve`, the
+/// pairs (parameters, error) of other budgets, with `chosen` marked.
 pub fn svg(matrices: &[MatrixReport], curve: &[(f64, f64)], chosen: (f64, f64)) -> Result<String, Failure> {
     let mut text = String::new();
     {
@@ -28,7 +28,7 @@ pub fn svg(matrices: &[MatrixReport], curve: &[(f64, f64)], chosen: (f64, f64)) 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn spectra(area: &Area<'_>, matrices: &[MatrixReport]) -> Result<(), Failure> {
-    // In units of the greatest, so that matrices can be compared.
+    // Relative to the greatest, to make matrices comparable.
     let relative = |matrix: &MatrixReport| -> Vec<f64> {
         let greatest = matrix.singular_values.first().copied().unwrap_or(1.0).max(f64::MIN_POSITIVE);
         matrix.singular_values.iter().map(|sigma| (sigma / greatest).max(1e-4)).collect()

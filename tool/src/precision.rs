@@ -1,4 +1,4 @@
-//! The bits that weights are stored in, as the command line names them.
+//! The precisions that weights are stored in, with their names on the command line.
 
 use clap::ValueEnum;
 use skinny::Tier;
@@ -10,18 +10,18 @@ use crate::error::Result;
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// As it was trained
+    /// 32-bit floats, as trained
     F32,
-    /// 8 bits, a scale for each output
+    /// 8 bits, one scale per output
     Int8,
-    /// 4 bits, a scale for each output
+    /// 4 bits, one scale per output
     Int4,
-    /// 4 bits, a scale for each group of 32
+    /// 4 bits, one scale per group of 32
     Int4Groups,
 }
 
 impl Precision {
-    /// The library's name for it; none for `f32`.
+    /// The library's format; none for `f32`.
     pub fn format(self) -> Option<WeightFormat> {
         match self {
             Precision::F32 => None,
@@ -31,7 +31,7 @@ impl Precision {
         }
     }
 
-    /// The model with its weights in this precision. What is quantized already is taken for the numbers it stands for.
+    /// The model with its weights in this precision. Quantized weights are dequantized first.
     pub fn of(self, model: &Model, tier: Tier) -> Result<Model> {
         let f32 = model.dequantize()?;
         Ok(match self.format() {

@@ -1,22 +1,22 @@
-//! Progress bars: of what takes longer than a second, on a terminal.
+//! Progress bars for work that takes longer than a second. They appear only on a terminal.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work shorter than this goes without a bar.
+/// Work shorter than this shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The progress of one task. It shows up when the task has taken a second or is seen to take longer than that.
+/// The progress of one task. The bar appears once the task has taken a second, or is expected to take two.
 pub struct Progress {
     bar: ProgressBar,
     start: Instant,
-    /// Whether it is still to show up.
+    /// Whether the bar has yet to appear.
     waiting: bool,
 }
 
 impl Progress {
-    /// A task that begins now; nothing is ever drawn unless it may be.
+    /// Starts a task now. Nothing is drawn unless `may_draw`.
     pub fn new(what: &'static str, may_draw: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(what);
         let colour = if coloured() { ".cyan" } else { "" };
@@ -27,7 +27,7 @@ impl Progress {
         Self { bar, start: Instant::now(), waiting: may_draw }
     }
 
-    /// Tells that `done` of `all` parts are done, and what comes next.
+    /// Shows that `done` of `all` parts are done, and that `next` comes next.
     pub fn at(&mut self, done: usize, all: usize, next: &str) {
         self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
@@ -50,7 +50,7 @@ impl Drop for Progress {
     }
 }
 
-/// Whether standard error takes colours.
+/// Whether standard error shows colours.
 fn coloured() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }

@@ -5,12 +5,12 @@ use std::fmt;
 use crate::console::HEADING;
 use crate::error::printable;
 
-/// On which side of its column a cell stands.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Text.
+    /// For text.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
@@ -22,13 +22,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these headings, and nothing below them.
+    /// A table with these headings and no rows.
     pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Side)>) -> Self {
         let columns = columns.into_iter().map(|(heading, side)| (heading.to_owned(), side)).collect();
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row; cells that are missing are empty.
+    /// Adds a row. Missing cells are empty.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A whole number with its thousands apart.
+/// A whole number with commas between its thousands.
 pub fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -75,7 +75,7 @@ pub fn percent(of: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1}%", 100.0 * of / whole) } else { "-".into() }
 }
 
-/// A measured number with three digits that count.
+/// A measured number with three significant digits.
 pub fn digits(number: f64) -> String {
     match number.abs() {
         _ if !number.is_finite() => "-".into(),
@@ -87,7 +87,7 @@ pub fn digits(number: f64) -> String {
     }
 }
 
-/// A ratio of powers in decibels.
+/// A ratio in decibels, or a dash.
 pub fn decibels(ratio: Option<f64>) -> String {
     match ratio {
         None => "-".into(),

@@ -6,7 +6,7 @@ use skinny::kernels::Threads;
 
 use crate::error::{Failure, Result};
 
-/// The caller's thread alone, or a pool of this many.
+/// The caller's thread for a `count` of 1, or a pool of `count` threads.
 pub fn of(count: usize) -> Result<Threads> {
     match count {
         0 | 1025.. => Err(Failure::input(format!("--threads {count}: expected 1 to 1024"))),

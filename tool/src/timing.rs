@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// What a run of calls takes, about.
+/// About how long a run of calls takes.
 const RUN: Duration = Duration::from_millis(10);
 
-/// Runs of which the fastest counts: whatever else the machine does makes runs longer, and none shorter.
+/// The number of runs. The fastest one counts, because other work on the machine only makes runs longer.
 const RUNS: usize = 21;
 
-/// The seconds that a call takes: the mean over a run of about a hundredth of a second, the fastest of many.
+/// The seconds per call, as the mean over the fastest of many runs. A run takes about a hundredth of a second.
 pub fn seconds_per_call<E>(mut call: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
     let mut time = |calls: u32| {
         let start = Instant::now();
@@ -21,7 +21,7 @@ pub fn seconds_per_call<E>(mut call: impl FnMut() -> Result<(), E>) -> Result<f6
     time(1)?;
     let once = time(2)? / 2;
     let calls = (RUN.as_nanos() / once.as_nanos().max(1)).clamp(1, 1_000_000) as u32;
-    // Of calls that are long by themselves fewer will do.
+    // Long calls need fewer runs.
     let runs = if once > 10 * RUN { 5 } else { RUNS };
     let mut fastest = Duration::MAX;
     for _ in 0..runs {

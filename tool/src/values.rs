@@ -1,4 +1,4 @@
-//! Values of options, and what is wrong with others.
+//! Parsers of option values, with messages for bad ones.
 
 use skinny::compress::Core;
 
@@ -20,10 +20,10 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".into())
 }
 
-/// A core by its name.
+/// The core with this name.
 pub fn core(name: &str) -> Result<Core, String> {
     let known = || Core::ALL.map(|core| core.name).join(", ");
-    Core::ALL.into_iter().find(|core| core.name == name).ok_or_else(|| format!("known are {}", known()))
+    Core::ALL.into_iter().find(|core| core.name == name).ok_or_else(|| format!("expected one of {}", known()))
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ pub struct LayerWeight<'m> {
     /// Its name within the layer.
     pub name: String,
     pub weight: &'m Weight,
-    /// Whether it is multiplied with at every step by itself, while others are with a time batch.
+    /// Whether it has one product per step. Other weights have one product per time batch.
     pub recurrent: bool,
 }
 
-/// The weights of a layer, in the order in which they are multiplied with.
+/// The weights of a layer, in the order of their products.
 pub fn of(layer: &Layer) -> Vec<LayerWeight<'_>> {
     match layer {
         Layer::Linear(layer) => linear(layer),
@@ -57,7 +57,7 @@ fn gates<'m>(direction: &str, input: &'m Weight, recurrent: [(&str, Option<&'m W
 }
 
 impl LayerWeight<'_> {
-    /// The matrices that a product with the weight multiplies with.
+    /// The matrices of the weight, in the order of their products.
     pub fn matrices(&self) -> Vec<&DenseWeight> {
         matrices(self.weight)
     }
@@ -67,14 +67,14 @@ impl LayerWeight<'_> {
         self.weight.parameters()
     }
 
-    /// In what its matrices are stored.
+    /// The formats that its matrices are stored in.
     pub fn stored(&self) -> String {
         let mut names: Vec<&str> = self.matrices().iter().map(|matrix| precision::name(matrix.stored_as())).collect();
         names.dedup();
         names.join(", ")
     }
 
-    /// The ranks of its factors, or none.
+    /// The ranks of its factors, if it is factored.
     pub fn rank(&self) -> Option<String> {
         match self.weight {
             Weight::Stacked(stack) => {
@@ -85,12 +85,12 @@ impl LayerWeight<'_> {
         }
     }
 
-    /// Bytes of weights that a step reads, if those that are not recurrent are read once in `time_batch` steps.
+    /// Bytes of weights read per step. Weights that are not recurrent are read once per `time_batch` steps.
     pub fn bytes_per_step(&self, time_batch: usize) -> f64 {
         self.weight.bytes() as f64 / if self.recurrent { 1.0 } else { time_batch as f64 }
     }
 
-    /// The microseconds of a step that the model of a core predicts.
+    /// The microseconds per step that the model of a core predicts.
     pub fn predicted_us(&self, core: &Core) -> f64 {
         let product =
             |matrix: &&DenseWeight| core.product_us(matrix.n(), matrix.k(), matrix.stored_as(), self.recurrent);
@@ -107,7 +107,7 @@ fn matrices(weight: &Weight) -> Vec<&DenseWeight> {
     }
 }
 
-/// What a layer does to its sums, in a word; none if nothing.
+/// The name of a layer's activation, if it has one.
 pub fn activation(layer: &Layer) -> Option<String> {
     let activation = match layer {
         Layer::Linear(layer) => layer.activation(),
@@ -122,7 +122,7 @@ pub fn activation(layer: &Layer) -> Option<String> {
     }
 }
 
-/// How often each layer runs for one output frame of the model: more than once if a stride comes after it.
+/// How often each layer runs per output frame of the model: more than once if a later layer has a stride.
 pub fn runs_per_output(model: &Model) -> Vec<usize> {
     let strides: Vec<usize> = model.layers().map(|(_, layer)| layer.stride()).collect();
     (0..strides.len()).map(|i| strides[i + 1..].iter().product()).collect()

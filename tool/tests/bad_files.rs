@@ -1,10 +1,10 @@
-//! Every command on files that are not what they should be: one line on standard error, and exit code 2.
+//! Every command on bad files: it must print one line on standard error and exit with 2.
 
 mod common;
 
 use common::{Folder, KEPT, digits, expect_refused, frames, output, pytorch};
 
-/// Bytes that no command can do anything with, by what they are.
+/// Bytes that no command can use, with their descriptions.
 fn bad() -> Vec<(&'static str, Vec<u8>)> {
     let model = std::fs::read(digits()).unwrap();
     let header = |json: &str, data: &[u8]| [&(json.len() as u64).to_le_bytes(), json.as_bytes(), data].concat();
@@ -145,7 +145,7 @@ fn outputs_that_cannot_be_written() {
         refused(&["run", &model, "--input", &input, "--hn", &out], &out);
     }
     expect_refused(&["man", "--out", &below("man")], 2, &file);
-    // Found before the work: nothing was written.
+    // Bad paths are found before the work, so nothing was written.
     assert!(!std::path::Path::new(&out).exists());
 }
 
@@ -164,7 +164,7 @@ fn numbers_that_make_no_sense() {
         expect_refused(&[&larger[..], &limit].concat(), 2, told);
     }
     refused(&[&compress[..], &["--bytes", "1"]].concat(), "--bytes 1: the smallest possible is");
-    refused(&[&compress[..], &["--parameters", "1"]].concat(), "--parameters 1: the least");
+    refused(&[&compress[..], &["--parameters", "1"]].concat(), "--parameters 1: the smallest possible");
     refused(&[&compress[..], &["--layer-precision", "no=f32"]].concat(), "gru.l0, gru.l1, fc");
     refused(&["run", &model, "--input", &input, "--output", &out, "--chunk", "0"], "--chunk 0");
     refused(&["run", &model, "--input", &input, "--output", &out, "--time-batch", "0"], "--time-batch");
@@ -174,7 +174,7 @@ fn numbers_that_make_no_sense() {
     expect_refused(&["gemm", "--threads", "0"], 2, "--threads 0");
     expect_refused(&["gemm", "--n", "1000000000", "--k", "1000000000"], 2, "--n 1000000000");
     expect_refused(&["bench", "--shape", "gru:65536x9"], 2, "more weights");
-    // Usage: clap's message, which may be longer.
+    // For wrong usage the message is clap's, which may be longer than a line.
     for arguments in [
         &["compress", &model, "--out", &out, "--budget", "30"][..],
         &["compress", &model],

@@ -1,11 +1,11 @@
-//! What the commands do with the model of the example `digits` and with models of PyTorch.
+//! The commands on the model of the example `digits` and on PyTorch models.
 
 mod common;
 
 use common::{Folder, KEPT, digits, expect_refused, frames, json, output, pytorch, skinny, stdout, text};
 use serde_json::Value;
 
-/// The words of the line that begins with these.
+/// The words of the line that begins with `begin`.
 fn line<'t>(text: &'t str, begin: &str) -> Vec<&'t str> {
     let line = text.lines().find(|line| line.starts_with(begin));
     line.unwrap_or_else(|| panic!("no line {begin} in\n{text}")).split_whitespace().collect()
@@ -32,7 +32,7 @@ fn inspect_tells_strides_activations_and_what_a_step_costs() {
     let model = json(&[&["inspect", &pytorch("convolution"), "--json"][..], &KEPT].concat());
     let conv = &model["layers"][0];
     assert_eq!((&conv["stride"], &conv["activation"]), (&2.into(), &"clip=0.5".into()));
-    // A convolution runs once for each of its output frames.
+    // A convolution runs once per output frame.
     assert_eq!(conv["macs_per_step"], 10 * 13 * 5);
     assert_eq!(model["total"]["stride"], 2);
     let lstm = stdout(&[&["inspect", &pytorch("lstm_projection")][..], &KEPT].concat());
@@ -104,7 +104,7 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
             matrix["n"].as_u64().min(matrix["k"].as_u64()).unwrap()
         );
     }
-    // The same bytes again, and nothing said if it is to be quiet.
+    // The bytes are the same again, and `--quiet` prints nothing.
     let again = folder.path("again.safetensors");
     let quiet = compress(&again, &["--quiet"]);
     let quiet = output(&quiet.iter().map(String::as_str).collect::<Vec<_>>());
@@ -155,7 +155,7 @@ fn run_transcribes_recordings_of_any_rate_and_number_of_channels() {
     for (name, word) in [("7_jackson_45", "seven\n"), ("3_theo_46", "three\n")] {
         assert_eq!(transcribe(&recording(name), &[]), word);
         assert_eq!(transcribe(&recording(name), &["--precision", "int8", "--chunk", "1"]), word);
-        // The same at 16 kHz in stereo, between the samples the mean of their neighbours.
+        // The same at 16 kHz in stereo. Each new sample is the mean of its neighbours.
         let samples: Vec<i16> =
             hound::WavReader::open(recording(name)).unwrap().samples().map(Result::unwrap).collect();
         let spec = hound::WavSpec {
@@ -176,7 +176,7 @@ fn run_transcribes_recordings_of_any_rate_and_number_of_channels() {
     }
     let text = json(&["run", &digits(), "--input", &recording("7_jackson_45"), "--transcribe", "--json"]);
     assert_eq!(text["text"], "seven");
-    // Features are known of sound, and labels of classes, where the file tells.
+    // Sound and text need a file that describes its features and its classes.
     let (gru, seven) = (pytorch("gru"), recording("7_jackson_45"));
     let refused = |more: &[&str], what: &str| expect_refused(&[&["run", &gru][..], &KEPT, more].concat(), 2, what);
     refused(&["--input", &seven, "--output", &folder.path("y.npy")], "how its features are made");
@@ -248,7 +248,7 @@ fn bench_tells_layers_precisions_and_time_batches() {
     let layer = &told["layers"][1];
     let us = |of: &str| layer[of].as_f64().unwrap();
     assert!((us("products_us_per_step") + us("rest_us_per_step") - us("us_per_step")).abs() < 1e-6);
-    // Factors of rank 8 in int8: the recurrent ones at every step, those of the input once in 4.
+    // Factors of rank 8 in int8. A step reads the recurrent ones, and the input's once per 4 steps.
     assert!(us("bytes_per_step") >= f64::from(8 * (96 + 32)) * 1.25);
     let firsts: Vec<u64> =
         told["streams"].as_array().unwrap().iter().map(|s| s["first_output_after_frames"].as_u64().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The program on a terminal: bars and colours, and neither where they are not wanted.
+//! The program on a terminal: it shows bars and colours, but not where they are unwanted.
 
 #![cfg(unix)]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{KEPT, digits, pytorch};
 use expectrl::Session;
 
-/// What a terminal gets of the program's two streams.
+/// The program's two streams as a terminal receives them.
 fn seen(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("skinny"));
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
@@ -21,7 +21,7 @@ fn seen(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut session = Session::spawn(command).expect("a pseudo-terminal");
     let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
     let start = Instant::now();
-    // On Linux the end of a terminal is an error.
+    // On Linux, reading beyond the end of a terminal is an error.
     while let Ok(len) = session.read(&mut buffer) {
         if len == 0 {
             break;

@@ -1,4 +1,5 @@
-//! `skinny completions` and `skinny man`: what shells and manuals know, from the definition of the command line.
+//! `skinny completions` and `skinny man`: shell completions and manual pages, made from the definition of the command
+//! line.
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +14,20 @@ use crate::files::output;
 pub const COMPLETIONS: &str = "\
 Examples:
   skinny completions bash > ~/.local/share/bash-completion/completions/skinny
-      for Bash, from the next shell on
+      for Bash; takes effect in the next shell
   skinny completions fish > ~/.config/fish/completions/skinny.fish
       for Fish";
 
 pub const MAN: &str = "\
 Examples:
   skinny man | man -l -
-      the page of the program
+      shows the page of the program
   skinny man --out ~/.local/share/man/man1
-      a page for each command: man skinny-run";
+      writes a page for each command, e.g. for man skinny-run";
 
-/// Writes what a shell needs to complete the command line
+/// Writes the completion script of a shell
 ///
-/// The script goes to standard output; where a shell looks for it is for the shell to say.
+/// The script goes to standard output. The documentation of the shell says where to put it.
 #[derive(Debug, Args)]
 #[command(after_long_help = COMPLETIONS)]
 pub struct CompletionsArgs {
@@ -34,13 +35,14 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// Writes the manual page
+/// Writes the manual pages
 ///
-/// The page of the program goes to standard output; with --out a page for it and for each command into a folder.
+/// Without options, the page of the program goes to standard output. With --out, its page and one page per command go
+/// to a folder.
 #[derive(Debug, Args)]
 #[command(after_long_help = MAN)]
 pub struct ManArgs {
-    /// The folder for all pages
+    /// Write all pages to this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
@@ -69,7 +71,7 @@ pub fn man(args: &ManArgs, mut command: Command, console: Console) -> Result<()>
 fn write(folder: &Path, name: &str, command: &Command, console: Console) -> Result<()> {
     let file = folder.join(format!("{name}.1"));
     output::prepare(&file)?;
-    // The page is called what `man` is asked for.
+    // `man` finds the page by this name.
     let command = command.clone().name(name.to_owned());
     output::write(&file, page(&command, &file)?.as_bytes())?;
     console.remark(format_args!("wrote {}", file.display()));

@@ -1,4 +1,4 @@
-//! `skinny gemm`: the table of products, per tier and batch.
+//! `skinny gemm`: times matrix products, per tier and batch.
 
 use std::hint::black_box;
 use std::ops::RangeInclusive;
@@ -21,15 +21,16 @@ use crate::timing::seconds_per_call;
 pub const EXAMPLES: &str = "\
 Examples:
   skinny gemm
-      6144 x 320 weights in int8 times 1 to 10 vectors, by each tier of this machine
+      products of 6144 x 320 int8 weights with 1 to 10 vectors, on each tier of this machine
   skinny gemm --n 3072 --k 1024 --batch 1..4 --precision int4 --tier dotprod
-      4-bit weights, by one tier";
+      products of 4-bit weights, on one tier";
 
-/// Times products of small batches on this machine
+/// Times matrix products with small batches on this machine
 ///
-/// Multiplies an N x K weight with 1, 2, ... vectors of K bytes, by the kernels of each tier that this machine has.
-/// Results are checked against plain sums first. GB/s are those of weights: at small batches the memory is what limits
-/// a product. The outputs are bytes again; `skinny bench` times whole layers, with the rounding of activations.
+/// Multiplies an N x K weight with 1, 2, ... vectors of K bytes. Uses the kernels of each tier that this machine has,
+/// and first checks their results against plain sums. GB/s counts the bytes of weights, because memory limits products
+/// with small batches. The outputs are rounded to bytes. `skinny bench` times whole layers, including the rounding of
+/// activations.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct GemmArgs {
@@ -41,11 +42,11 @@ pub struct GemmArgs {
     #[arg(long, value_name = "K", default_value_t = 320)]
     pub k: usize,
 
-    /// Vectors at once: B, or all from B to C
+    /// Vectors per product: B, or each number from B to C
     #[arg(long, value_name = "B..C", default_value = "1..10", value_parser = batches)]
     pub batch: RangeInclusive<usize>,
 
-    /// This tier alone: portable, neon, dotprod or i8mm
+    /// Time only this tier: portable, neon, dotprod or i8mm
     #[arg(long, value_name = "TIER", value_parser = tier)]
     pub tier: Option<Tier>,
 
@@ -53,11 +54,11 @@ pub struct GemmArgs {
     #[arg(long, value_enum, default_value_t = Precision::Int8)]
     pub precision: Precision,
 
-    /// Threads
+    /// Number of threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
 
-    /// Write JSON
+    /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -74,7 +75,7 @@ fn tier(text: &str) -> Result<Tier, String> {
     text.parse().map_err(|cause: skinny::Error| cause.to_string())
 }
 
-/// Weights, and numbers of a batch: beyond this a typing error fills the memory.
+/// The most weights, and the most numbers per batch. Beyond this a typing mistake would fill the memory.
 const MOST: usize = 1 << 30;
 
 /// A row of the table.
@@ -106,7 +107,7 @@ pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
     if args.json { console.json(&rows.iter().map(|row| row.json(args)).collect()) } else { print(args, &rows, console) }
 }
 
-/// Weights as they are before a tier packs them.
+/// Weights before a tier packs them.
 struct Weights {
     precision: Precision,
     values: Mat<i8>,
@@ -143,7 +144,7 @@ impl Weights {
             Precision::Int4 => PackedMat::i4_for_tier(values, tier)?,
             Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.multipliers.view(), tier)?,
             Precision::F32 => {
-                return Err(Failure::input("--precision f32: these products are of integers; see `skinny bench`"));
+                return Err(Failure::input("--precision f32: these products use integers; see `skinny bench`"));
             }
         })
     }

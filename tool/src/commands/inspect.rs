@@ -1,4 +1,4 @@
-//! `skinny inspect`: what a file holds, and what of it is understood.
+//! `skinny inspect`: what a file holds, and how it is understood.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,25 +15,26 @@ use crate::weights::{self, LayerWeight};
 pub const EXAMPLES: &str = "\
 Examples:
   skinny inspect model.safetensors
-      the layers of a PyTorch state dict as skinny understands them, and all tensors
+      shows the layers of a PyTorch state dict as skinny understands them, and all tensors
   skinny inspect small.safetensors --json | jq '.layers[] | {name, parameters, macs_per_step}'
-      the same for a program";
+      prints the same for a program";
 
 /// Shows the layers, tensors and costs of a model file
 ///
-/// Reads a PyTorch state dict in safetensors or a file of skinny's own, and shows the layers as they are understood:
-/// kind, sizes, stride, activation, the matrices of each with rank and storage; its parameters, bytes, and
-/// multiply-accumulates (MACs). A step is one output frame of the model: a layer before a stride of 2 runs twice per step.
+/// Reads a PyTorch state dict in safetensors, or a file written by skinny. Shows the kind, sizes, stride and activation
+/// of each layer, and the rank and storage of its matrices. Also shows its parameters, its bytes, and its
+/// multiply-accumulates (MACs) per step. A step is one output frame of the model: a layer before a stride of 2 runs
+/// twice per step.
 ///
-/// What neither the tensors nor --layers say is assumed, and told. A file that is no model, or one that is not
-/// understood, still shows its tensors, then what stands in the way, and ends with exit code 1.
+/// If neither the tensors nor --layers determine something, inspect assumes it and says so. If the file is not a model,
+/// or is not understood, inspect still shows the tensors and the problem, and exits with 1.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Write JSON
+    /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -88,7 +89,7 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
     }
 }
 
-/// Costs of one output frame of the model.
+/// MACs per output frame of the model.
 fn macs(parts: &[LayerWeight<'_>], runs: usize) -> usize {
     parts.iter().map(LayerWeight::macs).sum::<usize>() * runs
 }

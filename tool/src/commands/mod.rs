@@ -1,4 +1,4 @@
-//! The commands, one a module: its options with their help, and what it does.
+//! One module per command, with its options, their help, and its work.
 
 pub mod bench;
 pub mod completions;

@@ -1,4 +1,4 @@
-//! `skinny run`: features or sound in, outputs out.
+//! `skinny run`: runs a model over features or sound.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,13 +21,15 @@ Examples:
   skinny run small.safetensors --input features.npy --output scores.npy --chunk 10
       streams an array of time x features in pieces of 10 frames
   skinny run small.safetensors --input speech.wav --transcribe --compare scores.npy --min-db 30
-      the text of a recording, and exit code 1 if the outputs are not within 30 dB of other ones";
+      prints the text of a recording, and exits with 1 if the outputs match scores.npy to less than 30 dB";
 
 /// Runs a model over features or a recording
 ///
-/// The input is an array of time x features in .npy, .npz, safetensors or .csv; or a recording (.wav), if the model's file
-/// says how its features are made. Recordings of another rate are resampled, several channels are mixed to one. The
-/// output is an array of time x outputs in the same kinds of files. The outputs are the same bits for any --chunk and
+/// The input is an array of time x features in .npy, .npz, safetensors or .csv. It can also be a recording (.wav), if
+/// the model's file says how its features are made. Recordings are resampled to the model's rate. Several channels are
+/// mixed to one.
+///
+/// The output is an array of time x outputs, in the same kinds of files. It has the same bits for any --chunk and
 /// --time-batch.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -39,51 +41,51 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
 
-    /// The array's name, in an input with several
+    /// Name of the array, if the input has several
     #[arg(long, value_name = "NAME")]
     pub input_name: Option<String>,
 
-    /// Where the outputs go
+    /// Write the outputs to this file
     #[arg(long, value_name = "FILE", required_unless_present_any = ["compare", "transcribe", "hn"])]
     pub output: Option<PathBuf>,
 
-    /// Run in this precision; as stored, unless said
+    /// Run in this precision; the default is as stored
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
-    /// Push pieces of this many frames, as a stream brings them
+    /// Push this many frames at a time, like a stream
     #[arg(long, value_name = "FRAMES")]
     pub chunk: Option<usize>,
 
-    /// Steps whose input products are done at once
+    /// Steps whose input products are computed together
     #[arg(long, value_name = "STEPS")]
     pub time_batch: Option<usize>,
 
-    /// Begin with these states, named LAYER.h and LAYER.c (.npz, .safetensors)
+    /// Start from the states in this file, named LAYER.h and LAYER.c (.npz, .safetensors)
     #[arg(long, value_name = "FILE")]
     pub h0: Option<PathBuf>,
 
-    /// Write the states after the last frame
+    /// Write the states after the last frame to this file (.npz, .safetensors)
     #[arg(long, value_name = "FILE")]
     pub hn: Option<PathBuf>,
 
-    /// Compare the outputs with an array
+    /// Compare the outputs with the array in this file
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 
-    /// The array's name, in a file with several
+    /// Name of the array, if the file of --compare has several
     #[arg(long, value_name = "NAME", requires = "compare")]
     pub compare_name: Option<String>,
 
-    /// End with exit code 1 if the outputs are further from --compare than this
+    /// Exit with 1 if the signal-to-noise ratio against --compare is below this
     #[arg(long, value_name = "DB", requires = "compare", allow_negative_numbers = true)]
     pub min_db: Option<f64>,
 
-    /// Print the text, of a model whose file has the labels of its classes
+    /// Print the text; the model's file must have the labels of its classes
     #[arg(long)]
     pub transcribe: bool,
 
-    /// Write JSON
+    /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -130,7 +132,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
     answer(args, text.as_deref(), comparison.as_ref(), console)
 }
 
-/// The frames that the model is to take.
+/// The frames for the model.
 fn input(args: &RunArgs, model: &Model) -> Result<Mat<f32>> {
     match Kind::of(&args.input)? {
         Kind::Wav => wav::features(&args.input, model),
@@ -142,7 +144,7 @@ fn input(args: &RunArgs, model: &Model) -> Result<Mat<f32>> {
     }
 }
 
-/// Names the option that says which of several arrays is meant.
+/// Adds the option that selects one of several arrays.
 fn hint(failure: Failure, option: &str) -> Failure {
     match failure {
         Failure::Input(sentence) if sentence.ends_with("say which") => {
@@ -166,7 +168,7 @@ fn set_states(session: &mut Session, file: &Path) -> Result<()> {
 
 fn stream(args: &RunArgs, session: &mut Session, frames: &Mat<f32>, console: Console) -> Result<Mat<f32>> {
     let (width, rows) = (session.model().output_size(), frames.rows());
-    // Pieces serve the progress, too.
+    // The progress bar needs pieces, too.
     let chunk = match args.chunk {
         Some(0) => return Err(Failure::input("--chunk 0: expected at least 1")),
         Some(chunk) => chunk,
@@ -216,7 +218,7 @@ fn answer(args: &RunArgs, text: Option<&str>, comparison: Option<&Comparison>, c
         }
     }
     match (args.min_db, comparison.map(Comparison::decibels)) {
-        // A NaN is not enough, either.
+        // A NaN also fails.
         (Some(least), Some(found)) if found.is_nan() || found < least => {
             Err(Failure::No(format!("the outputs are {found:.1} dB from --compare, --min-db asks for {least}")))
         }

@@ -1,4 +1,4 @@
-//! `skinny study`: the study of docs/training.md, a grid of settings of `skinny train`.
+//! `skinny study`: runs the study of docs/training.md, a grid of settings of `skinny train`.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, create_dir_all, remove_dir_all};
@@ -18,56 +18,56 @@ use crate::values::at_least_one;
 pub const EXAMPLES: &str = "\
 Examples:
   skinny study --quick --data fsdd --out study-quick
-      the smallest grid, in minutes
+      trains the small grid, in minutes
   skinny study --data fsdd --prompts prompts --out study --jobs 4
-      all of docs/training.md, in hours; called again, it goes on where it was interrupted";
+      trains everything in docs/training.md, in hours; run again, it resumes where it was interrupted";
 
-/// Trains the recognizer in every setting of a grid, and draws what comes of it
+/// Trains the recognizer in every setting of a grid, and draws the results
 ///
-/// Appends a row for each trained model to OUT/study.csv, prints them as a table, and draws parameters.svg, nu.svg and
-/// transition.svg. OUT/done lists the runs whose rows are there; they are not done again. One that was interrupted goes
-/// on after its last whole epoch, as long as OUT/work is there.
+/// Appends one row per trained model to OUT/study.csv. Prints the rows as a table, and draws parameters.svg, nu.svg and
+/// transition.svg. OUT/done lists the finished runs, which are not run again. An interrupted run resumes after its last
+/// complete epoch, if OUT/work still exists.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct StudyArgs {
-    /// A grid that takes minutes
+    /// Use a small grid that takes minutes
     #[arg(long)]
     pub quick: bool,
 
-    /// The recordings of the Free Spoken Digit Dataset
+    /// Folder with the recordings of the Free Spoken Digit Dataset
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
 
-    /// Also train a smaller grid on what scripts/fetch-prompts lays down there
+    /// Also train a smaller grid on the folder that scripts/fetch-prompts writes
     #[arg(long, value_name = "DIR")]
     pub prompts: Option<PathBuf>,
 
-    /// Where rows, plots and what is under way go
+    /// Folder for rows, plots and unfinished runs
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Runs at a time
+    /// Number of runs at a time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
     pub jobs: usize,
 
-    /// Of weights and batches; 1 for --quick and 1,2,3 without, unless said
+    /// Seeds of weights and batches; the default is 1 with --quick and 1,2,3 without
     #[arg(long, value_name = "SEED,...", value_delimiter = ',')]
     pub seeds: Vec<u64>,
 }
 
-/// What a grid is made of.
+/// The settings of a grid.
 struct Grid {
-    /// Options of all runs. The committed study is of penalties that do not rise, and of factors that are never aligned.
+    /// Options of all runs. The committed study has penalties that do not rise, and factors that are never aligned.
     size: &'static str,
     ranks: &'static str,
-    /// How the first of the strengths is cut; the others to rank 8.
+    /// Cuts for the first of the strengths. The others are cut to rank 8.
     cuts: &'static str,
     transitions: &'static [usize],
-    /// Strengths of the penalties. The first of each is that of the studies of transitions and speakers.
+    /// Strengths of the penalties. The studies of transitions and speakers use the first of each.
     trace: &'static [&'static str],
     l2: &'static [&'static str],
     speakers: &'static [&'static str],
-    /// Epochs of the runs that are not short of training.
+    /// Epochs of the runs with enough training for every method.
     longer: Option<usize>,
 }
 
@@ -93,7 +93,7 @@ const WHOLE: Grid = Grid {
     longer: Some(120),
 };
 
-/// A run: its name, and its options behind those of all.
+/// A run: its name, and the options that it adds to the grid's.
 #[derive(Clone, Debug, PartialEq)]
 struct Run {
     name: String,
@@ -131,7 +131,7 @@ impl Grid {
             add(&format!("left-{speaker}-none-factored"), format!("{left} --penalty none --factored"));
             add(&format!("left-{speaker}-scratch"), format!("{left} --scratch"));
         }
-        // What is left of the differences when no method is short of training.
+        // Shows which differences remain when every method has enough training.
         if let Some(epochs) = self.longer {
             let longer = format!("--study longer --epochs {epochs} --transition {}", epochs * 2 / 3);
             add("longer-trace", format!("{longer} --lambda-rec {trace} --rank 4,8"));
@@ -142,7 +142,7 @@ impl Grid {
             add("longer-none", format!("{longer} --penalty none --rank 8"));
         }
         if let Some(folder) = prompts {
-            // Sentences take longer to learn, and want weaker penalties.
+            // Sentences take longer to learn, and need weaker penalties.
             let on = "--study prompts --corpus prompts --rank 16 --epochs 90 --transition 60 --batches 60 --batch-steps 1024";
             let first = runs.len();
             let mut add = |name: &str, options: &str| {
@@ -155,7 +155,7 @@ impl Grid {
             add("none", "--penalty none");
             add("scratch", "--scratch");
             for run in &mut runs[first..] {
-                // A folder's name may hold blanks.
+                // A folder's name may contain blanks.
                 run.options.extend(["--data".into(), folder.display().to_string()]);
             }
         }
@@ -196,7 +196,7 @@ struct Study<'a> {
 }
 
 impl Study<'_> {
-    /// Does what is left, several runs at a time; after a failure those under way end and no others begin.
+    /// Trains the remaining runs, several at a time. After a failure, runs in progress finish and no others start.
     fn train(&self, left: Vec<Run>, progress: &mut Progress) -> Result<()> {
         let shared = Mutex::new((left.into_iter(), progress, None));
         let worker = || {
@@ -223,11 +223,11 @@ impl Study<'_> {
         match shared.into_inner() {
             Ok((_, _, None)) => Ok(()),
             Ok((_, _, Some(failure))) => Err(failure),
-            Err(_) => Err(Failure::input("a run of the study broke off")),
+            Err(_) => Err(Failure::input("a run of the study crashed")),
         }
     }
 
-    /// A process of its own for each run: what it says goes to a file, and it may be interrupted.
+    /// Trains one run in a process of its own, which may be interrupted. Its output goes to a file.
     fn one(&self, run: &Run) -> Result<()> {
         let work = self.args.out.join("work");
         let (checkpoint, log) = (work.join(&run.name), work.join(format!("{}.log", run.name)));
@@ -242,7 +242,7 @@ impl Study<'_> {
         let status = command.status().about(&program)?;
         if !status.success() {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let last = text.lines().last().unwrap_or("nothing said").to_owned();
+            let last = text.lines().last().unwrap_or("no output").to_owned();
             return Err(Failure::input(format!("{}: {last}", log.display())));
         }
         if checkpoint.exists() {

@@ -1,11 +1,12 @@
-//! Numbers as text: a row a line, separated by commas, semicolons, tabs or blanks, as `numpy.savetxt` and spreadsheets write them.
+//! Numbers as text, one row per line, as `numpy.savetxt` and spreadsheets write them. Commas, semicolons, tabs or
+//! blanks separate the numbers.
 
 use super::Array;
 
-/// Reads rows of equally many numbers. Lines that begin with `#` and blank ones count for nothing; the first line may
+/// Reads rows that all have the same length. Blank lines and lines that begin with `#` are ignored. The first line may
 /// name the columns.
 pub fn decode(bytes: &[u8]) -> Result<Array, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "is no text")?;
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not text")?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let (mut values, mut width, mut rows) = (Vec::new(), None, 0);
@@ -22,7 +23,7 @@ pub fn decode(bytes: &[u8]) -> Result<Array, String> {
             return Err(format!("line {line}: expected {expected} numbers, found {}", fields.len()));
         }
         for field in fields {
-            values.push(field.parse().map_err(|_| format!("line {line}: `{field}` is no number"))?);
+            values.push(field.parse().map_err(|_| format!("line {line}: `{field}` is not a number"))?);
         }
         rows += 1;
     }
@@ -39,7 +40,7 @@ fn fields(line: &str) -> Vec<&str> {
     }
 }
 
-/// Writes a line for each row, every number by as many digits as tell it from all others.
+/// Writes one line per row. Each number has just enough digits to distinguish it from all other floats.
 pub fn encode(array: &Array) -> String {
     let width = array.shape.last().copied().unwrap_or(1).max(1);
     let row = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",") + "\n";
@@ -80,13 +81,13 @@ mod tests {
         }
         for (text, message) in [
             ("1,2\n3\n", "line 2: expected 2 numbers, found 1"),
-            ("1,2\n\n3,x\n", "line 3: `x` is no number"),
-            ("1,2\n3,\n", "line 2: `` is no number"),
+            ("1,2\n\n3,x\n", "line 3: `x` is not a number"),
+            ("1,2\n3,\n", "line 2: `` is not a number"),
             ("a,b\n", "holds no numbers"),
             ("", "holds no numbers"),
         ] {
             assert_eq!(decode(text.as_bytes()).unwrap_err(), message, "{text}");
         }
-        assert_eq!(decode(b"\xff\xfe").unwrap_err(), "is no text");
+        assert_eq!(decode(b"\xff\xfe").unwrap_err(), "is not text");
     }
 }

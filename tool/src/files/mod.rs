@@ -1,4 +1,4 @@
-//! The files that matrices come from and go to: `.npy`, `.npz`, safetensors, CSV. Recordings are in [`wav`].
+//! Reads and writes matrices: `.npy`, `.npz`, safetensors, CSV. [`wav`] reads recordings.
 
 pub mod csv;
 pub mod model;
@@ -17,19 +17,19 @@ use skinny::Mat;
 use crate::error::{About, Failure, Result};
 use crate::report::dimensions;
 
-/// Numbers with their dimensions, as a file holds them.
+/// Numbers and their dimensions, as stored in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
-    /// The dimensions, the last one's elements side by side.
+    /// The dimensions. Elements along the last one are adjacent.
     pub shape: Vec<usize>,
     /// The numbers.
     pub values: Vec<f32>,
 }
 
-/// The arrays of a file by their names; that of a file with a single one has none.
+/// The arrays of a file with their names. The name is empty in formats that hold only one array.
 pub type Named = Vec<(String, Array)>;
 
-/// The kinds of files that hold arrays.
+/// The kinds of files, by their extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Npy,
@@ -40,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What the end of a file's name says.
+    /// The kind that the extension says.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         Ok(match extension.to_ascii_lowercase().as_str() {
@@ -50,8 +50,7 @@ impl Kind {
             "csv" | "txt" => Kind::Csv,
             "wav" => Kind::Wav,
             _ => {
-                return Err("the end of the name tells no kind of file: .npy, .npz, .safetensors, .csv or .wav")
-                    .about(path);
+                return Err("has an unknown extension: expected .npy, .npz, .safetensors, .csv or .wav").about(path);
             }
         })
     }
@@ -60,13 +59,13 @@ impl Kind {
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
-        return Err("is a folder, a file is needed").about(path);
+        return Err("is a folder, not a file").about(path);
     }
     let bytes = fs::read(path).map_err(|cause| why(&cause)).about(path)?;
     if bytes.is_empty() { Err("is empty").about(path) } else { Ok(bytes) }
 }
 
-/// Why the operating system refused a file, in words.
+/// The operating system's error as a message.
 pub fn why(cause: &io::Error) -> String {
     match cause.kind() {
         ErrorKind::NotFound => "there is no such file or folder".into(),
@@ -96,11 +95,11 @@ pub fn arrays(path: &Path) -> Result<Named> {
         Kind::Npz => npz::decode(&bytes).about(path),
         Kind::Safetensors => tensors::decode(&bytes).about(path),
         Kind::Csv => Ok(vec![(String::new(), csv::decode(&bytes).about(path)?)]),
-        Kind::Wav => Err("is a recording, features are needed").about(path),
+        Kind::Wav => Err("is a recording, not features").about(path),
     }
 }
 
-/// The array of a file that the name tells, or its only one.
+/// The array with this name, or the only array of a file.
 pub fn array(path: &Path, name: Option<&str>) -> Result<Array> {
     let mut arrays = arrays(path)?;
     let listed = |arrays: &Named| arrays.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -118,8 +117,8 @@ pub fn array(path: &Path, name: Option<&str>) -> Result<Array> {
 }
 
 impl Array {
-    /// `time x width`, a matrix of which the width is known. Leading dimensions of 1 (a batch) are dropped, and a vector
-    /// is one frame, or frames of one feature. All numbers must be finite.
+    /// The array as a matrix, `time x width`. Leading dimensions of 1 (a batch) are dropped. A vector is one frame, or
+    /// frames of one feature. All numbers must be finite.
     pub fn frames(self, width: usize) -> Result<Mat<f32>, String> {
         let finite = self.values.iter().position(|value| !value.is_finite());
         if let Some(index) = finite {
@@ -145,32 +144,32 @@ impl Array {
     }
 }
 
-/// Writes a matrix in the way that the end of the name tells.
+/// Writes a matrix in the format of the extension.
 pub fn write(path: &Path, matrix: &Mat<f32>) -> Result<()> {
     let array = Array { shape: vec![matrix.rows(), matrix.cols()], values: matrix.as_slice().to_vec() };
     write_named(path, &[("y".into(), array)])
 }
 
-/// Writes arrays in the way that the end of the name tells.
+/// Writes arrays in the format of the extension.
 pub fn write_named(path: &Path, arrays: &[(String, Array)]) -> Result<()> {
     let bytes = match (Kind::of(path)?, arrays) {
         (Kind::Npy, [(_, array)]) => npy::encode(array),
         (Kind::Csv, [(_, array)]) => csv::encode(array).into_bytes(),
         (Kind::Npz, _) => npz::encode(arrays).about(path)?,
         (Kind::Safetensors, _) => tensors::encode(arrays).about(path)?,
-        (Kind::Wav, _) => return Err("outputs are no sound; write .npy, .npz, .safetensors or .csv").about(path),
-        _ => return Err("holds one array only; write .npz or .safetensors").about(path),
+        (Kind::Wav, _) => return Err("outputs are not sound; write .npy, .npz, .safetensors or .csv").about(path),
+        _ => return Err("can hold only one array; write .npz or .safetensors").about(path),
     };
     output::write(path, &bytes)
 }
 
-/// Fails unless `path` may hold arrays.
+/// Fails unless a file with this extension can hold an array, or several of them.
 pub fn expect_arrays(path: &Path, several: bool) -> Result<()> {
     match Kind::of(path)? {
         Kind::Npz | Kind::Safetensors => Ok(()),
         Kind::Npy | Kind::Csv if !several => Ok(()),
-        Kind::Wav => Err("outputs are no sound; write .npy, .npz, .safetensors or .csv").about(path),
-        _ => Err(Failure::input(format!("{}: holds one array only; write .npz or .safetensors", path.display()))),
+        Kind::Wav => Err("outputs are not sound; write .npy, .npz, .safetensors or .csv").about(path),
+        _ => Err(Failure::input(format!("{}: can hold only one array; write .npz or .safetensors", path.display()))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Model files on the command line: which one, and what its tensors do not tell.
+//! Options for model files: the path, and what the tensors do not say.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use skinny::{Error, FileError, Tier};
 use super::read;
 use crate::error::{About, Result};
 
-/// The model that a command is about.
+/// The model that a command works on.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// The model: a file of skinny's own, or a PyTorch state dict in safetensors
+    /// The model: a file written by skinny, or a PyTorch state dict in safetensors
     #[arg(value_name = "FILE")]
     pub model: PathBuf,
 
@@ -20,45 +20,45 @@ pub struct ModelArgs {
     pub import: ImportArgs,
 }
 
-/// The heading of the options that skinny's own files make unnecessary.
-const FOREIGN: &str = "Options for state dicts of PyTorch";
+/// The heading of the options that skinny's own files do not need.
+const FOREIGN: &str = "Options for PyTorch state dicts";
 
-/// What the tensors of a foreign model do not tell.
+/// What the tensors of a foreign model do not say.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ImportArgs {
-    /// The layers in order, e.g. "conv:stride=2:relu gru fc", where the tensors do not tell
+    /// The layers in order, if the tensors do not determine it, e.g. "conv:stride=2:relu gru fc"
     ///
-    /// Separated by blanks or commas, each the prefix of its tensors (`rnn` of `rnn.weight_ih_l0`), with options behind
-    /// colons: `relu` or `clip=MAX` for the activation of a linear layer or a convolution; `stride=FRAMES`,
-    /// `padding=FRAMES` and `stack=FRAMES` for those over several frames; and the kind, `linear`, `conv`, `gru` or
-    /// `lstm`, where a weight could be of something else.
+    /// Blanks or commas separate the layers. A layer is named by the prefix of its tensors: `rnn` for
+    /// `rnn.weight_ih_l0`. Options follow after colons. `relu` or `clip=MAX` is the activation of a linear layer or a
+    /// convolution. `stride=FRAMES`, `padding=FRAMES` and `stack=FRAMES` are for layers over several frames. `linear`,
+    /// `conv`, `gru` or `lstm` says the kind, where a weight fits more than one.
     #[arg(long, value_name = "LAYERS", help_heading = FOREIGN)]
     pub layers: Option<String>,
 
-    /// Keep a tensor that belongs to no layer, as an attachment of the model; `*` stands for any text
+    /// Keep a tensor that belongs to no layer as an attachment of the model; `*` matches any text
     #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub keep: Vec<String>,
 
-    /// Leave out a tensor, whatever it is, e.g. "*.num_batches_tracked"
+    /// Ignore a tensor, whatever it holds, e.g. "*.num_batches_tracked"
     #[arg(long, value_name = "TENSOR", help_heading = FOREIGN)]
     pub drop: Vec<String>,
 }
 
 impl ImportArgs {
-    /// The same for the library. What belongs to the features of a model is always kept.
+    /// The library's options. Tensors that describe a model's features are always kept.
     pub fn options(&self) -> ImportOptions {
         let keep = self.keep.iter().cloned().chain(["features.*".into()]).collect();
         ImportOptions { layers: self.layers.clone(), keep, drop: self.drop.clone() }
     }
 }
 
-/// A model, and the file that it was read from.
+/// A model and the file it was read from.
 #[derive(Debug)]
 pub struct Loaded {
     pub model: Model,
-    /// What was taken for granted to read it, a sentence each.
+    /// The assumptions made to read it, one sentence each.
     pub assumptions: Vec<String>,
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub size: usize,
 }
 
@@ -77,7 +77,7 @@ impl ModelArgs {
     }
 }
 
-/// The error in words, with the option that helps. Those of the library have the same names here.
+/// The message of an error, with the option that helps. Options have the same names here and in the library.
 pub fn remedy(error: &Error) -> String {
     let text = ["layers", "keep", "drop"]
         .iter()

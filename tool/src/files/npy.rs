@@ -1,4 +1,4 @@
-//! NumPy's `.npy`: a header that is a Python dictionary, then the numbers.
+//! NumPy's `.npy`: the header is a Python dictionary, and the numbers follow it.
 
 use half::f16;
 
@@ -7,24 +7,24 @@ use crate::report::dimensions;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// As many as NumPy has.
+/// NumPy's own limit.
 const MOST_DIMENSIONS: usize = 64;
 
-/// Reads an array of floats or small integers, little-endian, in C or Fortran order.
+/// Reads an array of little-endian floats or small integers, in C or Fortran order.
 pub fn decode(bytes: &[u8]) -> Result<Array, String> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or("is no .npy file: it does not begin with \\x93NUMPY")?;
-    let truncated = "is truncated within its header";
+    let rest = bytes.strip_prefix(MAGIC).ok_or("is not a .npy file: it does not begin with \\x93NUMPY")?;
+    let truncated = "is truncated in its header";
     let (length, rest) = match rest {
         [1, _, low, high, rest @ ..] => (u32::from(u16::from_le_bytes([*low, *high])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
         [major, ..] if !(1..=3).contains(major) => {
-            return Err(format!("is of version {major} of .npy, 1 to 3 are read"));
+            return Err(format!("has version {major} of .npy; expected 1 to 3"));
         }
         _ => return Err(truncated.into()),
     };
     let (header, data) = rest.split_at_checked(length as usize).ok_or(truncated)?;
-    let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
-    let header = Header::parse(header).ok_or("its header is not understood; numpy.save writes one that is")?;
+    let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
+    let header = Header::parse(header).ok_or("its header is not understood; save the array with numpy.save")?;
     header.array(data)
 }
 
@@ -35,7 +35,7 @@ struct Header {
 }
 
 impl Header {
-    /// `{'descr': '<f4', 'fortran_order': False, 'shape': (25, 13), }`, its entries in any order.
+    /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (25, 13), }`, with the entries in any order.
     fn parse(text: &str) -> Option<Self> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         let mut rest = text.trim().strip_prefix('{')?.trim_start();
@@ -80,7 +80,7 @@ impl Header {
             "|u1" => self.values(data, |[byte]: [u8; 1]| f32::from(byte)),
             "<i2" => self.values(data, |bytes| f32::from(i16::from_le_bytes(bytes))),
             "<i4" => self.values(data, |bytes| i32::from_le_bytes(bytes) as f32),
-            other => Err(format!("holds numbers of type `{other}`; save them as float32, little-endian")),
+            other => Err(format!("holds numbers of type `{other}`; save them as little-endian float32")),
         }?;
         let values = if self.fortran_order { by_rows(&values, &self.shape) } else { values };
         Ok(Array { shape: self.shape, values })
@@ -90,13 +90,13 @@ impl Header {
         let wanted = self.shape.iter().try_fold(N, |product, &dimension| product.checked_mul(dimension));
         if wanted != Some(data.len()) {
             let shape = dimensions(&self.shape);
-            return Err(format!("says {shape} numbers of {N} bytes, and has {} bytes of them", data.len()));
+            return Err(format!("announces {shape} numbers of {N} bytes, but has {} bytes", data.len()));
         }
         Ok(data.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
     }
 }
 
-/// The numbers of an array whose first dimension's lie side by side, in the order in which the last one's do.
+/// Reorders the numbers of an array from Fortran order to C order.
 fn by_rows(values: &[f32], shape: &[usize]) -> Vec<f32> {
     let mut index = vec![0; shape.len()];
     let mut ordered = Vec::with_capacity(values.len());
@@ -121,7 +121,7 @@ pub fn encode(array: &Array) -> Vec<u8> {
         shape.push(',');
     }
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
-    // Numbers begin at a multiple of 64 bytes.
+    // The data begins at a multiple of 64 bytes.
     let length = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 4;
     header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
     header.push('\n');
@@ -184,7 +184,7 @@ mod tests {
             |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         assert!(message(&of(">f4", "(1,)"), &[0; 4]).contains("`>f4`"));
         assert!(message(&of("|O", "(1,)"), &[0; 4]).contains("`|O`"));
-        assert!(message(&of("<f4", "(3, 2)"), &[0; 4]).contains("3 x 2 numbers of 4 bytes, and has 4"));
+        assert!(message(&of("<f4", "(3, 2)"), &[0; 4]).contains("3 x 2 numbers of 4 bytes, but has 4"));
         assert!(message(&of("<f4", "(4611686018427387904, 4)"), &[0; 4]).contains("has 4 bytes"));
         for header in [
             "",
@@ -197,7 +197,7 @@ mod tests {
         ] {
             assert!(message(header, &[0; 4]).contains("header"), "{header}");
         }
-        assert!(decode(b"PK\x03\x04").unwrap_err().contains("no .npy file"));
+        assert!(decode(b"PK\x03\x04").unwrap_err().contains("not a .npy file"));
         assert!(decode(b"\x93NUMPY\x09\x00\x00\x00").unwrap_err().contains("version 9"));
     }
 }

@@ -6,10 +6,10 @@ use flate2::{Crc, read::DeflateDecoder};
 
 use super::{Array, Named, npy};
 
-/// The most that deflate makes of a byte, rounded up: more was promised by a header that lies.
+/// The most bytes that deflate can make of one, rounded up. A header that announces more is wrong.
 const EXPANSION: usize = 1040;
 
-/// Numbers of an archive, little-endian, read one after the other.
+/// Reads the little-endian numbers of an archive one by one.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -45,9 +45,9 @@ struct Entry {
 
 /// The arrays of an archive, by their names without `.npy`.
 pub fn decode(bytes: &[u8]) -> Result<Named, String> {
-    let damaged = "is no .npz file, or a damaged one: it has no directory of a zip archive";
+    let damaged = "is not a .npz file, or is damaged: it has no zip directory";
     let entries = directory(bytes).ok_or(damaged)?;
-    // Entries that share their data are how small archives unpack to terabytes.
+    // Small archives can unpack to terabytes if their entries share data, so that is refused.
     let packed = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.packed));
     if packed.is_none_or(|packed| packed > bytes.len() as u64) {
         return Err(damaged.into());
@@ -63,7 +63,7 @@ pub fn decode(bytes: &[u8]) -> Result<Named, String> {
 
 /// The directory at the end of an archive.
 fn directory(bytes: &[u8]) -> Option<Vec<Entry>> {
-    // Behind it is a record of 22 bytes with where it is, and perhaps a comment.
+    // A record of 22 bytes follows the directory and says where it is. A comment may follow the record.
     let last = bytes.len().checked_sub(22)?;
     let end = (last.saturating_sub(0xffff)..=last).rev().find(|&at| bytes[at..].starts_with(b"PK\x05\x06"))?;
     let mut fields = Fields(&bytes[end + 10..]);
@@ -88,7 +88,8 @@ fn entry(fields: &mut Fields<'_>) -> Option<Entry> {
     Some(Entry { name, method, crc, packed, size, offset })
 }
 
-/// Numbers that do not fit 32 bits, of which numpy writes some that would, are in the field 1 of the extra ones.
+/// Reads the sizes and the offset from extra field 1 where they do not fit 32 bits. numpy puts some there that would
+/// fit.
 fn wide(narrow: [u32; 3], extra: &[u8]) -> Option<[u64; 3]> {
     let mut extra = Fields(extra);
     let mut zip64 = Fields(&[]);
@@ -110,7 +111,7 @@ impl Entry {
     fn data(&self, archive: &[u8]) -> Result<Vec<u8>, String> {
         let packed = self.packed(archive).ok_or("its data is not where the archive says")?;
         let size = usize::try_from(self.size).ok().filter(|&size| size / EXPANSION <= packed.len());
-        let size = size.ok_or("is said to be larger than its data can be")?;
+        let size = size.ok_or("announces more data than its bytes can hold")?;
         let data = match self.method {
             0 => packed.to_vec(),
             8 => {
@@ -119,7 +120,7 @@ impl Entry {
                 read.map_err(|cause| format!("cannot be unpacked: {cause}"))?;
                 data
             }
-            method => return Err(format!("is packed by method {method}; save it by numpy.savez")),
+            method => return Err(format!("is compressed by method {method}; save it with numpy.savez")),
         };
         let mut crc = Crc::new();
         crc.update(&data);
@@ -140,7 +141,7 @@ impl Entry {
     }
 }
 
-/// An archive of arrays as `numpy.savez` writes it, nothing packed.
+/// An uncompressed archive of arrays, as `numpy.savez` writes it.
 pub fn encode(arrays: &[(String, Array)]) -> Result<Vec<u8>, String> {
     let too_large = |_| "would be larger than 4 GiB; write .safetensors".to_owned();
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
@@ -155,7 +156,7 @@ pub fn encode(arrays: &[(String, Array)]) -> Result<Vec<u8>, String> {
         for number in [crc.sum(), size, size, name.len() as u32] {
             common.extend(number.to_le_bytes());
         }
-        // The last four bytes are the lengths of the name and of no extra fields.
+        // The last four bytes are the length of the name and the length of the extra fields, of which there are none.
         bytes.extend([b"PK\x03\x04", &common[..], name.as_bytes(), &data].concat());
         directory
             .extend([b"PK\x01\x02\x14\x00", &common[..], &[0; 10], &offset.to_le_bytes(), name.as_bytes()].concat());

@@ -1,4 +1,4 @@
-//! Files that are written: whether they can be is known before the work, and they are complete or not there.
+//! Output files. Commands check before their work that a file can be written. A file is either complete or absent.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::why;
 use crate::error::{About, Result};
 
-/// Makes the folder of a file that will be written, and fails now if it could not be written later.
+/// Makes the folder of an output file, and fails now if the file could not be written later.
 pub fn prepare(path: &Path) -> Result<()> {
     if path.is_dir() {
-        return Err("is a folder, a file is to be written").about(path);
+        return Err("is a folder, not a file").about(path);
     }
     if path.file_name().is_none() {
         return Err("names no file").about(path);
@@ -27,7 +27,7 @@ pub fn prepare(path: &Path) -> Result<()> {
     tried.map_err(|cause| format!("cannot be written: {}", why(&cause))).about(path)
 }
 
-/// Writes a file in one go: another is written beside it and takes its name.
+/// Writes a file atomically: writes a temporary file beside it and renames that.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = if is_device(path) {
         fs::write(path, bytes)
@@ -35,7 +35,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let beside = beside(path);
         let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
         if written.is_err() {
-            // Half a file helps nobody; what cannot be removed was not written either.
+            // Half a file is of no use. If it cannot be removed, it was not created.
             let _ = fs::remove_file(&beside);
         }
         written
@@ -43,12 +43,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|cause| format!("cannot be written: {}", why(&cause))).about(path)
 }
 
-/// Whether the path is of something that must not be replaced by a file, such as `/dev/null`.
+/// Whether the path names something that a file must not replace, such as `/dev/null`.
 fn is_device(path: &Path) -> bool {
     path.exists() && !path.is_file()
 }
 
-/// A name that no other process uses at the same time.
+/// A temporary name that no other process uses at the same time.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));

@@ -1,4 +1,4 @@
-//! Safetensors with arrays, not with a model.
+//! Safetensors files that hold arrays instead of a model.
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -6,7 +6,7 @@ use skinny::model::TensorFile;
 
 use super::{Array, Named};
 
-/// The tensors of F32, F16 or BF16. Others are an error only if there is nothing else.
+/// The tensors of type F32, F16 or BF16. Other types are an error only if the file has none of these.
 pub fn decode(bytes: &[u8]) -> Result<Named, String> {
     let file = TensorFile::new(bytes).map_err(|cause| cause.to_string())?;
     let tensors = file.tensors();
@@ -18,7 +18,7 @@ pub fn decode(bytes: &[u8]) -> Result<Named, String> {
     match (arrays.is_empty(), tensors.first()) {
         (false, _) => Ok(arrays),
         (true, Some(tensor)) => {
-            Err(format!("tensor {} is of {}; F32, F16 or BF16 are read", tensor.name, tensor.dtype))
+            Err(format!("tensor {} has type {}; expected F32, F16 or BF16", tensor.name, tensor.dtype))
         }
         (true, None) => Err("holds no tensors".into()),
     }

@@ -1,4 +1,4 @@
-//! Recordings, and the features that a model's file says are made of them.
+//! Recordings, and their features as a model's file describes them.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -11,18 +11,18 @@ use skinny::model::Model;
 use super::read;
 use crate::error::{About, Result};
 
-/// Samples of one channel, and how many there are per second.
+/// Samples of one channel, and their number per second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
-    /// In -1..1.
+    /// Values in -1..1.
     pub samples: Vec<f32>,
     pub rate: u32,
 }
 
-/// Samples that the front end takes at once.
+/// Samples that are pushed to the front end at once.
 const PIECE: usize = 1 << 14;
 
-/// Reads a WAV file of integers or floats; several channels are mixed to one.
+/// Reads a WAV file of integers or floats, and mixes several channels to one.
 pub fn recording(path: &Path) -> Result<Recording> {
     decode(&read(path)?).about(path)
 }
@@ -33,7 +33,7 @@ fn decode(bytes: &[u8]) -> Result<Recording, String> {
     let spec = reader.spec();
     let (channels, rate) = (usize::from(spec.channels), spec.sample_rate);
     if channels == 0 || rate == 0 {
-        return Err(format!("says {channels} channels at {rate} Hz"));
+        return Err(format!("announces {channels} channels at {rate} Hz"));
     }
     let announced = reader.len();
     let samples = match (spec.sample_format, spec.bits_per_sample) {
@@ -42,7 +42,7 @@ fn decode(bytes: &[u8]) -> Result<Recording, String> {
             collect(reader.into_samples::<i32>().map(|sample| Ok(sample? as f32 * scale)), announced)?
         }
         (SampleFormat::Float, 32) => collect(reader.into_samples::<f32>(), announced)?,
-        (_, bits) => return Err(format!("has samples of {bits} bits, which are not understood")),
+        (_, bits) => return Err(format!("has samples of {bits} bits, which cannot be read")),
     };
     if let Some(index) = samples.iter().position(|sample| !sample.is_finite()) {
         return Err(format!("sample {index} is {}, all must be finite", samples[index]));
@@ -52,7 +52,7 @@ fn decode(bytes: &[u8]) -> Result<Recording, String> {
     if samples.is_empty() { Err("holds no samples".into()) } else { Ok(Recording { samples, rate }) }
 }
 
-/// All samples. The header of a damaged file may announce gigabytes: it is not asked how many to make room for.
+/// Collects all samples. The header of a damaged file may announce gigabytes, so no memory is reserved by it.
 fn collect(samples: impl Iterator<Item = hound::Result<f32>>, announced: u32) -> Result<Vec<f32>, String> {
     let mut read = Vec::new();
     for sample in samples {
@@ -66,7 +66,7 @@ fn collect(samples: impl Iterator<Item = hound::Result<f32>>, announced: u32) ->
     Ok(read)
 }
 
-/// The features of a recording (`steps x features`), as the model's file says they are made.
+/// The features of a recording (`steps x features`), made as the model's file describes.
 pub fn features(path: &Path, model: &Model) -> Result<Mat<f32>> {
     let features = Features::of_model(model).about(path)?;
     let unknown =
@@ -84,20 +84,20 @@ pub fn features(path: &Path, model: &Model) -> Result<Mat<f32>> {
     Ok(Mat::from_vec(steps, rows, width)?)
 }
 
-/// The text of a model's outputs.
+/// Decodes a model's outputs to text.
 pub fn transcript(outputs: &Mat<f32>, labels: Labels) -> Result<String> {
     let mut decoder = GreedyDecoder::new(labels);
     decoder.push(outputs.view())?;
     Ok(decoder.text().to_owned())
 }
 
-/// What the classes of a model stand for; `path` is the model's file.
+/// The labels of a model's classes. `path` is the model's file.
 pub fn labels(model: &Model, path: &Path) -> Result<Labels> {
     let labels = Labels::of_model(model).about(path)?;
     labels.ok_or("the file does not say what the classes stand for (metadata `labels` or `alphabet`)").about(path)
 }
 
-/// Input frames per second of the sound that a model is for, if its file tells.
+/// Input frames per second of sound, if the model's file describes its features.
 pub fn frame_rate(model: &Model) -> Option<f64> {
     let features = Features::of_model(model).ok()??;
     Some(f64::from(features.rate) / features.samples_per_step() as f64)

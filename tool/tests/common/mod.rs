@@ -1,4 +1,4 @@
-//! What the tests of the program share: how it is called, the models it is called with, a folder to work in.
+//! Shared by the tests of the program: calls, models, a temporary folder.
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
@@ -28,19 +28,19 @@ pub fn digits() -> String {
     text(&repository("examples/digits/model.safetensors"))
 }
 
-/// A fixture that PyTorch wrote, which holds an input `x` and its output `y` beside the model.
+/// A fixture written by PyTorch. It holds an input `x` and its output `y` beside the model.
 pub fn pytorch(name: &str) -> String {
     text(&repository(&format!("tests/pytorch/{name}.safetensors")))
 }
 
-/// The options that set the fixtures' input and output apart.
+/// The options that keep the fixtures' input and output as attachments.
 pub const KEPT: [&str; 4] = ["--keep", "x", "--keep", "y"];
 
 pub fn text(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// A folder that goes away with the test.
+/// A folder that is removed after the test.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -64,7 +64,7 @@ pub fn output(arguments: &[&str]) -> Output {
     skinny().args(arguments).output().expect("the program runs")
 }
 
-/// What the program writes, which must succeed.
+/// The standard output of the program, which must succeed.
 pub fn stdout(arguments: &[&str]) -> String {
     let output = output(arguments);
     let told = String::from_utf8_lossy(&output.stderr);
@@ -88,7 +88,7 @@ pub fn expect_refused(arguments: &[&str], code: i32, what: &str) {
     }
 }
 
-/// `.npy` of a matrix, as numpy writes it.
+/// A matrix as `.npy`, as numpy writes it.
 pub fn npy(rows: usize, cols: usize, values: &[f32]) -> Vec<u8> {
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {cols}), }}");
     while (10 + header.len() + 1) % 64 != 0 {

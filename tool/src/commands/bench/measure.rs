@@ -1,4 +1,4 @@
-//! What is measured of a model: its layers, their products, the whole, and what time batches change.
+//! Measures a model: its layers, their products, the whole model, and streams in several time batches.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,37 +15,37 @@ use crate::random::Random;
 use crate::timing::seconds_per_call;
 use crate::weights;
 
-/// Frames of a run through a layer that waits for the end.
+/// Frames per run of a layer that waits for the end.
 const WHOLE: usize = 64;
 
-/// Frames of a stream that is cut into time batches, and streams, of which the fastest counts.
+/// Frames per stream, and streams per time batch. The fastest stream counts.
 const FRAMES: usize = 800;
 const STREAMS: usize = 3;
 
-/// Settings of all measurements.
+/// Settings for all measurements.
 pub struct Settings {
     pub threads: Threads,
     pub time_batch: usize,
     pub core: Core,
 }
 
-/// A layer, in microseconds per step of the model.
+/// The times of a layer, in microseconds per step of the model.
 pub struct LayerTime {
     pub name: String,
     pub kind: &'static str,
     pub us: f64,
-    /// Of these, in products with weights; activations rounded and packed, too.
+    /// The part of `us` in products with weights, including the rounding and packing of activations.
     pub products_us: f64,
-    /// Bytes of weights that a step reads.
+    /// Bytes of weights read per step.
     pub bytes: f64,
-    /// What the model of the core says.
+    /// The prediction by the model of the core.
     pub predicted_us: f64,
 }
 
 /// A stream cut into time batches.
 pub struct Stream {
     pub time_batch: usize,
-    /// Frames that were pushed when the first output came; none if it came at the end.
+    /// Frames pushed until the first output came, or none if it came at the end.
     pub first_output: Option<usize>,
     pub us_per_frame: f64,
 }
@@ -55,7 +55,7 @@ impl Settings {
         Ok(Session::with_threads(model, self.threads.clone())?.with_time_batch(time_batch)?)
     }
 
-    /// The microseconds per step of a model, which is an output frame.
+    /// The microseconds per step of a model. A step is one output frame.
     pub fn model_us(&self, model: &Arc<Model>) -> Result<f64> {
         let mut session = self.session(Arc::clone(model), self.time_batch)?;
         let steps = if model.is_streaming() { self.time_batch } else { WHOLE };
@@ -70,7 +70,7 @@ impl Settings {
         Ok(seconds * 1e6 / steps as f64)
     }
 
-    /// A layer that runs `runs` times per step of the model.
+    /// Times a layer that runs `runs` times per step of the model.
     pub fn layer(&self, name: &str, layer: &Layer, runs: usize) -> Result<LayerTime> {
         let alone = Arc::new(Model::new(vec![(name.into(), layer.clone())])?);
         let runs = runs as f64;
@@ -88,12 +88,13 @@ impl Settings {
             bytes += runs * part.bytes_per_step(self.time_batch);
             predicted_us += runs * part.predicted_us(&self.core);
         }
-        // Both are measured: what is left may come out a little below nothing.
+        // Both are measured, so the rest could come out slightly below zero.
         let products_us = products_us.min(us);
         Ok(LayerTime { name: name.into(), kind: layer.kind(), us, products_us, bytes, predicted_us })
     }
 
-    /// One frame a call, as a microphone brings them, in several time batches. The outputs must be the same bits.
+    /// Times streams in several time batches, with one frame per call, as from a microphone. The outputs must have the
+    /// same bits.
     pub fn streams(&self, model: &Arc<Model>, progress: &mut impl FnMut(usize)) -> Result<Vec<Stream>> {
         let x = frames(model.input_size(), FRAMES)?;
         let mut expected: Option<Vec<u32>> = None;
@@ -135,13 +136,13 @@ pub fn predicted_us(model: &Model, core: &Core) -> f64 {
         .sum()
 }
 
-/// `count` frames that look random.
+/// `count` pseudo-random frames.
 fn frames(width: usize, count: usize) -> Result<Mat<f32>> {
     Ok(Mat::from_vec(Random::new(7).floats(width * count), count, width)?)
 }
 
 impl LayerTime {
-    /// Layers together.
+    /// The sum over layers.
     pub fn sum(layers: &[LayerTime]) -> Self {
         let sum = |of: fn(&LayerTime) -> f64| layers.iter().map(of).sum();
         LayerTime {
@@ -155,7 +156,7 @@ impl LayerTime {
     }
 }
 
-/// What tells the progress of so many measurements.
+/// A function that advances the progress over `all` measurements. Its argument is the name of the next one.
 pub fn counted<'p>(progress: &'p mut Progress, all: usize) -> impl FnMut(&str) + use<'p> {
     let mut done = 0;
     move |next| {

@@ -1,4 +1,4 @@
-//! `skinny bench`: how long a model takes, and on what it spends that.
+//! `skinny bench`: how long a model takes, and where it spends that time.
 
 mod measure;
 mod shape;
@@ -26,57 +26,61 @@ use crate::{threads, weights};
 pub const EXAMPLES: &str = "\
 Examples:
   skinny bench small.safetensors --core cortex-a72
-      a model on this machine, next to what is predicted for a Raspberry Pi 4
+      times a model on this machine, next to the prediction for a Raspberry Pi 4
   skinny bench --shape linear:80x512,gru:512x3:rank=128,linear:512x40 --precision int4 --json
-      a model that nobody has trained yet, for a program";
+      times a model that has not been trained yet, for a program";
 
 /// Times a model on this machine, layer by layer
 ///
-/// A step is one output frame of the model, a frame one of its input; they differ by the model's stride. Each layer is
-/// timed by itself, and so are its products with weights, the rounding of activations included; the rest is gates,
-/// states and copies. Bytes are those of weights that a step reads: recurrent ones at every step, others once per time
-/// batch. The prediction is that of a simple model of the core (memory or arithmetic, whichever takes longer), for
-/// comparing models and not for promises.
+/// A step is one output frame of the model. A frame is one input frame. They differ by the model's stride.
+///
+/// Each layer is timed separately, and so are its products with weights, including the rounding of activations. The
+/// rest is gates, states and copies. Bytes counts the weights that a step reads. Recurrent weights are read at every
+/// step, other weights once per time batch.
+///
+/// The prediction comes from a simple model of the core: memory or arithmetic, whichever takes longer. It serves to
+/// compare models. It does not promise a time.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct BenchArgs {
-    /// The model: a file of skinny's own, or a PyTorch state dict in safetensors
+    /// The model: a file written by skinny, or a PyTorch state dict in safetensors
     #[arg(value_name = "FILE", required_unless_present = "shape")]
     pub model: Option<PathBuf>,
 
     #[command(flatten)]
     pub import: ImportArgs,
 
-    /// Layers with random weights: gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS, linear:INxOUT, perhaps with :rank=R
+    /// Layers with random weights: gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS or linear:INxOUT, each with an optional
+    /// :rank=R
     #[arg(long, value_name = "SHAPE,...", value_delimiter = ',', conflicts_with = "model")]
     pub shape: Vec<Shape>,
 
-    /// Input features of the first layer of --shape; as many as it has itself, unless said
+    /// Input features of the first layer of --shape, if it is recurrent; the default is its hidden size
     #[arg(long, value_name = "N", requires = "shape")]
     pub features: Option<usize>,
 
-    /// Run in this precision; as stored, and int8 for --shape, unless said
+    /// Run in this precision; the default is as stored, or int8 for --shape
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
-    /// Steps whose input products are done at once
+    /// Steps whose input products are computed together
     #[arg(long, value_name = "STEPS", default_value_t = 4)]
     pub time_batch: usize,
 
-    /// Threads
+    /// Number of threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
 
-    /// The core whose time is predicted for each layer
+    /// The core to predict the time of each layer on
     #[arg(long, value_name = "CORE", default_value = "cortex-a53", value_parser = core)]
     pub core: Core,
 
-    /// Write JSON
+    /// Print the results as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// All that was measured.
+/// All measurements.
 struct Report<'a> {
     args: &'a BenchArgs,
     name: String,
@@ -84,10 +88,10 @@ struct Report<'a> {
     model: Arc<Model>,
     layers: Vec<LayerTime>,
     us_per_step: f64,
-    /// In `f32`, if that is another model.
+    /// The time in `f32`, unless the model is in `f32` already.
     f32_us_per_step: Option<f64>,
     streams: Vec<Stream>,
-    /// Input frames per second of the sound that the model is for, if its file tells.
+    /// Input frames per second of sound, if the model's file describes its features.
     frame_rate: Option<f64>,
 }
 
@@ -96,7 +100,7 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     let (name, model) = model(args, tier)?;
     let model = Arc::new(model);
     let settings = Settings { threads: threads::of(args.threads)?, time_batch: args.time_batch, core: args.core };
-    // Told before the work.
+    // Fails before the work.
     skinny::factored::Scratch::new()
         .with_time_batch(args.time_batch)
         .map_err(|cause| Failure::input(format!("--time-batch: {cause}")))?;
@@ -154,7 +158,7 @@ impl Report<'_> {
         self.us_per_step / self.model.stride() as f64
     }
 
-    /// The share of one core that sound in real time takes.
+    /// The share of one core that real-time sound takes.
     fn real_time_factor(&self) -> Option<f64> {
         self.frame_rate.map(|rate| self.us_per_frame() * rate / 1e6)
     }

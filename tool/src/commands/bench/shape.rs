@@ -1,4 +1,4 @@
-//! Models that only exist as shapes: random weights of the sizes that someone thinks about.
+//! Models that exist only as shapes, with random weights.
 
 use std::str::FromStr;
 
@@ -23,19 +23,20 @@ enum Kind {
     Linear { input: usize, output: usize },
 }
 
-/// No layer is wider: beyond this a typing error fills the memory.
+/// The widest layer. Beyond this a typing mistake would fill the memory.
 const MOST: usize = 1 << 16;
 
-/// Weights of all layers.
+/// The most weights in all layers together.
 const MOST_WEIGHTS: usize = 1 << 29;
 
 impl FromStr for Shape {
     type Err = String;
 
-    /// `gru:1024x3`, `lstm:512`, `linear:320x6144`, with `:rank=R` behind it for factors of that rank.
+    /// Parses `gru:1024x3`, `lstm:512` or `linear:320x6144`. An optional `:rank=R` at the end makes factors of that
+    /// rank.
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
-            format!("`{text}`: expected gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS or linear:INxOUT, and perhaps :rank=R")
+            format!("`{text}`: expected gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS or linear:INxOUT, with optional :rank=R")
         };
         let mut parts = text.split(':');
         let (kind, sizes) = (parts.next().unwrap_or_default(), parts.next().ok_or_else(bad)?);
@@ -58,7 +59,7 @@ impl FromStr for Shape {
     }
 }
 
-/// The model of layers one on the other. The first takes `features`, or as many as it has itself.
+/// A model of these layers in sequence. A recurrent first layer has `features` inputs, or by default its hidden size.
 pub fn model(shapes: &[Shape], features: Option<usize>) -> Result<Model> {
     let mut weights = RandomWeights { random: Random::new(1), left: MOST_WEIGHTS };
     let mut layers: Vec<(String, Layer)> = Vec::new();
@@ -89,10 +90,10 @@ pub fn model(shapes: &[Shape], features: Option<usize>) -> Result<Model> {
     Ok(Model::new(layers)?)
 }
 
-/// Weights about as large as trained ones are.
+/// Makes random weights, about as large as trained ones.
 struct RandomWeights {
     random: Random,
-    /// How many may still be made.
+    /// How many more weights may be made.
     left: usize,
 }
 

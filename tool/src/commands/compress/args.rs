@@ -13,26 +13,26 @@ use crate::values::{at_least_one, core, positive, share};
 pub const EXAMPLES: &str = "\
 Examples:
   skinny compress model.safetensors --out small/model.safetensors --budget 0.3
-      30% of the weights, in int8
+      keeps 30% of the weights, in int8
   skinny compress model.safetensors --out small.safetensors --latency 500 --core cortex-a53 \\
       --calibration recordings --correct --plot small.svg
-      at most half a millisecond per step on a Raspberry Pi 3, cut where recordings say that it hurts least";
+      takes at most half a millisecond per step on a Raspberry Pi 3; recordings show where cuts cost least";
 
-/// Makes a small model of a trained one: factors its weights, quantizes them, and tells what that cost
+/// Makes a trained model small: factors and quantizes its weights, and reports the errors
 ///
-/// Each weight matrix W becomes two thin ones, U V, and these are stored in 8 or 4 bits. One of --budget, --parameters,
-/// --bytes, --latency, --variance and --rank says how far weights are cut; without any nothing is cut and the weights
-/// are only stored otherwise. Budgets are spent over the whole model where the error grows least.
+/// Each weight matrix W becomes a product of two thin matrices, U V. They are stored in 8 or 4 bits. One of --budget,
+/// --parameters, --bytes, --latency, --variance and --rank says how far to cut. Without any of them, weights are
+/// quantized but not cut. A budget applies to the whole model, which is cut where the error grows least.
 ///
-/// With --calibration errors are weighed by what the weights are multiplied with, which costs less accuracy at the same
-/// size, and the report tells the signal-to-noise ratio that is left.
+/// --calibration weighs errors by the data that the weights are multiplied with. The model is then more accurate at the
+/// same size. The report also has the signal-to-noise ratio of its outputs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct CompressArgs {
     #[command(flatten)]
     pub model: ModelArgs,
 
-    /// Where the compressed model goes; folders are made
+    /// Write the compressed model to this file; missing folders are created
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 
@@ -60,15 +60,15 @@ pub struct CompressArgs {
     #[arg(long, value_name = "RANK", group = "cut", value_parser = at_least_one)]
     pub rank: Option<usize>,
 
-    /// Ranks that budgets choose are multiples of this; the kernels take 16 at once
+    /// Budgets choose ranks that are multiples of this; the kernels process 16 at once
     #[arg(long, value_name = "N", default_value_t = RANK_MULTIPLE, value_parser = at_least_one)]
     pub rank_multiple: usize,
 
-    /// The core whose time --latency predicts
+    /// The core that --latency predicts the time on
     #[arg(long, value_name = "CORE", default_value = "cortex-a53", value_parser = core)]
     pub core: Core,
 
-    /// A folder of recordings (.wav) or features (.npy, .npz, .safetensors, .csv; time x features)
+    /// Calibrate with this folder of recordings (.wav) or features (.npy, .npz, .safetensors, .csv; time x features)
     #[arg(long, value_name = "DIR")]
     pub calibration: Option<PathBuf>,
 
@@ -76,7 +76,7 @@ pub struct CompressArgs {
     #[arg(long, value_name = "FILES", default_value_t = 200, value_parser = at_least_one)]
     pub calibration_files: usize,
 
-    /// Cut by the weights alone, and measure on the calibration data
+    /// Cut by the weights alone; use the calibration data only to measure
     #[arg(long)]
     pub plain: bool,
 
@@ -88,35 +88,35 @@ pub struct CompressArgs {
     #[arg(long, value_enum, default_value_t = Precision::Int8)]
     pub precision: Precision,
 
-    /// Another precision for a layer, e.g. fc=f32; may be given again
+    /// Store a layer in another precision, e.g. fc=f32; can be repeated
     #[arg(long, value_name = "LAYER=PRECISION", value_parser = layer_precision)]
     pub layer_precision: Vec<(String, Precision)>,
 
-    /// Let V make up for the rounding of U, and U for V's
+    /// Let V compensate for the rounding of U, and U for the rounding of V
     #[arg(long)]
     pub correct: bool,
 
-    /// Draw the singular values with their cuts, and the error of other budgets
+    /// Draw the singular values with their cuts, and the error at other budgets
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
 
-    /// Write the report as JSON, with all singular values
+    /// Print the report as JSON, with all singular values
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemeArg {
-    /// Each gate matrix by itself
+    /// Factor each gate matrix separately
     Split,
-    /// Those of the input, and those of the state
+    /// Factor the input matrices together, and the state matrices together
     PartiallyJoint,
-    /// All at once
+    /// Factor all gate matrices together
     Joint,
 }
 
 impl SchemeArg {
-    /// The library's name for it.
+    /// The library's scheme.
     pub fn scheme(self) -> Scheme {
         match self {
             SchemeArg::Split => Scheme::Split,

@@ -1,4 +1,4 @@
-//! Calibration sequences: recordings by way of the model's own features, or features as they are.
+//! Calibration sequences: features as they are, or recordings whose features are made as the model's file describes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use crate::console::Console;
 use crate::error::{About, Result};
 use crate::files::{self, Kind, wav};
 
-/// The sequences (`time x features`) of at most `limit` files of a folder, in the order of their names.
+/// The sequences (`time x features`) in at most `limit` files of a folder, ordered by name.
 pub fn read(folder: &Path, limit: usize, model: &Model, console: Console) -> Result<Vec<Mat<f32>>> {
     let mut paths = files::list(folder)?;
     paths.retain(|path| path.is_file() && Kind::of(path).is_ok());
-    // Spread over the folder: names often begin with what is said or who says it.
+    // Spreads the choice over the folder, because names often begin with the words or the speaker.
     let step = paths.len().div_ceil(limit).max(1);
     let paths: Vec<PathBuf> = paths.into_iter().step_by(step).collect();
     let mut sequences = Vec::new();
@@ -26,12 +26,12 @@ pub fn read(folder: &Path, limit: usize, model: &Model, console: Console) -> Res
         }
     }
     match sequences.is_empty() {
-        true => Err("no recordings (.wav) and no features (.npy, .npz, .safetensors, .csv) there").about(folder),
+        true => Err("has no recordings (.wav) and no features (.npy, .npz, .safetensors, .csv)").about(folder),
         false => Ok(sequences),
     }
 }
 
-/// The arrays of a file that are sequences of frames.
+/// The arrays of a file as sequences of frames.
 fn features(path: &Path, width: usize) -> Result<Vec<Mat<f32>>> {
     let arrays = files::arrays(path)?;
     let frames = arrays.into_iter().map(|(name, array)| {

@@ -24,7 +24,7 @@ use crate::report::digits;
 
 pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
     let tier = Tier::select()?;
-    // Before the work, not after it.
+    // Fails before the work, not after it.
     for file in [Some(&args.out), args.plot.as_ref()].into_iter().flatten() {
         output::prepare(file)?;
     }
@@ -88,7 +88,7 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
     }
 }
 
-/// Fails for a precision of a layer that does not exist.
+/// Fails if `--layer-precision` names a layer that does not exist.
 fn check_layers(args: &CompressArgs, model: &Model) -> Result<()> {
     let names: Vec<&str> = model.layers().map(|(name, _)| name).collect();
     match args.layer_precision.iter().find(|(name, _)| !names.contains(&name.as_str())) {
@@ -99,10 +99,10 @@ fn check_layers(args: &CompressArgs, model: &Model) -> Result<()> {
     }
 }
 
-/// How far to cut, and in which unit that was said.
+/// How far to cut, in the unit of the option.
 struct Limits {
     cutting: Cutting,
-    /// The cost of all matrices dense, in the unit of the budget.
+    /// The cost if all matrices stay dense, in the unit of the budget.
     dense: f64,
 }
 
@@ -122,15 +122,15 @@ impl Limits {
             CompressArgs { latency: Some(limit), .. } => together(*limit, Cost::Latency(args.core, format)),
             CompressArgs { variance: Some(share), .. } => each(RankPolicy::Variance(*share as f32)),
             CompressArgs { rank: Some(rank), .. } => each(RankPolicy::Fixed(*rank)),
-            // Nothing is cut, only stored otherwise.
+            // Nothing is cut, only quantized.
             _ => together(f64::INFINITY, Cost::Parameters),
         }
     }
 
-    /// A budget that cannot be kept, in the unit in which it was asked for.
+    /// The failure for a budget that is too small, in the unit of its option.
     fn out_of_reach(&self, args: &CompressArgs, cause: Error) -> Failure {
         let Error::Budget { asked, least, .. } = cause else { return cause.into() };
-        // What projections cost that are never factored is in what was asked for, and not in what the library tells.
+        // The option's limit includes projections, which are never factored. The library's numbers do not.
         let limit = match self.cutting {
             Cutting::Together { budget, .. } => budget.limit,
             _ => asked,
@@ -159,7 +159,7 @@ impl Limits {
         Failure::Input(format!("{}: {option}", args.model.path().display()))
     }
 
-    /// The predicted microseconds per step, dense and as planned, if that is what the budget was about.
+    /// The predicted microseconds per step, dense and as planned, if `--latency` was given.
     fn latency(&self, args: &CompressArgs, decomposed: &Decomposed<'_>, plan: &[Choice]) -> Option<report::Latency> {
         args.latency.map(|_| {
             let cost = Cost::Latency(args.core, args.precision.format());
@@ -168,12 +168,12 @@ impl Limits {
     }
 }
 
-/// A share that is enough when it is typed again.
+/// Rounds a share up: the digits shown must be enough as the next `--budget`.
 fn round_up(share: f64) -> f64 {
     (share * 1e4).ceil() / 1e4
 }
 
-/// The outputs of `after` against those of `before`.
+/// Compares the outputs of `after` with the outputs of `before`.
 fn compare(before: &Model, after: &Model, sequences: &[Mat<f32>]) -> Result<Option<Comparison>> {
     if sequences.is_empty() {
         return Ok(None);
@@ -188,7 +188,7 @@ fn compare(before: &Model, after: &Model, sequences: &[Mat<f32>]) -> Result<Opti
     Ok(Some(comparison))
 }
 
-/// (parameters, error) of budgets from little to all.
+/// Pairs (parameters, error), for budgets from 1% to 100% of the dense parameters.
 fn curve(args: &CompressArgs, decomposed: &Decomposed<'_>) -> Vec<(f64, f64)> {
     let dense = decomposed.cost(&decomposed.dense(), &Cost::Parameters);
     let point = |percent: u32| {

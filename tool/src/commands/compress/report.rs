@@ -1,4 +1,4 @@
-//! What compression did, for people and for programs.
+//! The report of a compression, as text and as JSON.
 
 use std::fmt::Write;
 
@@ -11,18 +11,18 @@ use crate::error::printable;
 use crate::precision;
 use crate::report::{Side, Table, count, decibels, digits, percent};
 
-/// What the report is about besides the matrices.
+/// The contents of the report besides the matrices.
 pub struct Summary<'a> {
     pub before: &'a Model,
     pub after: &'a Model,
-    /// What was taken for granted to read the model.
+    /// The assumptions made to read the model.
     pub assumptions: &'a [String],
     pub file_before: usize,
     pub file_after: usize,
     pub calibration_frames: usize,
-    /// The whole model's outputs against those before, activations quantized too, if there is calibration data.
+    /// The outputs of the two models compared, with quantized activations, if there is calibration data.
     pub comparison: Option<Comparison>,
-    /// If the budget was one of time.
+    /// The predicted time, if `--latency` was given.
     pub latency: Option<Latency>,
 }
 
@@ -33,7 +33,7 @@ pub struct Latency {
     pub planned: f64,
 }
 
-/// A row for each matrix, and the whole.
+/// The report as text: one row per matrix, then the totals.
 pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     let (left, right) = (Side::Left, Side::Right);
     let mut table = Table::new([
@@ -67,7 +67,7 @@ pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     }
     let mut text = table.to_string();
     let mut line = |line: String| {
-        // Into a string nothing fails.
+        // Writing to a string never fails.
         let _ = writeln!(text, "{line}");
     };
     let change = |what: &str, before: usize, after: usize| {
@@ -93,7 +93,7 @@ pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     text
 }
 
-/// The same as JSON, with all singular values.
+/// The report as JSON, with all singular values.
 pub fn json(matrices: &[MatrixReport], summary: &Summary<'_>) -> Value {
     let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
     let matrix = |matrix: &MatrixReport| {

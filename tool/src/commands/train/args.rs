@@ -1,4 +1,4 @@
-//! The command line.
+//! The options of `skinny train`.
 
 use std::path::PathBuf;
 
@@ -13,23 +13,23 @@ use crate::values::at_least_one;
 pub const EXAMPLES: &str = "\
 Examples:
   skinny train --data fsdd --rank 8 --out digits.safetensors
-      a recognizer of spoken digits of rank 8, from the Free Spoken Digit Dataset
+      trains a recognizer of spoken digits, of rank 8, on the Free Spoken Digit Dataset
   skinny train --corpus prompts --data prompts --threshold 0.8,0.9 --csv runs.csv --checkpoint work
-      sentences, cut in two ways after one first stage; goes on where it was interrupted";
+      trains on sentences, with two cuts after one stage 1; run again, it resumes where it was interrupted";
 
-/// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank ones
+/// Trains a recognizer in two stages: full-rank factors under a trace norm penalty, then low-rank factors
 ///
-/// Stage 1 trains U V of full rank with a penalty that makes the product's singular values fall; at the transition each
-/// weight is cut to the rank that its spectrum asks for, and stage 2 trains the low-rank model that is left (Kliegl et
-/// al., arXiv 1710.09026). docs/training.md tells about the method and the figures.
+/// Stage 1 trains factors U V of full rank. Its penalty makes the singular values of their product fall. At the
+/// transition each weight is cut to the rank that its spectrum requires. Stage 2 trains the resulting low-rank model.
+/// The method is by Kliegl et al. (arXiv 1710.09026). docs/training.md explains it and has the figures.
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true, after_long_help = EXAMPLES)]
 pub struct TrainArgs {
-    /// What is trained on
+    /// The data to train on
     #[arg(long, value_enum, default_value_t = CorpusArg::Digits)]
     pub corpus: CorpusArg,
 
-    /// Its folder: recordings {digit}_{speaker}_{index}.wav, or what scripts/fetch-prompts fetches
+    /// Folder of the data: recordings named {digit}_{speaker}_{index}.wav, or what scripts/fetch-prompts writes
     #[arg(long, value_name = "DIR", required_unless_present = "plot")]
     pub data: Option<PathBuf>,
 
@@ -37,27 +37,27 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t = PenaltyArg::Trace)]
     pub penalty: PenaltyArg,
 
-    /// Train factors in stage 1 whatever the penalty: with none, the control of what factors alone do
+    /// Train factors in stage 1 with any penalty; without a penalty this is the control for what factors alone do
     #[arg(long)]
     pub factored: bool,
 
-    /// Strength of the penalty on recurrent weights at its end, of a loss a character
+    /// Final strength of the penalty on recurrent weights, for a loss per character
     #[arg(long, value_name = "LAMBDA", default_value_t = 2e-3)]
     pub lambda_rec: f32,
 
-    /// Strength on non-recurrent weights; that on recurrent ones unless said
+    /// Strength on non-recurrent weights; the default is that of --lambda-rec
     #[arg(long, value_name = "LAMBDA")]
     pub lambda_nonrec: Option<f32>,
 
-    /// Share of stage 1 over which the penalty rises from zero to its strength; 0: a constant penalty
+    /// Share of stage 1 over which the penalty rises from zero to its strength; 0 makes it constant
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub rise: f32,
 
-    /// Keep these shares of the variance at the transition; each goes through a stage 2 of its own after one stage 1
+    /// Keep these shares of the variance at the transition; each has its own stage 2 after the same stage 1
     #[arg(long, value_name = "SHARE,...", value_delimiter = ',')]
     pub threshold: Vec<f32>,
 
-    /// Cut to these ranks instead, or too
+    /// Cut to these ranks, instead of --threshold or in addition
     #[arg(long, value_name = "RANK,...", value_delimiter = ',')]
     pub rank: Vec<usize>,
 
@@ -69,12 +69,13 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 45, value_parser = at_least_one)]
     pub epochs: usize,
 
-    /// Make the transition as soon as ranks have settled, --transition being its last epoch: when no weight's stable rank has
-    /// varied by more than this share for --settle-window epochs
+    /// Make the transition once ranks have settled, and at --transition at the latest
+    ///
+    /// Ranks have settled when no weight's stable rank has varied by more than this share for --settle-window epochs.
     #[arg(long, value_name = "TOLERANCE")]
     pub settle: Option<f32>,
 
-    /// Epochs that ranks are compared over
+    /// Epochs over which ranks are compared
     #[arg(long, value_name = "EPOCHS", default_value_t = Settling::default().window, requires = "settle")]
     pub settle_window: usize,
 
@@ -82,15 +83,15 @@ pub struct TrainArgs {
     #[arg(long, value_name = "EPOCH", default_value_t = 30, value_parser = at_least_one)]
     pub transition: usize,
 
-    /// Batches of an epoch
+    /// Batches per epoch
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub batches: usize,
 
-    /// Digits of a batch of --corpus digits, whose strings have 1 to 7 of them, all the same number
+    /// Digits per batch of --corpus digits; its strings all have the same length, of 1 to 7 digits
     #[arg(long, default_value_t = 24, value_parser = at_least_one)]
     pub batch_digits: usize,
 
-    /// Time steps of a batch of --corpus prompts, padding included
+    /// Time steps per batch of --corpus prompts, padding included
     #[arg(long, default_value_t = 4096, value_parser = at_least_one)]
     pub batch_steps: usize,
 
@@ -102,8 +103,9 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 2e-3)]
     pub learning_rate: f64,
 
-    /// Batches after which factors are turned into the basis of their singular directions, and Adam's moments with them; 0:
-    /// never
+    /// Number of batches between alignments; 0 means never
+    ///
+    /// An alignment turns the factors and Adam's moments into the basis of the factors' singular directions.
     #[arg(long, value_name = "BATCHES", default_value_t = 5)]
     pub align: usize,
 
@@ -111,53 +113,56 @@ pub struct TrainArgs {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
 
-    /// Let stage 2 learn from the model of stage 1 too: so many times the divergence of its classes from that model's
+    /// Let stage 2 also learn from the model of stage 1, with this strength
+    ///
+    /// The loss of stage 2 gains this many times the divergence between the classes of the two models.
     #[arg(long, value_name = "STRENGTH", default_value_t = 0.0)]
     pub distill: f32,
 
-    /// No stage 1: train factors of each --rank for all epochs
+    /// Skip stage 1, and train factors of each --rank for all epochs
     #[arg(long)]
     pub scratch: bool,
 
-    /// How factors begin with --scratch
+    /// How factors are initialized with --scratch
     #[arg(long, value_enum, default_value_t = InitArg::Spectral)]
     pub init: InitArg,
 
-    /// Of weights and batches
+    /// Seed of weights and batches
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 
-    /// Train without this speaker of --corpus digits, and test on no other
+    /// Train without this speaker of --corpus digits, and test only on this speaker
     #[arg(long, value_name = "SPEAKER")]
     pub leave_out: Option<String>,
 
-    /// Save after each epoch into this folder, and go on from what is there
+    /// Save to this folder after each epoch, and resume from it
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
-    /// Where the model of the last --threshold or --rank goes, as an int8 model of this crate; beside it .f32.safetensors with
+    /// Write the model of the last --threshold or --rank to this file, in int8; a file .f32.safetensors beside it has
     /// PyTorch's names
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
-    /// Append a row for each trained model
+    /// Append one row per trained model to this file
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
 
-    /// What the rows are of, for their first column; the corpus unless said
+    /// Name of the study, for the first column of the rows; the default is the corpus
     #[arg(long)]
     pub study: Option<String>,
 
-    /// Train nothing: print the rows in --csv as a table, and draw their plots into this folder
+    /// Do not train, but print the rows of --csv as a table and draw their plots into this folder
     #[arg(long, value_name = "DIR", requires = "csv")]
     pub plot: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum CorpusArg {
-    /// Strings of digits of the Free Spoken Digit Dataset: indexes 5..40 train, 41..44 validate, 45..49 test
+    /// Strings of digits from the Free Spoken Digit Dataset: indexes 5..40 for training, 41..44 for validation, 45..49
+    /// for testing
     Digits,
-    /// Asterisk's English prompts: one speaker; a hash of the text tells what trains, validates and tests
+    /// Asterisk's English prompts by one speaker; a hash of the text splits them for training, validation and testing
     Prompts,
 }
 
@@ -184,19 +189,19 @@ pub enum PenaltyArg {
 pub enum InitArg {
     /// Random factors
     Plain,
-    /// Those of a random dense matrix, cut
+    /// Factors of a random dense matrix, cut
     Spectral,
 }
 
 impl TrainArgs {
-    /// Where weights are cut, one model each.
+    /// The cuts, one model per cut.
     pub fn cuts(&self) -> Vec<RankPolicy> {
         let shares = self.threshold.iter().map(|&share| RankPolicy::Variance(share));
         let cuts: Vec<_> = shares.chain(self.rank.iter().map(|&rank| RankPolicy::Fixed(rank))).collect();
         if cuts.is_empty() { vec![RankPolicy::Variance(0.9)] } else { cuts }
     }
 
-    /// Of the penalty on recurrent and on non-recurrent weights.
+    /// Strengths of the penalty on recurrent and on non-recurrent weights.
     pub fn strengths(&self) -> [f32; 2] {
         if self.scratch || self.penalty == PenaltyArg::None {
             return [0.0; 2];
@@ -214,7 +219,7 @@ impl TrainArgs {
         }
     }
 
-    /// How weights begin, if they are trained for this cut from the start or for any.
+    /// How weights are initialized. With `--scratch` they have the ranks of `cut` from the start.
     pub fn initialization(&self, cut: RankPolicy) -> Initialization {
         match (self.scratch, self.init) {
             (true, InitArg::Plain) => Initialization::RandomFactors(self.scheme.scheme(), cut),
@@ -226,7 +231,7 @@ impl TrainArgs {
         }
     }
 
-    /// In a word, for tables.
+    /// The name of the method, for tables.
     pub fn method(&self) -> &'static str {
         match (self.scratch, self.init, self.penalty, self.factored) {
             (true, InitArg::Plain, ..) => "scratch-plain",
@@ -239,7 +244,7 @@ impl TrainArgs {
         }
     }
 
-    /// Both stages, or the one of --scratch.
+    /// The schedule of both stages, or of the only stage with `--scratch`.
     pub fn schedule(&self, cut: RankPolicy) -> Schedule {
         let rate = self.learning_rate;
         let (transition, last) = if self.scratch { (None, rate / 20.0) } else { (Some(self.transition), rate / 4.0) };
@@ -265,7 +270,7 @@ impl TrainArgs {
     }
 }
 
-/// A command line without the folders and files of the machine it ran on: what makes a run again.
+/// The command line that repeats a run, without the folders and files of the machine it ran on.
 pub fn settings(arguments: impl Iterator<Item = String>) -> String {
     let mut arguments = arguments.skip_while(|argument| argument != "train").skip(1);
     let mut settings = vec!["skinny train".to_string()];

@@ -1,16 +1,16 @@
-//! Changes to recordings that leave their text as it is.
+//! Changes to recordings that keep their text.
 
 use skinny::train::Random;
 
-/// Recordings are trained on at each of these speeds.
+/// The speeds at which each recording is used in training.
 pub const SPEEDS: [f32; 5] = [0.85, 0.92, 1.0, 1.08, 1.16];
 
-/// Amplitude ratio.
+/// The amplitude ratio of a level in decibels.
 pub fn decibels(value: f32) -> f32 {
     10f32.powf(value / 20.0)
 }
 
-/// Louder or softer, and half of the time with noise.
+/// Changes the level, and adds noise half of the time.
 pub fn level_and_noise(samples: &mut [f32], random: &mut Random) {
     let level = decibels(random.uniform(-6.0, 6.0));
     let noise = if random.below(2) == 0 { decibels(random.uniform(-80.0, -40.0)) } else { 0.0 };
@@ -22,7 +22,7 @@ pub fn level_and_noise(samples: &mut [f32], random: &mut Random) {
     }
 }
 
-/// Faster or slower, by linear interpolation.
+/// Changes the speed, by linear interpolation.
 pub fn resample(samples: &[f32], speed: f32) -> Vec<f32> {
     if speed == 1.0 {
         return samples.to_vec();
@@ -37,7 +37,7 @@ pub fn resample(samples: &[f32], speed: f32) -> Vec<f32> {
         .collect()
 }
 
-/// Samples that are left of `len` at this speed.
+/// The number of samples that `len` samples become at this speed.
 pub fn resampled_len(len: usize, speed: f32) -> usize {
     if speed == 1.0 { len } else { (len.saturating_sub(1) as f32 / speed) as usize }
 }

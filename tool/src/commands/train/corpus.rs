@@ -1,4 +1,4 @@
-//! What all data sets have in common: splits, features, their statistics, batches.
+//! Shared by all data sets: splits, features, their statistics, batches.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use skinny::train::{Batch, Data, Random};
 use crate::error::{About as _, Result};
 use crate::files::wav::{Recording, recording};
 
-/// Sequences that are validated on together.
+/// Sequences per batch of validation.
 const BATCH: usize = 50;
 
-/// Utterances that statistics are taken of.
+/// Utterances that statistics are measured on.
 const MEASURED: usize = 200;
 
 /// Samples per second.
@@ -45,46 +45,46 @@ pub type Utterance = (Vec<f32>, String);
 /// A sequence to be transcribed: its features and its text.
 pub type Example = (Vec<f32>, String);
 
-/// What is particular to a data set.
+/// What differs between data sets.
 pub trait Source {
-    /// What it is and whose.
+    /// The description of the data set.
     fn about(&self) -> About;
 
     /// One utterance to train on.
     fn utterance(&self, random: &mut Random) -> Utterance;
 
-    /// Those of a batch, of about one length, so that little of it is padding.
+    /// The utterances of a batch. Their lengths are similar, which keeps padding low.
     fn utterances(&self, random: &mut Random) -> Vec<Utterance>;
 }
 
-/// What is told of a data set, in model files too.
+/// The description of a data set, which model files repeat.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
-    /// Class 0 is the blank, class `i` the `i`-th of these.
+    /// The letters of the classes: class 0 is the blank, class `i` the `i`-th letter.
     pub alphabet: &'static str,
-    /// What of it is trained on.
+    /// The part that is used for training.
     pub data: &'static str,
     pub attribution: &'static str,
     pub licence: &'static str,
 }
 
-/// A data set, at hand.
+/// A data set in memory.
 pub struct Corpus {
     source: Box<dyn Source>,
     about: About,
     validation: Vec<Batch>,
-    /// What to test on.
+    /// The utterances to test on.
     pub test: Vec<Example>,
     front_end: FrontEnd,
 }
 
 impl Corpus {
-    /// What a source draws trains; the others choose settings and are measured at the end.
+    /// Utterances that the source draws are for training. `validation` chooses settings. `test` is measured at the end.
     pub fn new(source: Box<dyn Source>, validation: &[Utterance], test: &[Utterance]) -> Result<Self> {
         let about = source.about();
         let front_end = FrontEnd::new(features())?;
         let mut corpus = Self { source, about, validation: Vec::new(), test: Vec::new(), front_end };
-        // The same normalization for all seeds, so that runs differ in nothing else.
+        // The normalization does not depend on the seed of a run, so runs do not differ by it.
         let mut normalized = features();
         normalized.normalization = Some(corpus.statistics(&mut Random::new(0))?);
         corpus.front_end = FrontEnd::new(normalized)?;
@@ -95,7 +95,7 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// How the features are made, their normalization included.
+    /// How the features are made, including their normalization.
     pub fn made(&self) -> &Features {
         self.front_end.features()
     }
@@ -112,7 +112,7 @@ impl Corpus {
         Ok(self.front_end.whole(samples)?.as_slice().to_vec())
     }
 
-    /// Mean and standard deviation of each band over utterances to train on.
+    /// Mean and standard deviation of each band over training utterances.
     fn statistics(&mut self, random: &mut Random) -> skinny::Result<Normalization> {
         let (mut sums, mut squares, mut count) = (vec![0.0f64; BANDS], vec![0.0f64; BANDS], 0.0);
         for _ in 0..MEASURED {
@@ -142,22 +142,22 @@ impl Data for Corpus {
     }
 }
 
-/// Sequences that are transcribed together.
+/// The batch of these sequences.
 fn batch(examples: &[Example], alphabet: &str) -> skinny::Result<Batch> {
-    // A letter of no class is the blank, which a batch refuses.
+    // A letter without a class becomes the blank, which a batch refuses.
     let class = |letter| alphabet.chars().position(|other| other == letter).map_or(0, |i| i + 1);
     let pairs: Vec<_> =
         examples.iter().map(|(features, text)| (features.clone(), text.chars().map(class).collect())).collect();
     Batch::new(&pairs, features().width())
 }
 
-/// Steps of the network over this many samples.
+/// The steps of the network over this many samples.
 pub fn steps(samples: usize) -> usize {
     let Features { stft, stack, tail, .. } = features();
     (samples + tail).checked_sub(stft.window).map_or(0, |rest| (rest / stft.hop + 1) / stack)
 }
 
-/// Steps that it takes to write a text: one a letter, and a blank between two alike.
+/// The fewest steps that can write a text: one per letter, and a blank between two equal letters.
 pub fn least_steps(text: &str) -> usize {
     text.len() + text.as_bytes().windows(2).filter(|pair| pair[0] == pair[1]).count()
 }

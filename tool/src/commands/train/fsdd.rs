@@ -6,36 +6,35 @@ use std::path::{Path, PathBuf};
 use crate::error::{About, Result};
 use crate::files;
 
-/// What the digits are called, and what the network writes.
+/// The names of the digits, which the network writes.
 pub const WORDS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 /// The longest pause within a string, in samples: 300 ms.
 pub const MAX_PAUSE: u64 = 2400;
 
-/// A recording of one digit, as its file name tells.
+/// A recording of one digit, as its file name says.
 ///
 /// Ordered by speaker, digit and index: the order the recipe draws from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recording {
-    /// Who speaks.
+    /// The speaker.
     pub speaker: String,
     /// 0..=9.
     pub digit: u8,
-    /// Which of the speaker's recordings of this digit.
+    /// The number among the speaker's recordings of this digit.
     pub index: u32,
     /// The file.
     pub path: PathBuf,
 }
 
 impl Recording {
-    /// The recording in a file named `{digit}_{speaker}_{index}.wav`; `None` for
-    /// any other name.
+    /// The recording in a file named `{digit}_{speaker}_{index}.wav`, or `None` for any other name.
     pub fn from_path(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(".wav")?;
         let (digit, rest) = name.split_once('_')?;
         let (speaker, index) = rest.split_once('_')?;
         let speaker_fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        // `parse` alone would take a sign.
+        // `parse` alone would accept a sign.
         let number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
         if digit.len() != 1 || !number(digit) || !number(index) {
             return None;
@@ -52,8 +51,8 @@ impl Recording {
     }
 }
 
-/// The recordings of a folder with an index in `indices`, sorted. Files with other names are no recordings: such a folder may
-/// well hold a README.
+/// The recordings of a folder with an index in `indices`, sorted. Files with other names, such as a README, are
+/// ignored.
 pub fn list(folder: &Path, indices: &RangeInclusive<u32>) -> Result<Vec<Recording>> {
     let recordings = sort(&files::list(folder)?, indices);
     if recordings.is_empty() {
@@ -67,20 +66,20 @@ pub fn list(folder: &Path, indices: &RangeInclusive<u32>) -> Result<Vec<Recordin
 fn sort(paths: &[PathBuf], indices: &RangeInclusive<u32>) -> Vec<Recording> {
     let mut recordings: Vec<Recording> = paths.iter().filter_map(|path| Recording::from_path(path)).collect();
     recordings.retain(|recording| indices.contains(&recording.index));
-    // Folders list their files in any order; strings must not depend on it.
+    // A folder lists its files in any order, on which strings must not depend.
     recordings.sort();
     recordings
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): one word of state, a few lines in any
-/// language, the same everywhere.
+/// SplitMix64 (Steele, Lea and Flood, 2014). It has one word of state, takes a few lines in any language, and is the
+/// same everywhere.
 #[derive(Clone, Debug)]
 pub struct SplitMix64 {
     state: u64,
 }
 
 impl SplitMix64 {
-    /// The generator of a seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -94,8 +93,8 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`: the high word of the product of `n` and the next 64
-    /// bits, uniform but for a bias of `n / 2^64`.
+    /// A number below `n`: the high word of the product of `n` and the next 64 bits. It is uniform up to a bias of
+    /// `n / 2^64`.
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
     }
@@ -104,19 +103,18 @@ impl SplitMix64 {
 /// Digits of one speaker with pauses between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigitString<'a> {
-    /// The recordings in order, each with the samples of silence that follow it;
-    /// none follow the last.
+    /// The recordings in order, each with the number of silent samples after it. There are none after the last.
     pub parts: Vec<(&'a Recording, usize)>,
 }
 
 impl DigitString<'_> {
-    /// What is said: "three five zero".
+    /// The spoken text: "three five zero".
     pub fn text(&self) -> String {
         let words: Vec<_> = self.parts.iter().map(|(recording, _)| WORDS[usize::from(recording.digit)]).collect();
         words.join(" ")
     }
 
-    /// The samples of the whole string; `read` gives those of one recording.
+    /// The samples of the whole string. `read` returns the samples of one recording.
     ///
     /// # Errors
     /// The first error of `read`.
@@ -130,12 +128,11 @@ impl DigitString<'_> {
     }
 }
 
-/// Draws `count` strings of `length` digits, the same for the same recordings and
-/// seed.
+/// Draws `count` strings of `length` digits. The same recordings and seed give the same strings.
 ///
-/// One [`SplitMix64`] draws, for each string in turn: the speaker; then for each
-/// digit the recording, among all of that speaker's in sorted order, and, except
-/// after the last, a pause of 0 to [`MAX_PAUSE`] samples.
+/// One [`SplitMix64`] draws each string in turn. It first draws the speaker. Then for each digit it draws the
+/// recording, among all of that speaker's in sorted order, and a pause of 0 to [`MAX_PAUSE`] samples. There is no pause
+/// after the last digit.
 ///
 /// # Panics
 ///
@@ -169,7 +166,7 @@ mod tests {
         Recording::from_path(Path::new(name))
     }
 
-    /// The names of the whole validation split, in an order no folder has.
+    /// The names of the whole validation split, in an order that no folder has.
     fn validation_split() -> Vec<Recording> {
         let mut paths = Vec::new();
         for index in (40..50).rev() {

@@ -1,5 +1,5 @@
-//! `skinny train`: a recognizer of digit strings, or of Asterisk's prompts, with a trace norm penalty in two stages, and
-//! what that is worth.
+//! `skinny train`: trains a recognizer of digit strings or of Asterisk's prompts, in two stages with a trace norm
+//! penalty, and measures it.
 
 mod args;
 mod augment;
@@ -34,7 +34,7 @@ use crate::console::Console;
 use crate::error::{About as _, Failure, Result};
 use crate::files::output;
 
-/// Says how the work goes on.
+/// Prints progress, unless quiet.
 fn say(console: Console, text: impl Display) -> Result<()> {
     if console.quiet { Ok(()) } else { console.answer(format_args!("{text}\n")) }
 }
@@ -46,7 +46,7 @@ pub fn run(args: &TrainArgs, console: Console) -> Result<()> {
     }
 }
 
-/// Plots and table of what is in a table of runs.
+/// Draws the plots of a CSV file of runs, and prints its table.
 pub fn tell(csv: &Path, folder: &Path, console: Console) -> Result<()> {
     let rows = Row::read(csv)?;
     plots::draw(&rows, folder).about(folder)?;
@@ -73,7 +73,7 @@ fn train(args: &TrainArgs, console: Console) -> Result<()> {
             let stage_1: &Trainer = match &mut stage_1 {
                 Some(trainer) => trainer,
                 empty => {
-                    // A run of stage 1 alone, from which those of all cuts go on.
+                    // Stage 1 runs once. The runs of all cuts continue from it.
                     let schedule = Schedule { epochs: args.transition, ..args.schedule(RankPolicy::Variance(1.0)) };
                     let trainer = new(args, cut, schedule, &corpus)?;
                     empty.insert(train_to_end(args, trainer, "stage-1", &mut corpus, console)?)
@@ -87,7 +87,7 @@ fn train(args: &TrainArgs, console: Console) -> Result<()> {
         rows.push(row);
         last = Some(trainer);
     }
-    // All at once: a run that was interrupted has left nothing in the table.
+    // All rows at once: an interrupted run leaves none in the table.
     if let Some(csv) = &args.csv {
         Row::append(&rows, csv)?;
     }
@@ -102,7 +102,7 @@ fn read(args: &TrainArgs, console: Console) -> Result<Corpus> {
     match (args.corpus, args.leave_out.as_deref()) {
         (CorpusArg::Digits, leave_out) => strings::read(folder, args.batch_digits, leave_out),
         (CorpusArg::Prompts, None) => prompts::read(folder, args.batch_steps, console),
-        (CorpusArg::Prompts, Some(_)) => Err(Failure::input("--leave-out: the prompts are of one speaker")),
+        (CorpusArg::Prompts, Some(_)) => Err(Failure::input("--leave-out: the prompts have one speaker")),
     }
 }
 
@@ -117,7 +117,7 @@ fn named(cut: RankPolicy) -> String {
 fn new(args: &TrainArgs, cut: RankPolicy, schedule: Schedule, corpus: &Corpus) -> Result<Trainer> {
     let shape =
         Shape { input: corpus.made().width(), hidden: args.hidden.clone(), classes: corpus.about().alphabet.len() + 1 };
-    // A generator of its own: the seed's other one draws the batches.
+    // Not the generator of the seed itself, which draws the batches.
     let mut random = Random::new(!args.seed);
     let model = Recognizer::new(&shape, args.initialization(cut), &mut random, &Device::flex())?;
     Ok(Trainer::new(model, schedule)?)
@@ -146,7 +146,7 @@ fn train_to_end(
     Ok(trainer)
 }
 
-/// What is told of a run.
+/// Measures a run, for its row in the table.
 fn measure(
     args: &TrainArgs,
     cut: RankPolicy,
@@ -209,7 +209,7 @@ fn transcribe(model: Model, corpus: &Corpus) -> Result<f64> {
     Ok(errors.rate())
 }
 
-/// Writes the model for the example `digits`, with all that inference needs to know.
+/// Writes the model for the example `digits`, with everything that inference needs.
 fn save(out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus, console: Console) -> Result<()> {
     let About { alphabet, data, attribution, licence } = *corpus.about();
     let metadata = [

@@ -1,4 +1,4 @@
-//! The study's plots, in the manner of the paper's.
+//! The study's plots, in the style of the paper's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,10 +14,10 @@ const SIZE: (u32, u32) = (900, 560);
 const FONT: (&str, u32) = ("sans-serif", 14);
 const TITLE: (&str, u32) = ("sans-serif", 18);
 
-/// Values over seeds, at each x (in order, as bits of a positive number are), of each line.
+/// For each line and each x, the values over seeds. An x is stored as its bits, which sort like the positive numbers.
 type Lines = BTreeMap<String, BTreeMap<u64, Vec<f64>>>;
 
-/// Draws `parameters.svg`, `nu.svg` and `transition.svg` of the rows of a table.
+/// Draws `parameters.svg`, `nu.svg` and `transition.svg` from the rows of a table.
 pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder)?;
 
@@ -27,7 +27,7 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     {
         add(&mut lines, format!("{}, {} epochs", label(row), row.epochs), row.parameters as f64, row.cer);
     }
-    // Settings of one rank are no line.
+    // Settings with only one rank make no line.
     lines.retain(|_, line| line.len() > 1);
     let title = "Validation CER against parameters: mean over seeds, least and greatest";
     let axes = ["parameters", "CER, percent"];
@@ -39,7 +39,7 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
             add(&mut lines, row.method.clone(), row.lambda_rec.into(), row.nu);
         }
     }
-    // The controls have no strength: a line across.
+    // The controls have no strength, so each is a horizontal line.
     let (least, most) = ends(&lines);
     for row in rows.iter().filter(|row| row.study == "size" && row.nu.is_finite() && row.lambda_rec == 0.0) {
         for x in [least, most] {
@@ -51,7 +51,7 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     std::fs::write(folder.join("nu.svg"), logarithmic(title, axes, &lines)?)?;
 
     let mut lines = Lines::new();
-    // The same run with the transition where the study of sizes has it is one of those.
+    // The study of sizes has a run with the same settings and its own transition. It is one point of the line.
     let is_of = |row: &Row, other: &Row| {
         let settings = |row: &Row| (row.method.clone(), row.lambda_rec, row.cut.clone(), row.epochs);
         settings(row) == settings(other)
@@ -69,7 +69,7 @@ pub fn draw(rows: &[Row], folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A method with its strength.
+/// A method and its strength.
 fn label(row: &Row) -> String {
     if row.lambda_rec > 0.0 { format!("{}, {}", row.method, row.lambda_rec) } else { row.method.clone() }
 }

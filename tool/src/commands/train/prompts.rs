@@ -1,4 +1,4 @@
-//! The prompts of Asterisk, as `scripts/fetch-prompts` lays them down: one voice, some hundred words.
+//! The prompts of Asterisk, as `scripts/fetch-prompts` writes them: one voice, a few hundred words.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,21 +21,21 @@ const ABOUT: About = About {
     licence: "CC BY-SA 3.0, as the data it was trained on",
 };
 
-/// The longest prompt trained on, in seconds: the few beyond would make batches of one.
+/// The longest prompt to use, in seconds. The few longer ones would make batches of one.
 const LONGEST: usize = 16;
 
-/// Prompts of a batch at most: the shortest would be hundreds.
+/// The most prompts per batch. The shortest prompts would otherwise make batches of hundreds.
 const MOST: usize = 64;
 
-/// Those to train on.
+/// The prompts to train on.
 struct Prompts {
-    /// In order of length.
+    /// Ordered by length.
     utterances: Vec<Utterance>,
     batch_steps: usize,
 }
 
-/// Reads a folder: `transcripts.txt` and the recordings it names. By a hash of its text a prompt tests, validates or trains
-/// (1, 1 and 8 of 10), so that prompts that say the same are never on two sides.
+/// Reads a folder: `transcripts.txt` and the recordings it names. A hash of its text assigns a prompt to testing,
+/// validation or training (1, 1 and 8 of 10). Prompts with the same text are always in the same split.
 pub fn read(folder: &Path, batch_steps: usize, console: Console) -> Result<Corpus> {
     let file = folder.join("transcripts.txt");
     let text = String::from_utf8(files::read(&file)?).about(&file)?;
@@ -87,7 +87,7 @@ fn utterance(path: &Path, transcript: &str) -> Result<Result<Utterance, &'static
     })
 }
 
-/// Names and transcripts: lines `name: transcript`; those that begin with `;` are comments.
+/// Reads names and transcripts from lines `name: transcript`. Lines that begin with `;` are comments.
 fn parse(text: &str) -> Result<Vec<(&str, &str)>, String> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with(';'));
     lines
@@ -98,14 +98,14 @@ fn parse(text: &str) -> Result<Vec<(&str, &str)>, String> {
         .collect()
 }
 
-/// What is said, in the letters of the alphabet; empty for sounds that are no speech. Digits are spelled. None where it is
-/// unclear how a text is read: numbers of several digits, addresses.
+/// The spoken text, in the letters of the alphabet. Digits are spelled out. Empty for sounds that are not speech. None
+/// if it is unclear how to read the text: numbers of several digits, addresses.
 fn normalize(transcript: &str) -> Option<String> {
     let mut text = String::new();
     for word in without_remarks(transcript).split_whitespace() {
         let word = word.trim_matches(|c: char| c.is_ascii_punctuation() && !"*#".contains(c));
         let number = word.as_bytes().windows(2).any(|pair| pair.iter().all(u8::is_ascii_digit));
-        // Points within a word are those of letters said one by one, "A.M".
+        // Points within a word separate letters that are said one by one: "A.M".
         let address = word.contains('.') && word.split('.').any(|part| part.len() != 1);
         if number || address {
             return None;
@@ -124,7 +124,7 @@ fn normalize(transcript: &str) -> Option<String> {
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Without what is in brackets: descriptions of sounds, signs beside their names, notes.
+/// Removes text in brackets: descriptions of sounds, signs beside their names, notes.
 fn without_remarks(transcript: &str) -> String {
     let mut depth = 0usize;
     let outside = transcript.chars().filter(|&c| match c {
@@ -141,7 +141,8 @@ fn without_remarks(transcript: &str) -> String {
     outside.collect()
 }
 
-/// 0 to test, 1 to validate, 2 to train: FNV-1a, and a generator that mixes its bits.
+/// The split of a text: 0 for testing, 1 for validation, 2 for training. Hashes with FNV-1a, and mixes its bits with a
+/// generator.
 fn side(text: &str) -> usize {
     let hash = text
         .bytes()
@@ -150,15 +151,15 @@ fn side(text: &str) -> usize {
 }
 
 impl Prompts {
-    /// A batch at this speed. All utterances are cut into batches, the longest first, and one of these is drawn: each
-    /// utterance is as likely as any other.
+    /// Draws a batch at this speed. All utterances are cut into batches, the longest first, and one of the batches is
+    /// drawn. Every utterance is equally likely.
     fn neighbours(&self, speed: f32, random: &mut Random) -> &[Utterance] {
         let mut batches = Vec::new();
         let mut end = self.utterances.len();
         while end > 0 {
             let (longest, _) = &self.utterances[end - 1];
             let fitting = (self.batch_steps / steps(resampled_len(longest.len(), speed)).max(1)).clamp(1, MOST);
-            // The first cut is random, so that neighbours are not the same each time.
+            // The first cut is random, to give utterances other neighbours each time.
             let count = if batches.is_empty() { 1 + random.below(fitting) } else { fitting };
             let start = end.saturating_sub(count);
             batches.push(start..end);
@@ -181,7 +182,7 @@ impl Source for Prompts {
     }
 
     fn utterances(&self, random: &mut Random) -> Vec<Utterance> {
-        // One speed a batch: with several, their lengths would differ after all.
+        // One speed per batch. With several, lengths in a batch would differ after all.
         let speed = SPEEDS[random.below(SPEEDS.len())];
         let neighbours = self.neighbours(speed, random).iter();
         neighbours

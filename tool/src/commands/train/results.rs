@@ -52,11 +52,11 @@ impl fmt::Display for Row {
 }
 
 impl Row {
-    /// Appends them to a file, which begins with a header.
+    /// Appends rows to a file. The file begins with a header.
     pub fn append(rows: &[Self], csv: &Path) -> Result<()> {
         let mut lines = if csv.exists() { String::new() } else { format!("{HEADER}\n") };
         lines.extend(rows.iter().map(|row| format!("{row}\n")));
-        // One write, so that rows of runs side by side do not mix.
+        // A single write keeps the rows of concurrent runs apart.
         let file = OpenOptions::new().create(true).append(true).open(csv);
         file.and_then(|mut file| file.write_all(lines.as_bytes())).about(csv)
     }

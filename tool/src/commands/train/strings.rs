@@ -1,7 +1,7 @@
-//! Strings of digits to train on, made on the fly, and those to validate and test on.
+//! Strings of digits: made on the fly for training, and fixed for validation and testing.
 //!
-//! As in `train.py` of the example `digits`: one to seven recordings of one speaker with pauses, changed in speed and level,
-//! half of them with noise.
+//! Training strings are made as in `train.py` of the example `digits`. Each is one to seven recordings of one speaker,
+//! with pauses, changed in speed and level. Half of them have noise.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -14,13 +14,13 @@ use super::corpus::{self, About, Corpus, Source, Utterance};
 use super::fsdd::{MAX_PAUSE, Recording, WORDS, draw, list};
 use crate::error::{Failure, Result};
 
-/// What the weights are trained on.
+/// Indexes of recordings for training.
 const TRAIN: RangeInclusive<u32> = 5..=40;
 
-/// What settings are chosen by.
+/// Indexes of recordings for validation, by which settings are chosen.
 const VALIDATION: RangeInclusive<u32> = 41..=44;
 
-/// What is measured at the end, and nothing else is done with.
+/// Indexes of recordings for testing. They serve only for the final measurement.
 const TEST: RangeInclusive<u32> = 45..=49;
 
 const ABOUT: About = About {
@@ -41,8 +41,8 @@ struct Strings {
     batch_digits: usize,
 }
 
-/// Reads a folder. Without `leave_out` the speakers are the same in all splits; with it, that speaker is the only one of the
-/// test and in no other split.
+/// Reads a folder. Without `leave_out`, all splits have the same speakers. With it, testing has only that speaker, and
+/// the other splits do not.
 pub fn read(folder: &Path, batch_digits: usize, leave_out: Option<&str>) -> Result<Corpus> {
     let left_out = |recording: &Recording| leave_out == Some(&recording.speaker);
     let split = |indices, keep: &dyn Fn(&Recording) -> bool| -> Result<Vec<Recording>> {
@@ -81,7 +81,7 @@ impl Strings {
     fn string(&self, length: usize, random: &mut Random) -> Utterance {
         let speeds = &self.speakers[random.below(self.speakers.len())];
         let own = &speeds[random.below(speeds.len())];
-        // A quarter of the joints have no pause at all: the hardest case.
+        // A quarter of the joints have no pause, which is the hardest case.
         let pause = |random: &mut Random| {
             if random.below(4) == 0 { 0 } else { random.below(MAX_PAUSE as usize + 1) }
         };
@@ -90,7 +90,7 @@ impl Strings {
         for position in 0..length {
             let (digit, recording) = &own[random.below(own.len())];
             words.push(WORDS[usize::from(*digit)]);
-            // Level differs from word to word, as it does between recordings.
+            // The level differs from word to word, as between recordings.
             let level = decibels(random.uniform(-3.0, 3.0));
             samples.extend(recording.iter().map(|sample| sample * level));
             if position + 1 < length {

@@ -1,15 +1,16 @@
-//! The rows of the study as one table for people: each setting's mean over its seeds, least and greatest beside it.
+//! The rows of the study as one table for people. Each setting has its mean over seeds, with the least and the greatest
+//! value.
 
 use std::collections::BTreeMap;
 
 use super::results::Row;
 
-/// A table in Markdown, its settings in the order of names and numbers.
+/// A table in Markdown, with its settings ordered by names and numbers.
 pub fn table(rows: &[Row]) -> String {
     let mut settings: BTreeMap<_, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         let study = if row.leave_out.is_empty() { row.study.clone() } else { format!("without {}", row.leave_out) };
-        // Strengths are not negative, so their bits are in their order.
+        // Strengths are not negative, so their bits sort like the numbers.
         let key = (study, row.method.clone(), row.lambda_rec.to_bits(), row.transition, rank(row));
         settings.entry(key).or_default().push(row);
     }
@@ -40,13 +41,13 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What cuts are ordered by: ranks as numbers, then shares.
+/// The sort key of cuts: ranks as numbers, then shares.
 fn rank(row: &Row) -> (usize, String) {
     let rank = row.cut.strip_prefix("rank-").and_then(|rank| rank.parse().ok());
     (rank.unwrap_or(usize::MAX), row.cut.clone())
 }
 
-/// `mean (least to greatest)`, or a dash where there is nothing to tell.
+/// `mean (least to greatest)`, or a dash if there are no values.
 fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
     let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     let Some(least) = values.iter().copied().reduce(f64::min) else { return "-".into() };
