@@ -1,8 +1,9 @@
 //! Epilogues turn `i32` sums into outputs: scale, bias, activation, and requantization by a float scale or by an
 //! integer formula of `rounding.rs`.
 //!
-//! All are plain loops over slices, which the compiler vectorizes. The arithmetic is elementwise with one rounding per
-//! operation (never fused), so every target and tier gives the same bits.
+//! They are plain loops over slices, which the compiler vectorizes; [`RequantizeFloat`] also has a vector form on
+//! AArch64. The arithmetic is elementwise with one rounding per operation (never fused), so every target and tier gives
+//! the same bits.
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
