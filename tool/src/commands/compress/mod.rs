@@ -129,13 +129,7 @@ impl Limits {
 
     /// The failure for a budget that is too small, in the unit of its option.
     fn out_of_reach(&self, args: &CompressArgs, cause: Error) -> Failure {
-        let Error::Budget { asked, least, .. } = cause else { return cause.into() };
-        // The option's limit includes projections, which are never factored. The library's numbers do not.
-        let limit = match self.cutting {
-            Cutting::Together { budget, .. } => budget.limit,
-            _ => asked,
-        };
-        let least = least + (limit - asked);
+        let Error::Budget { least, .. } = cause else { return cause.into() };
         let multiple = args.rank_multiple;
         let option = match args {
             CompressArgs { budget: Some(share), .. } => {
