@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::Model;
 use super::calibration::Calibration;
-use super::matrices::{Cuts, Factorable};
+use super::factorable::{Cuts, Factorable};
 use super::part::Part;
 use crate::compress::{Budget, Candidate, Choice, Cost, allocate};
 use crate::error::{Error, Result};

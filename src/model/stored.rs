@@ -12,23 +12,27 @@ use alloc::vec::Vec;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::layers::LayerKind;
 use super::tensors::Tensors;
+use super::version::Version;
 use crate::error::{FileError, Result, TensorProblem};
 use crate::factored::{DenseWeight, LowRankLinear, Unpacked, Weight};
 use crate::kernels::Tier;
 use crate::matrix::Mat;
 use crate::quant::{QuantizedMat, QuantizedMatI4};
 
-/// The tensors of a file being read, and the tier to pack for.
+/// The tensors of a file being read, the tier to pack for, and the version that the file states.
 pub(super) struct Reader<'a> {
     pub tensors: Tensors<'a>,
     pub tier: Tier,
+    pub version: Version,
 }
 
-/// The tensors of a file being written.
+/// The tensors of a file being written, and the version that they need.
 #[derive(Default)]
 pub(super) struct Writer {
     pub tensors: BTreeMap<String, Tensor>,
+    pub version: Version,
 }
 
 pub(super) struct Tensor {
@@ -44,6 +48,11 @@ impl Tensor {
 }
 
 impl Writer {
+    /// The file has something that came with this version.
+    pub fn needs(&mut self, version: Version) {
+        self.version = self.version.max(version);
+    }
+
     pub fn put(&mut self, name: String, tensor: Tensor) -> Result<()> {
         match self.tensors.insert(name.clone(), tensor) {
             None => Ok(()),
