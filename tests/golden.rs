@@ -17,7 +17,7 @@ fn read(name: &str) -> Vec<u8> {
 
 #[test]
 fn outputs_are_those_that_the_description_of_the_format_gives() {
-    for name in ["f32", "int8", "int4", "int4_groups"] {
+    for name in ["f32", "int8", "int4", "int4_groups", "int2"] {
         for &tier in Tier::available() {
             let model = Model::from_bytes(&read(name), tier).unwrap();
             let [x, y] = ["x", "y"].map(|name| model.attachments()[name].values().to_vec());
@@ -30,7 +30,7 @@ fn outputs_are_those_that_the_description_of_the_format_gives() {
 }
 
 #[test]
-fn files_of_version_1_come_back_byte_by_byte() {
+fn files_come_back_byte_by_byte() {
     let mut files = 0;
     for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
@@ -43,5 +43,5 @@ fn files_of_version_1_come_back_byte_by_byte() {
             files += 1;
         }
     }
-    assert_eq!(files, 12);
+    assert_eq!(files, 13);
 }

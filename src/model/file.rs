@@ -10,6 +10,7 @@
 //! | int8 | `NAME.values`: I8, `n x k`; `NAME.scales`: F32, `n` |
 //! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
 //! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
+//! | int2 in groups of 64 | `NAME.quarters`: U8, `n x ceil(k / 4)`; `NAME.multipliers`: I8, `n x ceil(k / 64)`; `NAME.scales` |
 //!
 //! A weight is one matrix, `WEIGHT`, or two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of these, `WEIGHT.0`,
 //! `WEIGHT.1`, ... The tensors must be exactly those that the header describes.
@@ -25,12 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::stored::{Reader, Stored, Tensor, Writer};
 use super::tensors::Tensors;
+use super::version::Version;
 use super::{Attachment, Layer, Model};
 use crate::error::{Error, FileError, Result};
 use crate::kernels::Tier;
-
-/// The version that this release reads and writes.
-const VERSION: &str = "1";
 
 /// The metadata key of the header.
 pub(super) const KEY: &str = "skinny";
@@ -53,7 +52,7 @@ struct LayerHeader {
     layer: <Layer as Stored>::Header,
 }
 
-fn header_error(reason: impl Display) -> Error {
+pub(super) fn header_error(reason: impl Display) -> Error {
     FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
 }
 
@@ -75,16 +74,14 @@ impl Model {
         let mut tensors = Tensors::new(bytes)?;
         let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a model of this crate"))?;
         let Versioned { version } = serde_json::from_str(json).map_err(header_error)?;
-        if version != VERSION {
-            return Err(FileError::Version { found: version, supported: VERSION }.into());
-        }
+        let version = Version::named(&version)?;
         let header: Header = serde_json::from_str(json).map_err(header_error)?;
         let mut attachments = BTreeMap::new();
         for name in header.attachments {
             let (shape, values) = tensors.take_floats(&name)?;
             attachments.insert(name, Attachment::new(shape, values)?);
         }
-        let mut reader = Reader { tensors, tier };
+        let mut reader = Reader { tensors, tier, version };
         let mut layers = Vec::new();
         for LayerHeader { name, layer } in &header.layers {
             layers.push((name.clone(), Layer::read(name, layer, &mut reader)?));
@@ -93,7 +90,8 @@ impl Model {
         Ok(Self::new(layers)?.with_attached(header.metadata, attachments))
     }
 
-    /// Writes the model to bytes. The same model always gives the same bytes.
+    /// Writes the model to bytes, in the earliest version that has all that it needs. The same model always gives the
+    /// same bytes.
     ///
     /// # Errors
     /// [`Error::Allocation`]; [`Error::File`] if two tensors would have one name.
@@ -107,7 +105,7 @@ impl Model {
             writer.put(name.clone(), Tensor::floats(attachment.shape().to_vec(), attachment.values()))?;
         }
         let header = Header {
-            version: VERSION.into(),
+            version: writer.version.name().into(),
             layers,
             attachments: self.attachments().keys().cloned().collect(),
             metadata: self.metadata().clone(),
