@@ -115,8 +115,7 @@ fn compressed_models_go_through_files_on_every_tier() {
         for scheme in SCHEMES {
             let decomposed = model.decompose(scheme, None, Weighting::Data, |_, _, _| ()).unwrap();
             let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
-            let formats = [None, Some(WeightFormat::I8), Some(WeightFormat::I4), Some(WeightFormat::I4Group32)];
-            for format in formats {
+            for format in [None].into_iter().chain(WeightFormat::ALL.map(Some)) {
                 // The last layer has another precision.
                 let storage = |layer: &str| match layer {
                     "fc" => F32,

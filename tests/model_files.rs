@@ -64,7 +64,7 @@ fn files() -> Vec<Vec<u8>> {
     let models = ["gru", "lstm_bidirectional", "convolution"]
         .map(|name| Model::from_pytorch(&read(&format!("pytorch/{name}.safetensors")), &options).unwrap());
     let quantized =
-        models.iter().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
+        models.iter().cycle().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
     let written = models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap());
     written.chain([read("golden/graph.safetensors")]).collect()
 }
@@ -274,11 +274,18 @@ fn dimensions_of_zero_are_refused() {
                     ("fc.weight.nibbles", "U8", [n, k.div_ceil(2)]),
                 ],
             ),
+            (
+                "int2 in groups of 64",
+                vec![
+                    ("fc.weight.multipliers", "I8", [n, k.div_ceil(64)]),
+                    ("fc.weight.quarters", "U8", [n, k.div_ceil(4)]),
+                ],
+            ),
         ] {
             let layer = format!(
                 r#"{{"linear":{{"weight":{{"dense":{{"n":{n},"k":{k},"format":"{format}"}}}},"bias":false,"activation":"identity"}}}}"#
             );
-            let model = format!(r#"{{"version":"1","layers":[{{"name":"fc","layer":{layer}}}]}}"#);
+            let model = format!(r#"{{"version":"2","layers":[{{"name":"fc","layer":{layer}}}]}}"#);
             let entries = tensors.iter().map(|(name, dtype, shape)| {
                 format!(r#","{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[0,0]}}"#)
             });
@@ -389,6 +396,23 @@ fn many_writers_of_a_file_leave_one_of_theirs() {
     });
     assert!(files.contains(&std::fs::read(&path).unwrap()));
     assert_eq!(folder.names(), ["model.safetensors"]);
+}
+
+#[test]
+fn two_bits_are_of_version_2_and_in_range() {
+    let (header, data) = split(&read("golden/int2.safetensors"));
+    let older = header.replace(r#"\"version\":\"2\""#, r#"\"version\":\"1\""#);
+    assert!(older != header);
+    let FileError::Header { reason, .. } = refused(&join(&older, &data)) else { panic!("another error") };
+    assert_eq!(reason, "the format int2 in groups of 64 is unknown in version 1; it came with version 2");
+    // Behind the floats come the bytes of 3 rows: 2 multipliers each, then the weights, of which any byte will do.
+    let at = data.len() - 3 * 18 - 6;
+    for (multiplier, fits) in [(-128i8, false), (-64, false), (-63, true), (63, true), (64, false), (127, false)] {
+        let mut data = data.clone();
+        data[at] = multiplier as u8;
+        let loaded = Model::from_bytes(&join(&header, &data), Tier::Portable);
+        assert_eq!(loaded.is_ok(), fits, "{multiplier}: {loaded:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a weight costs: parameters, bytes, or predicted time.
 
-use crate::kernels::{GROUP, WeightFormat};
+use crate::kernels::{GROUP, GROUP_I2, WeightFormat};
 
 /// What a budget is counted in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub enum Cost {
 /// Rates are llvm-mca's figures for this crate's int8 kernels (benches/README.md) times the clock. Bandwidths are
 /// published figures, of the STREAM kind, for one core of the board; this crate has not measured them. Weights are
 /// assumed to come from DRAM, which is right for models larger than the caches. The same rates serve every format,
-/// although 4 bits take up to 29% more arithmetic on these cores and `f32` several times as much. The time of a call is
+/// although 4 and 2 bits take up to 29% more arithmetic on these cores and `f32` several times as much. The time of a call is
 /// a guess. So use the model to compare ways to compress a model, not to predict its speed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Core {
@@ -97,6 +97,7 @@ fn bytes(n: usize, k: usize, format: Option<WeightFormat>) -> f64 {
         Some(WeightFormat::I4) => n * k / 2.0 + 4.0 * n,
         // A byte for each group, the last of a row included.
         Some(WeightFormat::I4Group32) => n * k / 2.0 + n * (k / GROUP as f64).ceil() + 4.0 * n,
+        Some(WeightFormat::I2Group64) => n * k / 4.0 + n * (k / GROUP_I2 as f64).ceil() + 4.0 * n,
     }
 }
 
@@ -141,6 +142,8 @@ mod tests {
             ] {
                 assert_eq!(Cost::Bytes(format).matrix(n, k, false), expected as f64, "{n} x {k}, {format:?}");
             }
+            let expected = (n * k) as f64 / 4.0 + (n * k.div_ceil(64) + 4 * n) as f64;
+            assert_eq!(Cost::Bytes(Some(WeightFormat::I2Group64)).matrix(n, k, false), expected, "{n} x {k}");
         }
         // For factors, the groups of each factor count.
         let cost = Cost::Bytes(Some(WeightFormat::I4Group32));

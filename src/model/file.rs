@@ -11,6 +11,7 @@
 //! | int8 | `NAME.values`: I8, `n x k`; `NAME.scales`: F32, `n` |
 //! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
 //! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
+//! | int2 in groups of 64 | `NAME.quarters`: U8, `n x ceil(k / 4)`; `NAME.multipliers`: I8, `n x ceil(k / 64)`; `NAME.scales` |
 //!
 //! A weight is one matrix, `WEIGHT`, or two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of these, `WEIGHT.0`,
 //! `WEIGHT.1`, ... The tensors must be exactly those that the header describes.

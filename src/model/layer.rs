@@ -114,7 +114,7 @@ impl Layer {
         each!(self, layer => layer.bytes())
     }
 
-    /// The same layer in 8 or 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize).

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A [`Model`] is immutable and shared by any number of [`Session`]s. It runs and can be saved at every stage: in
-//! `f32`, low rank, 8 or 4 bits.
+//! `f32`, low rank, 8, 4 or 2 bits.
 
 #[cfg(feature = "svd")]
 mod calibration;
@@ -249,7 +249,7 @@ impl Model {
         self.layers().map(|(_, layer)| layer.bytes()).sum()
     }
 
-    /// The same model with all weights in 8 or 4 bits, for the kernels of `tier`.
+    /// The same model with all weights in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize), with the layer's name.

@@ -19,6 +19,8 @@ impl Version {
     pub const GRAPHS: Self = Self::Two;
     /// Since when there are other layers than linear, convolutional, GRU and LSTM.
     pub const LAYERS: Self = Self::Two;
+    /// Since when weights have 2 bits.
+    pub const TWO_BITS: Self = Self::Two;
 
     const ALL: [Self; 2] = [Self::One, Self::Two];
 

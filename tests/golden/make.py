@@ -8,6 +8,7 @@ integers or powers of two, and the largest input is 127. Thus 8 bits hold the in
 product is rounded.
 
 `graph` is a file of version 2: a convolution that looks a frame ahead, paths around it, two inputs and two outputs.
+`int2` is a file of version 2, with 70 inputs: a group and part of another.
 
 Version 0.1.0 of the crate wrote the files of other layers. No file is ever remade because the crate has changed: a file
 that was written must stay readable.
@@ -42,19 +43,28 @@ def nibbles(w):
     return "U8", [N, (K + 1) // 2], bytes(rows)
 
 
-def outputs(w, multipliers=None):
+def quarters(w):
+    """Packs four weights per byte, the first in the low bits."""
+    rows = bytearray()
+    for row in w:
+        for i in range(0, len(row), 4):
+            rows.append(sum((value & 3) << 2 * at for at, value in enumerate(row[i:i + 4])))
+    return "U8", [N, -(-len(w[0]) // 4)], bytes(rows)
+
+
+def outputs(w, multipliers=None, group=GROUP, x=X):
     y = []
     for j in range(N):
-        total = sum(w[j][i] * X[i] * (multipliers[j][i // GROUP] if multipliers else 1) for i in range(K))
+        total = sum(w[j][i] * x[i] * (multipliers[j][i // group] if multipliers else 1) for i in range(len(x)))
         y.append(total * SCALES[j] + BIAS[j])
     return y
 
 
-def write_layer(name, storage, tensors, y):
-    tensors = {**tensors, "fc.bias": floats([N], BIAS), "x": floats([1, K], X), "y": floats([1, N], y)}
-    matrix = {"n": N, "k": K, "format": storage}
+def write_layer(name, storage, tensors, y, x=X, version="1"):
+    tensors = {**tensors, "fc.bias": floats([N], BIAS), "x": floats([1, len(x)], x), "y": floats([1, N], y)}
+    matrix = {"n": N, "k": len(x), "format": storage}
     layer = {"linear": {"weight": {"dense": matrix}, "bias": True, "activation": "identity"}}
-    model = {"version": "1", "layers": [{"name": "fc", "layer": layer}], "attachments": ["x", "y"]}
+    model = {"version": version, "layers": [{"name": "fc", "layer": layer}], "attachments": ["x", "y"]}
     write(name, model, tensors)
 
 
@@ -88,6 +98,13 @@ def main():
     raw = bytes(value for row in multipliers for value in row)
     tensors = {"fc.weight.nibbles": nibbles(w), "fc.weight.multipliers": ("U8", [N, 2], raw), **scales}
     write_layer("int4_groups", "int4 in groups of 32", tensors, outputs(w, multipliers))
+
+    x = [(i * 29 + 5) % 255 - 127 for i in range(69)] + [127]
+    w = [[(j * 17 + i * 5 + i // 3 + j * i) % 4 - 2 for i in range(len(x))] for j in range(N)]
+    multipliers = [[63, -63], [0, 31], [-1, 40]]
+    raw = struct.pack(f"{2 * N}b", *(value for row in multipliers for value in row))
+    tensors = {"fc.weight.quarters": quarters(w), "fc.weight.multipliers": ("I8", [N, 2], raw), **scales}
+    write_layer("int2", "int2 in groups of 64", tensors, outputs(w, multipliers, 64, x), x, "2")
 
     graph()
 
