@@ -295,6 +295,46 @@ fn sessions_of_graphs_allocate_nothing() {
     });
 }
 
+/// Layers that no test above has, each in a session of its own.
+#[test]
+fn sessions_of_other_layers_allocate_nothing() {
+    use skinny::factored::{
+        Affine, DepthwiseConvolution, Embedding, Function, LayerNorm, Mapping, OverTime, Reduction, Rnn, Slice, Windows,
+    };
+
+    let n = 20;
+    let weight = |n, k| Weight::dense(mat(n, k)).unwrap();
+    let windows = Windows { kernel: 3, stride: 1, dilation: 4, before: 5, after: 2 };
+    let dilated = TimeConvolution::with_windows(Linear::new(weight(n, 3 * n), None).unwrap(), windows).unwrap();
+    let layers = [
+        Layer::TimeConvolution(dilated),
+        Layer::Depthwise(DepthwiseConvolution::new(mat(3, n), None, windows).unwrap()),
+        Layer::Rnn(Rnn::new(weight(n, n), weight(n, n), None, None).unwrap()),
+        Layer::Mapping(Mapping::new(Function::Softmax, n).unwrap()),
+        Layer::Affine(Affine::new(vec![2.0; n], vec![0.5; n]).unwrap()),
+        Layer::LayerNorm(LayerNorm::new(n, None, None, 1e-5).unwrap()),
+        Layer::Slice(Slice::new(3..9, n).unwrap()),
+        Layer::OverTime(OverTime::new(Reduction::Mean, n)),
+    ];
+    for layer in layers {
+        let what = layer.kind();
+        let mut session = Session::new(Arc::new(Model::new(vec![("layer".into(), layer)]).unwrap())).unwrap();
+        let frames = mat(24, n);
+        assert_allocates_nothing(what, || {
+            for count in [24, 1, 3, 12] {
+                session.push(MatRef::new(&frames.as_slice()[..count * n], count, n).unwrap()).unwrap();
+            }
+            session.finish().unwrap();
+        });
+    }
+    let embedding = Layer::Embedding(Embedding::new(mat(5, n)).unwrap().quantize().unwrap());
+    let model = Arc::new(Model::new(vec![("embedding".into(), embedding)]).unwrap());
+    let mut session = Session::new(model).unwrap();
+    assert_allocates_nothing("embedding", || {
+        session.push(MatRef::new(&[0.0, 4.0, 2.0, 1.0], 4, 1).unwrap()).unwrap();
+    });
+}
+
 /// How often each thread of a pool has allocated so far.
 #[cfg(feature = "rayon")]
 fn calls(pool: &rayon::ThreadPool) -> Vec<usize> {

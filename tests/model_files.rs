@@ -66,7 +66,7 @@ fn files() -> Vec<Vec<u8>> {
     let quantized =
         models.iter().cycle().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
     let written = models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap());
-    written.chain([read("golden/graph.safetensors")]).collect()
+    written.chain(["graph", "operations"].map(|name| read(&format!("golden/{name}.safetensors")))).collect()
 }
 
 /// The JSON of the header, and the data behind it.

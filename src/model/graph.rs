@@ -1,14 +1,17 @@
 //! A model as a graph: nodes that read earlier values.
 
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::timing::Timing;
 use super::{Join, Layer, Model};
 use crate::error::{Error, FileError, Result, expect_length};
 #[cfg(feature = "svd")]
 use crate::factored::Scratch;
+use crate::factored::{Function, Mapping, OverTime, Reduction, Slice, TimeConvolution};
 #[cfg(feature = "svd")]
 use crate::matrix::Mat;
 use crate::matrix::MatRef;
@@ -195,6 +198,62 @@ impl Graph {
     /// Those of [`join`](Self::join).
     pub fn multiply(&mut self, name: impl Into<String>, values: &[Value]) -> Result<Value> {
         self.join(name, Join::Multiply, values)
+    }
+
+    /// Adds a node that computes a function of the frames of `value`.
+    ///
+    /// # Errors
+    /// Those of [`layer`](Self::layer) and of [`Mapping::new`], with the name.
+    pub fn function(&mut self, name: impl Into<String>, function: Function, value: Value) -> Result<Value> {
+        self.sized(name.into(), value, |features| Ok(Layer::Mapping(Mapping::new(function, features)?)))
+    }
+
+    /// Adds a node that keeps some of the features of `value`.
+    ///
+    /// # Errors
+    /// Those of [`layer`](Self::layer) and of [`Slice::new`], with the name.
+    pub fn slice(&mut self, name: impl Into<String>, range: Range<usize>, value: Value) -> Result<Value> {
+        self.sized(name.into(), value, |features| Ok(Layer::Slice(Slice::new(range, features)?)))
+    }
+
+    /// Adds a node that makes one frame of the sequence `value`, when it ends.
+    ///
+    /// # Errors
+    /// Those of [`layer`](Self::layer).
+    pub fn over_time(&mut self, name: impl Into<String>, reduction: Reduction, value: Value) -> Result<Value> {
+        self.sized(name.into(), value, |features| Ok(Layer::OverTime(OverTime::new(reduction, features))))
+    }
+
+    /// Adds a convolution with groups: each of `groups` convolves its own features of `value`, one group after the other,
+    /// and `name` is the concatenation of what they make. The nodes of group `i` are called `name.i.in` and `name.i`.
+    ///
+    /// # Errors
+    /// Those of [`slice`](Self::slice), [`layer`](Self::layer) and [`concat`](Self::concat).
+    pub fn grouped_convolution(
+        &mut self,
+        name: impl Into<String>,
+        groups: Vec<TimeConvolution>,
+        value: Value,
+    ) -> Result<Value> {
+        let (name, mut start, mut parts) = (name.into(), 0usize, Vec::new());
+        for (i, group) in groups.into_iter().enumerate() {
+            let end = start.saturating_add(group.input_size());
+            let part = self.slice(format!("{name}.{i}.in"), start..end, value)?;
+            parts.push(self.layer(format!("{name}.{i}"), Layer::TimeConvolution(group), part)?);
+            start = end;
+        }
+        match self.shape(&name, value)?.features {
+            features if features == start => self.concat(name, &parts),
+            expected => {
+                Err(FileError::layer(name, Error::Length { what: "features of all groups", expected, found: start }))
+            }
+        }
+    }
+
+    /// Adds a layer that is made for the number of features of `value`.
+    fn sized(&mut self, name: String, value: Value, layer: impl FnOnce(usize) -> Result<Layer>) -> Result<Value> {
+        let layer = layer(self.shape(&name, value)?.features).map_err(|cause| FileError::layer(name.clone(), cause))?;
+        self.layer(name, layer, value)
     }
 
     /// Makes a value an output of the model. A value may have several names as an output.

@@ -8,7 +8,7 @@ use core::ops::Range;
 use super::Layer;
 use super::factorable::{Cuts, Factorable, Inputs, Matrix, Replaced};
 use crate::error::Result;
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, beside, columns};
+use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Rnn, Scheme, TimeConvolution, beside, columns};
 use crate::matrix::{Mat, MatRef};
 
 fn copy(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
@@ -116,7 +116,7 @@ impl Factorable for TimeConvolution {
         for t in 0..out.rows() {
             for (tap, frame) in stacked.view_mut().row_mut(t).chunks_exact_mut(x.cols()).enumerate() {
                 // There are zeros before the first frame and after the last.
-                if let Some(at) = (t * self.stride() + tap).checked_sub(self.padding())
+                if let Some(at) = (t * self.stride() + tap * self.windows().dilation).checked_sub(self.padding())
                     && at < x.rows()
                 {
                     frame.copy_from_slice(x.row(at));
@@ -129,13 +129,14 @@ impl Factorable for TimeConvolution {
     }
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
-        Self::new(self.linear().rebuild(scheme, cuts)?, self.kernel(), self.stride(), self.padding())
+        self.with_linear(self.linear().rebuild(scheme, cuts)?)
     }
 }
 
-/// The gates of a GRU and of an LSTM, in the order of their rows.
+/// The gates of recurrent layers, in the order of their rows; h stands for a layer without any.
 const GRU_GATES: &str = "rzn";
 const LSTM_GATES: &str = "ifgo";
+const RNN_GATES: &str = "h";
 
 /// The scheme for a GRU whose reset comes before the recurrent product. It has no joint form, because r * h and h are
 /// different inputs.
@@ -217,6 +218,22 @@ impl Factorable for Lstm {
     }
 }
 
+impl Factorable for Rnn {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        recurrent_matrices(scheme, self.weight_ih().dequantize()?, self.weight_hh().dequantize()?, RNN_GATES)
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        recurrent_inputs(scheme, x, out, RNN_GATES.len())
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let [w, r] = recurrent_weights(scheme, cuts, RNN_GATES.len())?;
+        let (bias_ih, bias_hh) = (w.bias(self.bias_ih()), r.bias(self.bias_hh()));
+        Ok(Rnn::new(w.weight, r.weight, bias_ih, bias_hh)?.with_function(self.function()))
+    }
+}
+
 impl<L: Factorable + Recurrent> Factorable for Bidirectional<L> {
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
         let (forward, reverse) = self.layers();
@@ -252,6 +269,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => layer.matrices(scheme),
             Layer::BidirectionalGru(layer) => layer.matrices(scheme),
             Layer::BidirectionalLstm(layer) => layer.matrices(scheme),
+            Layer::Rnn(layer) => layer.matrices(scheme),
+            Layer::BidirectionalRnn(layer) => layer.matrices(scheme),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => Ok(Vec::new()),
         }
     }
 
@@ -263,6 +289,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => layer.inputs(scheme, x, out),
             Layer::BidirectionalGru(layer) => layer.inputs(scheme, x, out),
             Layer::BidirectionalLstm(layer) => layer.inputs(scheme, x, out),
+            Layer::Rnn(layer) => layer.inputs(scheme, x, out),
+            Layer::BidirectionalRnn(layer) => layer.inputs(scheme, x, out),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => Ok(Inputs::default()),
         }
     }
 
@@ -274,6 +309,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => Layer::Lstm(layer.rebuild(scheme, cuts)?),
             Layer::BidirectionalGru(layer) => Layer::BidirectionalGru(layer.rebuild(scheme, cuts)?),
             Layer::BidirectionalLstm(layer) => Layer::BidirectionalLstm(layer.rebuild(scheme, cuts)?),
+            Layer::Rnn(layer) => Layer::Rnn(layer.rebuild(scheme, cuts)?),
+            Layer::BidirectionalRnn(layer) => Layer::BidirectionalRnn(layer.rebuild(scheme, cuts)?),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => self.clone(),
         })
     }
 }

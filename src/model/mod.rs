@@ -35,6 +35,7 @@ mod part;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
+mod streaming;
 #[cfg(feature = "safetensors")]
 mod tensor_file;
 #[cfg(feature = "safetensors")]

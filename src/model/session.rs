@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::frames::Frames;
 use super::graph::Operation;
-use super::layer::LayerState;
+use super::streaming::LayerState;
 use super::{Model, Node};
 use crate::error::{Error, FileError, Result, TensorProblem};
 use crate::factored::Scratch;
@@ -115,8 +115,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Shape`] for frames that do not fit; [`Error::Length`] for a model with several inputs. The stream is
-    /// unchanged then. [`Error::Allocation`], after which the stream cannot continue and the session should be
-    /// [reset](Self::reset).
+    /// unchanged then. [`Error::Allocation`], and [`Error::File`] with the name of an embedding and an index that it does
+    /// not have; then the stream cannot continue and the session should be [reset](Self::reset).
     pub fn push(&mut self, frames: MatRef<'_, f32>) -> Result<MatRef<'_, f32>> {
         self.push_all(&[frames])
     }
@@ -209,11 +209,7 @@ impl Session {
     pub fn states(&self) -> impl Iterator<Item = (String, &[f32])> {
         self.model.nodes().iter().zip(&self.states).flat_map(|(node, state)| {
             let layer = node.name();
-            let (h, c) = match state {
-                LayerState::Gru(state) => (Some(state.hidden()), None),
-                LayerState::Lstm(state) => (Some(state.hidden()), Some(state.cell())),
-                LayerState::None | LayerState::TimeConvolution(_) | LayerState::Frames(_) => (None, None),
-            };
+            let [h, c] = state.vectors();
             let h = h.map(|values| (format!("{layer}.h"), values));
             h.into_iter().chain(c.map(|values| (format!("{layer}.c"), values)))
         })
@@ -229,12 +225,7 @@ impl Session {
         let refused = |problem| Err(Error::File(FileError::Tensor { tensor: name.into(), problem }));
         let invalid = |cause| refused(TensorProblem::Invalid(Box::new(cause)));
         let nodes = self.model.nodes().iter().zip(&mut self.states);
-        let of_name = nodes.filter_map(|(node, state)| match (name.strip_prefix(node.name())?, state) {
-            (".h", LayerState::Gru(state)) => Some(state.hidden_mut()),
-            (".h", LayerState::Lstm(state)) => Some(state.hidden_mut()),
-            (".c", LayerState::Lstm(state)) => Some(state.cell_mut()),
-            _ => None,
-        });
+        let of_name = nodes.filter_map(|(node, state)| state.vector_mut(name.strip_prefix(node.name())?));
         let Some(state) = of_name.last() else { return refused(TensorProblem::Unexpected) };
         if state.len() != values.len() {
             return invalid(Error::Length { what: "state", expected: state.len(), found: values.len() });
@@ -285,7 +276,7 @@ impl Session {
             match node.operation() {
                 Operation::Layer(layer) => {
                     if let Some(x) = parts.next().filter(|x| x.rows() > 0) {
-                        layer.push(x, state, &mut own[0], &mut self.scratch)?;
+                        layer.push(x, state, &mut own[0], &mut self.scratch).map_err(|cause| named(node, cause))?;
                     }
                     if end {
                         layer.finish(state, &mut own[0], &mut self.scratch)?;
@@ -328,6 +319,14 @@ impl Session {
     /// What is ready of the first output.
     fn ready(&self) -> MatRef<'_, f32> {
         self.outputs[0].all()
+    }
+}
+
+/// An error with the name of the node, if it is about the frames and not about memory.
+fn named(node: &Node, cause: Error) -> Error {
+    match cause {
+        Error::Parameter { .. } => FileError::layer(node.name(), cause),
+        cause => cause,
     }
 }
 

@@ -2,6 +2,7 @@
 //! two directions side by side.
 
 mod layers;
+mod operations;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -42,6 +43,10 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
+    pub fn signed(shape: Vec<usize>, values: &[i8]) -> Self {
+        Self { dtype: Dtype::I8, shape, bytes: values.iter().map(|&value| value as u8).collect() }
+    }
+
     pub fn floats(shape: Vec<usize>, values: &[f32]) -> Self {
         Self { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
     }
@@ -105,8 +110,7 @@ impl Stored for DenseWeight {
                 Format::F32
             }
             Unpacked::I8(w) => {
-                let bytes = w.values().as_slice().iter().map(|&value| value as u8).collect();
-                to.put(format!("{name}.values"), Tensor { dtype: Dtype::I8, shape: vec_of([n, k]), bytes })?;
+                to.put(format!("{name}.values"), Tensor::signed(vec_of([n, k]), w.values().as_slice()))?;
                 let (name, tensor) = scales(w.scales());
                 to.put(name, tensor)?;
                 Format::I8

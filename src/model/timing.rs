@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::Layer;
+use crate::factored::Windows;
 
 /// When the frames of a value are ready, counted in frames of the model's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub(super) struct Clock {
 pub(super) enum Passage {
     /// One by one.
     Each,
-    /// From windows of `extent` frames, one every `stride` frames, with frames of padding before and after the sequence.
-    Windows { extent: usize, stride: usize, before: usize, after: usize },
+    /// From windows of frames.
+    Windows(Windows),
     /// One by one, but only once the sequence has ended.
     AtEnd,
     /// One frame for the sequence, once it has ended.
@@ -51,7 +52,7 @@ impl Timing {
             Self::Once => {
                 return match passage {
                     Passage::Each | Passage::AtEnd => Ok(Self::Once),
-                    Passage::Windows { .. } => Err("its input is one frame for the sequence, which has no windows"),
+                    Passage::Windows(_) => Err("its input is one frame for the sequence, which has no windows"),
                     Passage::Once => Err("its input is one frame for the sequence already"),
                 };
             }
@@ -60,11 +61,12 @@ impl Timing {
             Passage::Each => self,
             Passage::AtEnd => Self::Frames(Clock { ready: None, ..clock }),
             Passage::Once => Self::Once,
-            Passage::Windows { extent, stride, before, after } => {
+            Passage::Windows(windows) => {
+                let Windows { stride, before, after, .. } = windows;
                 let of = |frames: usize| i128::try_from(frames).unwrap_or(i128::MAX);
                 let scale = |frames: i128| frames.saturating_mul(of(clock.stride));
                 // (n + before - extent) / stride + 1, rounded down, for n frames.
-                let ready = scale(of(before).saturating_sub(of(extent)).saturating_add(of(stride)));
+                let ready = scale(of(before).saturating_sub(of(windows.extent())).saturating_add(of(stride)));
                 Self::Frames(Clock {
                     stride: clock.stride.saturating_mul(stride),
                     ready: clock.ready.map(|frames| frames.saturating_add(ready)),

@@ -9,6 +9,7 @@ product is rounded.
 
 `graph` is a file of version 2: a convolution that looks a frame ahead, paths around it, two inputs and two outputs.
 `int2` is a file of version 2, with 70 inputs: a group and part of another.
+The crate wrote `operations`, which has the other layers and functions of that version, with the outputs that it computed.
 
 Version 0.1.0 of the crate wrote the files of other layers. No file is ever remade because the crate has changed: a file
 that was written must stay readable.
