@@ -69,15 +69,18 @@ impl Fit {
     /// Of weights of magnitude up to 1. A step of 0 stands for zeros.
     fn new(w: &[f32], step: f32) -> Self {
         let (mut cross, mut square, mut error) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
-        for w in w.chunks(LANES) {
-            for (lane, &w) in w.iter().enumerate() {
-                let q = if step == 0.0 { 0.0 } else { level(w, step) };
-                let off = w - q * step;
-                cross[lane] += w * q;
-                square[lane] += q * q;
-                error[lane] += off * off;
-            }
+        let mut add = |lane: usize, w: f32| {
+            let q = if step == 0.0 { 0.0 } else { level(w, step) };
+            let off = w - q * step;
+            cross[lane] += w * q;
+            square[lane] += q * q;
+            error[lane] += off * off;
+        };
+        let (whole, tail) = w.as_chunks::<LANES>();
+        for w in whole {
+            (0..LANES).for_each(|lane| add(lane, w[lane]));
         }
+        tail.iter().enumerate().for_each(|(lane, &w)| add(lane, w));
         let sum = |lanes: [f32; LANES]| lanes.iter().fold(0.0, |sum, lane| sum + lane);
         Self { cross: sum(cross), square: sum(square), error: sum(error) }
     }
