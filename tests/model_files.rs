@@ -65,7 +65,8 @@ fn files() -> Vec<Vec<u8>> {
         .map(|name| Model::from_pytorch(&read(&format!("pytorch/{name}.safetensors")), &options).unwrap());
     let quantized =
         models.iter().cycle().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
-    models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap()).collect()
+    let written = models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap());
+    written.chain([read("golden/graph.safetensors")]).collect()
 }
 
 /// The JSON of the header, and the data behind it.
@@ -197,6 +198,66 @@ fn what_is_wrong_is_said() {
     let dtype = TensorProblem::Dtype { expected: "I8", found: "U8".into() };
     let retyped = with(r#""fc.weight.values":{"dtype":"I8""#, r#""fc.weight.values":{"dtype":"U8""#);
     assert_eq!(refused(&retyped), tensor("fc.weight.values", dtype));
+}
+
+#[test]
+fn what_is_wrong_with_a_graph_is_said() {
+    let (header, data) = split(&read("golden/graph.safetensors"));
+    let refused_with = |from: &str, to: &str| {
+        let [from, to] = [from, to].map(|text| text.replace('"', r#"\""#));
+        assert!(header.contains(&from), "{from} is not in {header}");
+        refused(&join(&header.replacen(&from, &to, 1), &data)).to_string()
+    };
+    let header_error = |reason: &str| format!("model file, metadata skinny: {reason}");
+    for (from, to, reason) in [
+        (r#""version":"2""#, r#""version":"1""#, "inputs is unknown in version 1; it came with version 2"),
+        (r#""join":"add""#, r#""join":"subtract""#, r#""sum": there is no join "subtract""#),
+        (r#""join":"add""#, r#""features":2"#, "unknown field `features`"),
+        (r#","join":"add""#, "", r#""sum" is neither a layer nor a join, or both"#),
+        (r#""reads":["x"]"#, r#""reads":["y"]"#, r#""conv" reads "y", which is no input and no earlier layer"#),
+        (r#""reads":["x"]"#, r#""reads":["fc"]"#, r#""conv" reads "fc", which is no input and no earlier layer"#),
+        (r#""reads":["x"]"#, r#""reads":null"#, "invalid type: null"),
+        (r#""value":"fc""#, r#""value":"fd""#, r#""scores" reads "fd", which is no input and no earlier layer"#),
+    ] {
+        let told = refused_with(from, to);
+        assert!(told.starts_with(&header_error(reason)), "{told}");
+    }
+    for (from, to, told) in [
+        (
+            r#""reads":["sum","gain"]"#,
+            r#""reads":["sum"]"#,
+            "layer product: values to join: expected 2 elements, found 1",
+        ),
+        (r#""reads":["x"]"#, r#""reads":["x","x"]"#, "layer conv: values of a layer: expected 1 elements, found 2"),
+        (r#""reads":["x"]"#, r#""reads":[]"#, "layer conv: values of a layer: expected 1 elements, found 0"),
+        (r#""padding":1"#, r#""padding":0"#, "layer sum: x > conv and x: t - 2 frames for a sequence of t, and t"),
+        (r#""name":"gain""#, r#""name":"x""#, "layer x: layers of this name is 2, must be 1"),
+        (r#","features":2"#, r#","features":18446744073709551615"#, "layer x: features of all values together is"),
+        (
+            r#""value":"sum""#,
+            r#""value":"sum"},{"name":"sum","value":"x""#,
+            "layer sum: layers of this name is 2, must be 1",
+        ),
+    ] {
+        let found = refused_with(from, to);
+        assert!(found.starts_with(told), "{found}");
+    }
+    // A list may not have what came with graphs.
+    let (header, data) = split(&files()[3]);
+    for (from, to, entry) in [
+        (r#""layers":[{"#, r#""inputs":[{"name":"x","features":13}],"layers":[{"#, "inputs"),
+        (r#""attachments""#, r#""outputs":[{"name":"y","value":"fc"}],"attachments""#, "outputs"),
+        (r#""layer":{"#, r#""reads":["input"],"layer":{"#, "reads"),
+    ] {
+        let [from, to] = [from, to].map(|text| text.replace('"', r#"\""#));
+        assert!(header.contains(&from), "{from} is not in {header}");
+        let header = header.replacen(&from, &to, 1);
+        let told = refused(&join(&header, &data)).to_string();
+        assert_eq!(told, header_error(&format!("{entry} is unknown in version 1; it came with version 2")));
+        let newer = join(&header.replacen(r#"version\":\"1"#, r#"version\":\"2"#, 1), &data);
+        load_and_run(&newer, &ImportOptions::default());
+        model(&newer);
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! describes them.
 //!
 //! One entry of the metadata, `skinny`, holds a JSON object: `version`, `layers` (in order, each with its name and the
-//! storage of its weights), `attachments` and `metadata`. Tensors are named after their layer and parameter:
+//! storage of its weights), `attachments` and `metadata`; for a graph also `inputs`, `outputs` and what each layer reads.
+//! Tensors are named after their layer and parameter:
 //!
 //! | storage of a matrix `NAME`, `n x k` | tensors |
 //! |---|---|
@@ -24,10 +25,11 @@ use core::fmt::Display;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Reader, Stored, Tensor, Writer};
+use super::graph_file::{GraphHeader, InputHeader, NodeHeader, OutputHeader, present};
+use super::stored::{Reader, Tensor, Writer};
 use super::tensors::Tensors;
 use super::version::Version;
-use super::{Attachment, Layer, Model};
+use super::{Attachment, Model};
 use crate::error::{Error, FileError, Result};
 use crate::kernels::Tier;
 
@@ -38,18 +40,17 @@ pub(super) const KEY: &str = "skinny";
 #[serde(deny_unknown_fields)]
 struct Header {
     version: String,
-    layers: Vec<LayerHeader>,
+    /// One called `input`, if left out.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    inputs: Option<Vec<InputHeader>>,
+    layers: Vec<NodeHeader>,
+    /// The last value as `output`, if left out.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    outputs: Option<Vec<OutputHeader>>,
     #[serde(default)]
     attachments: Vec<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayerHeader {
-    name: String,
-    layer: <Layer as Stored>::Header,
 }
 
 pub(super) fn header_error(reason: impl Display) -> Error {
@@ -82,12 +83,10 @@ impl Model {
             attachments.insert(name, Attachment::new(shape, values)?);
         }
         let mut reader = Reader { tensors, tier, version };
-        let mut layers = Vec::new();
-        for LayerHeader { name, layer } in &header.layers {
-            layers.push((name.clone(), Layer::read(name, layer, &mut reader)?));
-        }
+        let Header { inputs, layers, outputs, .. } = header;
+        let graph = GraphHeader { inputs, layers, outputs }.read(&mut reader)?;
         reader.tensors.expect_empty()?;
-        Ok(Self::new(layers)?.with_attached(header.metadata, attachments))
+        Ok(graph.build()?.with_attached(header.metadata, attachments))
     }
 
     /// Writes the model to bytes, in the earliest version that has all that it needs. The same model always gives the
@@ -97,16 +96,15 @@ impl Model {
     /// [`Error::Allocation`]; [`Error::File`] if two tensors would have one name.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut writer = Writer::default();
-        let mut layers = Vec::new();
-        for (name, layer) in self.layers() {
-            layers.push(LayerHeader { name: name.into(), layer: layer.write(name, &mut writer)? });
-        }
+        let GraphHeader { inputs, layers, outputs } = GraphHeader::write(self, &mut writer)?;
         for (name, attachment) in self.attachments() {
             writer.put(name.clone(), Tensor::floats(attachment.shape().to_vec(), attachment.values()))?;
         }
         let header = Header {
             version: writer.version.name().into(),
+            inputs,
             layers,
+            outputs,
             attachments: self.attachments().keys().cloned().collect(),
             metadata: self.metadata().clone(),
         };

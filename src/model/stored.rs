@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::layers::LayerKind;
 use super::tensors::Tensors;
 use super::version::Version;
 use crate::error::{FileError, Result, TensorProblem};

@@ -15,6 +15,10 @@ pub(super) enum Version {
 }
 
 impl Version {
+    /// Since when layers read any earlier values, of several inputs and outputs.
+    pub const GRAPHS: Self = Self::Two;
+    /// Since when there are other layers than linear, convolutional, GRU and LSTM.
+    pub const LAYERS: Self = Self::Two;
     /// Since when weights have 2 bits.
     pub const TWO_BITS: Self = Self::Two;
 

@@ -130,8 +130,8 @@ impl QuantizedMatI2 {
         let (mut values, mut multipliers) = (Mat::zeros(n, k)?, Mat::zeros(n, k.div_ceil(GROUP_I2))?);
         let mut scales = Vec::new();
         scales.try_reserve_exact(n).map_err(|_| Error::Allocation { bytes: n.saturating_mul(size_of::<f32>()) })?;
-        let mut relative = Mat::zeros(1, k)?;
-        let mut steps = Mat::zeros(1, multipliers.cols())?;
+        let mut relative = Mat::zeros(n.min(1), k)?;
+        let mut steps = Mat::zeros(n.min(1), multipliers.cols())?;
         for row in 0..n {
             let (mut values, mut multipliers) = (values.view_mut(), multipliers.view_mut());
             let (relative, steps) = (relative.as_mut_slice(), steps.as_mut_slice());
