@@ -200,17 +200,14 @@ impl PackedMat {
             .filter(|&bytes| bytes <= isize::MAX as usize - Line::BYTES)
             .ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?;
         let mut lines = zeroed(Line::ZERO, bytes.div_ceil(Line::BYTES))?;
-        if zero_byte(format) != 0 {
-            for at in (0..panels)
-                .map(|panel| panel * panel_bytes)
-                .flat_map(|start| (start..start + layout.weight_bytes(format, steps)).step_by(STEP))
-            {
-                lines[at / Line::BYTES].0[at % Line::BYTES..][..STEP].fill(zero_byte(format));
-            }
-        }
         // With a depth of 0, there may be any number of rows.
         let rows = panels.checked_mul(layout.panel_rows);
         let row_sums = zeroed(0, rows.ok_or(Error::TooLarge { what: "packed weights", rows: n, cols: k })?)?;
+        // Where bytes of zeros are not 0, each vector of weights is filled.
+        let vectors = if zero_byte(format) == 0 { 0 } else { layout.weight_bytes(format, steps) / STEP };
+        for at in (0..panels * vectors).map(|i| i / vectors * panel_bytes + i % vectors * STEP) {
+            lines[at / Line::BYTES].0[at % Line::BYTES..][..STEP].fill(zero_byte(format));
+        }
         Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
     }
 

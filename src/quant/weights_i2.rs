@@ -69,15 +69,18 @@ impl Fit {
     /// Of weights of magnitude up to 1. A step of 0 stands for zeros.
     fn new(w: &[f32], step: f32) -> Self {
         let (mut cross, mut square, mut error) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
-        for w in w.chunks(LANES) {
-            for (lane, &w) in w.iter().enumerate() {
-                let q = if step == 0.0 { 0.0 } else { level(w, step) };
-                let off = w - q * step;
-                cross[lane] += w * q;
-                square[lane] += q * q;
-                error[lane] += off * off;
-            }
+        let mut add = |lane: usize, w: f32| {
+            let q = if step == 0.0 { 0.0 } else { level(w, step) };
+            let off = w - q * step;
+            cross[lane] += w * q;
+            square[lane] += q * q;
+            error[lane] += off * off;
+        };
+        let (whole, tail) = w.as_chunks::<LANES>();
+        for w in whole {
+            (0..LANES).for_each(|lane| add(lane, w[lane]));
         }
+        tail.iter().enumerate().for_each(|(lane, &w)| add(lane, w));
         let sum = |lanes: [f32; LANES]| lanes.iter().fold(0.0, |sum, lane| sum + lane);
         Self { cross: sum(cross), square: sum(square), error: sum(error) }
     }
@@ -127,8 +130,8 @@ impl QuantizedMatI2 {
         let (mut values, mut multipliers) = (Mat::zeros(n, k)?, Mat::zeros(n, k.div_ceil(GROUP_I2))?);
         let mut scales = Vec::new();
         scales.try_reserve_exact(n).map_err(|_| Error::Allocation { bytes: n.saturating_mul(size_of::<f32>()) })?;
-        let mut relative = Mat::zeros(1, k)?;
-        let mut steps = Mat::zeros(1, multipliers.cols())?;
+        let mut relative = Mat::zeros(n.min(1), k)?;
+        let mut steps = Mat::zeros(n.min(1), multipliers.cols())?;
         for row in 0..n {
             let (mut values, mut multipliers) = (values.view_mut(), multipliers.view_mut());
             let (relative, steps) = (relative.as_mut_slice(), steps.as_mut_slice());

@@ -2,7 +2,7 @@
 
     python tests/golden/make.py
 
-All but one are model files of version 1 with one layer `fc` (3 outputs, 35 inputs) in one of the storages. Two attachments
+All but two are model files of version 1 with one layer `fc` (3 outputs, 35 inputs) in one of the storages. Two attachments
 hold the input `x` and the output `y`, which is computed here in integers. All weights, inputs and scales are small
 integers or powers of two, and the largest input is 127. Thus 8 bits hold the inputs exactly, and no float of the
 product is rounded.
