@@ -1,10 +1,10 @@
 //! The parts of compression by themselves: costs, measures, moments, decompositions, budgets, corrected rounding.
 
 use skinny::compress::{
-    Budget, Candidate, Choice, Core, Cost, Decomposition, Moment, allocate, nu, relative_error, round_corrected,
-    signal_to_noise,
+    Budget, Candidate, Choice, Core, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
+    relative_error, round_corrected, signal_to_noise,
 };
-use skinny::factored::{LowRank, RankPolicy};
+use skinny::factored::{LowRank, RankPolicy, Unpacked};
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat};
 
@@ -40,7 +40,9 @@ fn a_product_takes_the_longer_of_reading_and_computing() {
 
 #[test]
 fn measures_are_defined_for_zeros_and_refuse_what_does_not_fit() {
-    assert_eq!((nu(&[]), nu(&[2.0]), nu(&[0.0; 4])), (0.0, 0.0, 0.0));
+    assert_eq!((nu(&[]), nu(&[2.0]), nu(&[0.0; 4]), nu(&[0.5; 4])), (0.0, 0.0, 0.0, 1.0));
+    let shares = [0, 1, 2, 9].map(|rank| explained_variance(&[3.0, 1.0], rank));
+    assert_eq!((shares, explained_variance(&[0.0; 2], 1)), ([0.0, 0.9, 1.0, 1.0], 1.0));
     let half = nu(&[1.0, 1.0, 0.0, 0.0]);
     assert!((half - (2.0f64.sqrt() - 1.0)).abs() < 1e-12, "{half}");
     let (w, zeros) = (mat(3, 4, wave), mat(3, 4, |_| 0.0));
@@ -111,6 +113,24 @@ fn corrected_rounding_refuses_what_does_not_fit() {
     assert_eq!(round(&mat(4, 4, wave), None), misfit);
     w.as_mut_slice()[7] = f32::INFINITY;
     assert_eq!(round(&w, None), Error::NotFinite { what: "weights", index: 7, value: f32::INFINITY });
+}
+
+/// Two columns of `U` that are equal are no obstacle: the equations of the correction have many solutions then.
+#[test]
+fn factors_that_repeat_themselves_are_corrected_too() {
+    let (rows, k) = (12, 20);
+    let u = mat(rows, 3, |i| wave(i / 3 * 2 + i % 3 / 2));
+    let low_rank = LowRank::from_factors(u, mat(3, k, |i| wave(5 * i + 3))).unwrap();
+    let w = low_rank.product().unwrap();
+    let product = |u: &Unpacked, v: &Unpacked| {
+        LowRank::from_factors(u.dequantize().unwrap(), v.dequantize().unwrap()).unwrap().product().unwrap()
+    };
+    let RoundedFactors { u, v, .. } = round_corrected(w.view(), &low_rank, WeightFormat::I4, None, &[k]).unwrap();
+    let corrected = relative_error(w.view(), product(&u, &v[0]).view()).unwrap();
+    let plain = |factor| Unpacked::quantize(factor, WeightFormat::I4).unwrap();
+    let plain = product(&plain(low_rank.u()), &plain(low_rank.v()));
+    let plain = relative_error(w.view(), plain.view()).unwrap();
+    assert!(corrected < 0.9 * plain, "{corrected}, plain {plain}");
 }
 
 /// Beyond the rank of a matrix the factors are zeros, not zeros divided by zeros.
