@@ -268,6 +268,48 @@ fn two_factors_are_one_weight() {
     assert!(matches!(refused, Error::NotFinite { what: "singular values", index: 1, .. }));
 }
 
+#[test]
+fn a_product_into_another_shape_writes_nothing() {
+    let Weight::Dense(f32) = dense(&mut Random(28), 4, 3) else { panic!("not dense") };
+    for weight in [f32.clone(), f32.quantize_to(WeightFormat::I8, Tier::Portable).unwrap()] {
+        for (rows, cols) in [(2, 5), (1, 4), (3, 4), (4, 2)] {
+            let mut out = vec![7.0; rows * cols];
+            let misfit = weight.apply(
+                MatRef::new(&[1.0; 6], 2, 3).unwrap(),
+                None,
+                Activation::Identity,
+                MatMut::new(&mut out, rows, cols).unwrap(),
+                &mut Scratch::new(),
+            );
+            assert_eq!(misfit, Err(Error::Shape { what: "output", expected: (2, 4), found: (rows, cols) }));
+            assert!(out.iter().all(|&y| y == 7.0));
+        }
+    }
+}
+
+/// An infinity counts as the largest finite magnitude of its column, with either sign, with and without zero points.
+#[test]
+fn infinities_become_the_largest_finite_values() {
+    let bounded = |x: [f32; 4]| x.map(|x| if x.is_nan() { 0.0 } else { x.clamp(-2.0, 2.0) });
+    for x in [
+        [f32::NEG_INFINITY, 1.0, 2.0, -0.5],
+        [f32::INFINITY, 1.0, -2.0, 0.5],
+        [f32::INFINITY, f32::NEG_INFINITY, 2.0, 1.0],
+        [f32::NAN, 1.0, -2.0, 0.5],
+        [-f32::NAN, 1.0, -2.0, 0.5],
+    ] {
+        for zero_point in [ZeroPoint::None, ZeroPoint::PerColumn] {
+            let [found, expected] = [x, bounded(x)].map(|x| {
+                let mut quantized = QuantizedActivations::new();
+                quantized.quantize(MatRef::row_vector(&x), zero_point).unwrap();
+                let numbers = (quantized.scales().to_vec(), quantized.zero_points().to_vec());
+                (quantized.values().as_slice().to_vec(), numbers)
+            });
+            assert_eq!(found, expected, "{x:?}, {zero_point:?}");
+        }
+    }
+}
+
 /// Even a sequence without frames must have frames of the right size.
 #[test]
 fn empty_sequences_of_another_width_are_refused() {

@@ -10,8 +10,10 @@ use std::cell::Cell;
 use std::path::Path;
 
 use common::hostile::{file_of_input, load_and_run, load_input};
-use skinny::model::{ImportOptions, Model};
-use skinny::{Error, FileError, TensorProblem, Tier, kernels::WeightFormat};
+use skinny::factored::{Linear, Weight};
+use skinny::kernels::{Activation, WeightFormat};
+use skinny::model::{ImportOptions, Layer, Model};
+use skinny::{Error, FileError, Mat, TensorProblem, Tier};
 
 /// Counts the bytes that the test's own thread holds, and the most that it ever held.
 struct Counting;
@@ -93,6 +95,20 @@ impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
+    }
+}
+
+#[test]
+fn the_maximum_of_a_clipped_relu_is_positive_and_finite() {
+    let linear = Linear::new(Weight::dense(Mat::zeros(2, 3).unwrap()).unwrap(), None).unwrap();
+    let linear = linear.with_activation(Activation::ClippedRelu(1.5));
+    let model = Model::new(vec![("fc".into(), Layer::Linear(linear))]).unwrap();
+    let (header, data) = split(&model.to_bytes().unwrap());
+    assert_eq!(header.matches("1.5").count(), 1);
+    Model::from_bytes(&join(&header.replace("1.5", "2.5"), &data), Tier::Portable).unwrap();
+    for max in ["0.0", "-0.0", "-1.5", "1e39"] {
+        let message = refused(&join(&header.replace("1.5", max), &data)).to_string();
+        assert!(message.contains("maximum of the clipped ReLU"), "{max}: {message}");
     }
 }
 
