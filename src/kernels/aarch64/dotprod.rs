@@ -11,9 +11,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -31,6 +31,9 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 
 const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
+
+/// The longest panel, in bytes, that stays in L1 together with the next one.
+const LONGEST_OF_TWO: usize = 16 * 1024;
 
 /// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
 /// number, then the load of that register's next weights.
@@ -268,10 +271,7 @@ macro_rules! step_16x5 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -282,10 +282,7 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -295,10 +292,8 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -309,10 +304,8 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -323,10 +316,8 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
@@ -363,34 +354,60 @@ pub(super) unsafe fn store<const COLUMNS: usize>(
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s8s8s32_16x4<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s8s8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s8s8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
+    let panel_bytes = ROWS * STEP * steps;
+    let (hints, none) = (if FROM_MEMORY { Hints::All } else { Hints::None }, Hints::None);
+    // For both tiles of a batch that takes two.
+    let [first, second] = match FROM_MEMORY {
+        true if (1..=LONGEST_OF_TWO).contains(&panel_bytes) => {
+            let ahead = panel_bytes - ROWS * STEP;
+            [Hints::Half(ahead), Hints::Half(ahead + 2 * Line::BYTES)]
+        }
+        _ => [hints, none],
+    };
     for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let w = call.weights.add(panel * panel_bytes);
             let x = |column| call.activations.add(column * STEP);
             let one = || {
-                let [even, odd] = tile_16x1(w, x(0), x_step, steps);
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps, hints);
                 let sums = core::array::from_fn(|v| vaddq_s32(even[v], odd[v]));
                 store(call, panel, 0, [sums]);
             };
-            let two = |column| store(call, panel, column, tile_16x2(w, x(column), x_step, steps));
-            let three = |column| store(call, panel, column, tile_16x3(w, x(column), x_step, steps));
-            let four = |column| store(call, panel, column, tile_16x4(w, x(column), x_step, steps));
-            let five = |column| store(call, panel, column, tile_16x5(w, x(column), x_step, steps));
+            let two = |column, hints| store(call, panel, column, tile_16x2(w, x(column), x_step, steps, hints));
+            let three = |column, hints| store(call, panel, column, tile_16x3(w, x(column), x_step, steps, hints));
+            let four = |column, hints| store(call, panel, column, tile_16x4(w, x(column), x_step, steps, hints));
+            let five = |column, hints| store(call, panel, column, tile_16x5(w, x(column), x_step, steps, hints));
             match COLUMNS {
                 _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
                 1 => one(),
-                2 => two(0),
-                3 => three(0),
-                4 => four(0),
-                5 => five(0),
-                6 => (three(0), three(3)).0,
-                7 => (four(0), three(4)).0,
-                8 => (four(0), four(4)).0,
-                9 => (five(0), four(5)).0,
-                _ => (five(0), five(5)).0,
+                2 => two(0, hints),
+                3 => three(0, hints),
+                4 => four(0, hints),
+                5 => five(0, hints),
+                6 => (three(0, first), three(3, second)).0,
+                7 => (four(0, first), three(4, second)).0,
+                8 => (four(0, first), four(4, second)).0,
+                9 => (five(0, first), four(5, second)).0,
+                _ => (five(0, first), five(5, second)).0,
             }
         }
     }

@@ -11,7 +11,7 @@ use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
 use super::instructions::sdot_lane;
 use super::ops::{add_scaled, split, split_group};
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -69,7 +69,7 @@ macro_rules! step_16x1 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -182,7 +182,7 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps);
+                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps, Hints::of(call));
                     store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
                 }
                 1 => tile::<1>(call, panel, COLUMNS, 0),

@@ -10,7 +10,7 @@ use super::super::layout::{Layout, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::neon::products;
 use super::ops::{add_scaled, split};
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -66,7 +66,7 @@ macro_rules! step_8x1 {
 }
 
 tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -93,7 +93,7 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps);
+                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(call));
                     let [low, high] = split(across(sixteen_low), across(bytes));
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);
