@@ -373,7 +373,7 @@ unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
     let panel_bytes = ROWS * STEP * steps;
-    let (hints, none) = (if FROM_MEMORY { Hints::All } else { Hints::None }, Hints::None);
+    let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
     // For both tiles of a batch that takes two.
     let [first, second] = match FROM_MEMORY {
         true if (1..=LONGEST_OF_TWO).contains(&panel_bytes) => {

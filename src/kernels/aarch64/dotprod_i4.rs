@@ -182,7 +182,7 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps, Hints::of(call));
+                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps, Hints::of(call.from_memory));
                     store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
                 }
                 1 => tile::<1>(call, panel, COLUMNS, 0),

@@ -289,7 +289,7 @@ pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
 unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool, const ODD: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     // The first tile takes longer than memory does; further ones find the panel in L1.
-    let (hints, none) = (if FROM_MEMORY { Hints::All } else { Hints::None }, Hints::None);
+    let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
     let x_step = COLUMNS * STEP;
     for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.

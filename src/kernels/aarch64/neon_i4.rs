@@ -93,7 +93,8 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(call));
+                    let [sixteen_low, bytes] =
+                        tile_8x1(w, call.activations, STEP, call.steps, Hints::of(call.from_memory));
                     let [low, high] = split(across(sixteen_low), across(bytes));
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);

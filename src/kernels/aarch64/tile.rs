@@ -1,7 +1,5 @@
 //! The loop that hand-scheduled tiles share, and the hints that bring weights from memory before they are needed.
 
-use super::super::micro::Call;
-
 /// The cache lines of weights that a tile asks for ahead of their use.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hints {
@@ -19,8 +17,8 @@ pub(super) enum Hints {
 impl Hints {
     /// The hints of a batch that passes over a panel once.
     #[inline]
-    pub(super) fn of(call: &Call) -> Self {
-        if call.from_memory { Hints::All } else { Hints::None }
+    pub(super) fn of(from_memory: bool) -> Self {
+        if from_memory { Hints::All } else { Hints::None }
     }
 }
 
