@@ -112,8 +112,16 @@ impl Weights {
             }
             if family.format == WeightFormat::I4Group32 {
                 let groups = depth / GROUP;
+                // Four rows of the first half of a panel, or two if it has no more, then as many of the second half.
+                let fours = 4.min(layout.panel_rows / 2);
+                let order: Vec<usize> = (0..layout.panel_rows / 2)
+                    .step_by(fours)
+                    .flat_map(|first| [first, first + layout.panel_rows / 2])
+                    .flat_map(|first| first..first + fours)
+                    .collect();
+                let place = order.iter().position(|&row| row == row_in_panel).unwrap();
                 for group in 0..groups {
-                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + row_in_panel;
+                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + place;
                     panel[at] = self.multipliers[row * groups + group];
                 }
             }

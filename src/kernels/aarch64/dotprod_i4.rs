@@ -10,28 +10,19 @@ use super::super::layout::STEP;
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
 use super::instructions::sdot_lane;
-use super::ops::{add_scaled, split, split_group};
+use super::ops::split;
 use super::tile::{tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
 /// The kernels of this file, for the registry.
-pub(crate) static FAMILIES: [Family; 2] = [
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4s8s32_16x4),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4Group32,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
-        extreme: None,
-    },
-];
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Dotprod,
+    format: WeightFormat::I4,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s4s8s32_16x4),
+    extreme: None,
+}];
 
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
@@ -52,6 +43,8 @@ macro_rules! lane_16x1 {
         )
     };
 }
+
+pub(super) use lane_16x1;
 
 /// A step of 16 rows x 1 column.
 ///
@@ -76,56 +69,6 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
     scratch: [
         "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25"
     ]
-}
-
-/// The sums of `groups >= 1` groups of two steps, for 16 rows x 1 column. `m` points to the multipliers.
-///
-/// The registers are the same as in [`tile_16x1`], but the sums of a group are in 4..7. They become products as in
-/// [`split_group`]. A group's operands are loaded at its start: there are enough loads that nothing waits for one.
-///
-/// # Safety
-/// The steps of the panel and of the column, and the groups of multipliers, must be readable.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; VECTORS] {
-    let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
-    unsafe {
-        asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
-            "b 2f",
-            ".p2align 9",
-            "2:",
-            "ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q8, [{x}]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
-            "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]",
-            "ldur q9, [{x}, #16]", "ldur q10, [{m}]",
-            "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
-            "add {w}, {w}, #256", "add {x}, {x}, #32", "add {m}, {m}, #16",
-            lane_16x1!(next, 0, 8, [16, 17], [4, 5, 6, 7], ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]"]),
-            lane_16x1!(next, 1, 8, [18, 19], [4, 5, 6, 7], ["ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]),
-            lane_16x1!(next, 2, 8, [20, 21], [4, 5, 6, 7], ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]"]),
-            lane_16x1!(next, 3, 8, [22, 23], [4, 5, 6, 7], ["ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]),
-            "sshll v11.8h, v10.8b, #0", "sshll2 v10.8h, v10.16b, #0",
-            lane_16x1!(last, 0, 9, [16, 17], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 1, 9, [18, 19], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 2, 9, [20, 21], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 3, 9, [22, 23], [4, 5, 6, 7], ["", ""]),
-            "subs {groups}, {groups}, #1",
-            "shrn v4.4h, v4.4s, #4", "shrn2 v4.8h, v5.4s, #4",
-            "ssubw v6.4s, v6.4s, v4.4h", "ssubw2 v7.4s, v7.4s, v4.8h",
-            "smlal v0.4s, v4.4h, v11.4h", "smlal2 v1.4s, v4.8h, v11.8h",
-            "shrn v6.4h, v6.4s, #4", "shrn2 v6.8h, v7.4s, #4",
-            "smlal v2.4s, v6.4h, v10.4h", "smlal2 v3.4s, v6.8h, v10.8h",
-            "b.ne 2b",
-            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
-            out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
-            out("v23") _, out("v24") _, out("v25") _,
-            options(readonly, nostack)
-        );
-    }
-    [a0, a1, a2, a3]
 }
 
 /// Adds the products of a step of 16 rows. Each column has two vectors for 16 times the low weights and two for bytes.
@@ -218,81 +161,5 @@ unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, 
             x = x.wrapping_add(columns * STEP);
         }
         store(call, panel, column, sums.map(|sums| rows(sums)));
-    }
-}
-
-/// As [`gemm_s4s8s32_16x4`], with one multiplier per group of two steps.
-///
-/// # Safety
-/// As [`gemm_s4s8s32_16x4`]. `steps` is even.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
-        unsafe {
-            match COLUMNS {
-                1 if call.steps > 0 => {
-                    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
-                    let multipliers = w.add(weight_bytes).cast();
-                    let sums = grouped_tile_16x1(w, call.activations, multipliers, call.steps / 2);
-                    store(call, panel, 0, [sums]);
-                }
-                1 => grouped_tile::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_tile::<2>(call, panel, COLUMNS, 0),
-                3 => grouped_tile::<3>(call, panel, COLUMNS, 0),
-                4 => (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 2 * i)),
-                5 => (grouped_tile::<3>(call, panel, COLUMNS, 0), grouped_tile::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => {
-                    grouped_tile::<3>(call, panel, COLUMNS, 0);
-                    (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 3 + 2 * i));
-                }
-                8 => {
-                    (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i));
-                    grouped_tile::<2>(call, panel, COLUMNS, 6);
-                }
-                9 => (0..3).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
-                _ => {
-                    (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i));
-                    (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 6 + 2 * i));
-                }
-            }
-        }
-    }
-}
-
-/// Computes one tile of grouped weights: a panel and `COLUMNS` columns.
-///
-/// # Safety
-/// The contract of `call` must hold, and the panel and columns must lie inside it.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let weight_bytes = BYTE_ROWS * STEP * call.steps;
-        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut multipliers = w.add(weight_bytes);
-        let mut x = call.activations.add(column * STEP);
-        let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-        for _ in 0..call.steps / 2 {
-            let mut group = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-            for _ in 0..2 {
-                step(&mut group, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-                w = w.wrapping_add(BYTE_ROWS * STEP);
-                x = x.wrapping_add(columns * STEP);
-            }
-            let m = vld1q_s8(multipliers);
-            let (m_low, m_high) = (vmovl_s8(vget_low_s8(m)), vmovl_high_s8(m));
-            for ([s0, s1, s2, s3], [l0, l1, b0, b1]) in sums.iter_mut().zip(group) {
-                let [low, high] = split_group([l0, l1], [b0, b1]);
-                add_scaled([s0, s1], low, m_low);
-                add_scaled([s2, s3], high, m_high);
-            }
-            multipliers = multipliers.wrapping_add(ROWS);
-        }
-        store(call, panel, column, sums);
     }
 }
