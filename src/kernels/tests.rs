@@ -40,9 +40,9 @@ fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel
     let known_to_miri = match (family.tier, family.format) {
         (Tier::Portable, _) | (Tier::I8mm, WeightFormat::I8) => true,
         // A single column has a loop in assembly.
-        (Tier::Dotprod | Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32) => columns > 1,
+        (Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32) => columns > 1,
         // Assembly, and intrinsics such as `vpadalq_s16` and `vrshrq_n_s8`.
-        (Tier::Dotprod, WeightFormat::I8) | (Tier::Neon, _) => false,
+        (Tier::Dotprod | Tier::Neon, _) => false,
     };
     kernels.into_iter().flatten().filter(move |_| !cfg!(miri) || known_to_miri)
 }

@@ -38,7 +38,7 @@ const VECTORS: usize = ROWS / 4;
 /// `$mode` selects what is written: everything for `first` or `next`, no loads for `last` or `single`, only the loads
 /// for `load`, nothing for `none`. `@work` is for other work.
 macro_rules! dots {
-    ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
+    ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:expr)?;)* => $w_load:expr) => {
         concat!(
             $(
                 dots!(@work $mode concat!("sdot v", $acc, ".4s, v", $w, ".16b, v", $x, ".4b[", $lane, "]\n")),
@@ -50,10 +50,10 @@ macro_rules! dots {
     (@work load $work:expr) => { "" };
     (@work none $work:expr) => { "" };
     (@work $mode:ident $work:expr) => { $work };
-    (@load last $load:literal) => { "" };
-    (@load single $load:literal) => { "" };
-    (@load none $load:literal) => { "" };
-    (@load $mode:ident $load:literal) => { concat!($load, "\n") };
+    (@load last $load:expr) => { "" };
+    (@load single $load:expr) => { "" };
+    (@load none $load:expr) => { "" };
+    (@load $mode:ident $load:expr) => { concat!($load, "\n") };
 }
 
 pub(super) use dots;

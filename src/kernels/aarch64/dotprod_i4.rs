@@ -9,7 +9,6 @@ use core::arch::asm;
 use super::super::layout::STEP;
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
-use super::instructions::sdot_lane;
 use super::ops::split;
 use super::tile::{tile, tile_loop};
 use crate::format::WeightFormat;
@@ -71,38 +70,178 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
     ]
 }
 
-/// Adds the products of a step of 16 rows. Each column has two vectors for 16 times the low weights and two for bytes.
+/// A run of 4 in depth times several columns: two vectors of bytes (`$w`), or one where the tile is half a panel.
 ///
-/// # Safety
-/// A step of a panel must be readable at `w`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn step<const COLUMNS: usize>(
-    sums: &mut [[int32x4_t; VECTORS]; COLUMNS],
-    w: *const i8,
-    x: [int8x16_t; COLUMNS],
-) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        macro_rules! lane {
-            ($lane:literal) => {
-                for v in 0..VECTORS / 2 {
-                    let bytes = vld1q_s8(w.add(($lane * VECTORS / 2 + v) * 16));
-                    let sixteen_low = vshlq_n_s8::<4>(bytes);
-                    for c in 0..COLUMNS {
-                        sums[c][v] = sdot_lane::<$lane>(sums[c][v], sixteen_low, x[c]);
-                    }
-                    for c in 0..COLUMNS {
-                        sums[c][VECTORS / 2 + v] = sdot_lane::<$lane>(sums[c][VECTORS / 2 + v], bytes, x[c]);
-                    }
-                }
-            };
-        }
-        lane!(0);
-        lane!(1);
-        lane!(2);
-        lane!(3);
-    }
+/// `shl` puts 16 times the low weights of a vector into `$t`. Each column has sums of these, `$l`, and of the bytes, `$b`.
+/// Bytes and, by `$x_mode`, activations are loaded again right after their last use.
+macro_rules! lane {
+    ($mode:ident, $x_mode:ident, $lane:literal, $([$w:literal $t:literal $load:expr; $($l:literal $b:literal $x:literal $($x_load:literal)?),*]),*) => {
+        concat!(
+            $(dots!(@work $mode concat!("shl v", $t, ".16b, v", $w, ".16b, #4\n")),)*
+            $(
+                $(dots! { $mode, $lane, $b += $w * $x; => "" },)*
+                dots! { $mode, $lane, => $load },
+                $(dots! { $x_mode, $lane, $l += $t * $x $(, $x_load)?; => "" },)*
+            )*
+        )
+    };
+}
+
+/// A step of 16 rows. `$w` and `$t` are the registers of bytes and of low weights. Lanes 0 and 1 load bytes for lanes 2
+/// and 3, which load them for the next step.
+macro_rules! full_step {
+    (load, $($registers:tt)*) => { full_step!(@ none none, load load, $($registers)*) };
+    ($mode:ident, $($registers:tt)*) => { full_step!(@ next last, $mode $mode, $($registers)*) };
+    (@ $early:ident $x_early:ident, $late:ident $x_late:ident, [$w0:literal $w1:literal $w2:literal $w3:literal] [$t0:literal $t1:literal]
+     [$($first:tt)*] [$($second:tt)*]) => {
+        concat!(
+            lane!($early, $x_early, 0, [$w0 $t0 full_step!(@load $w0 "-64"); $($first)*], [$w1 $t1 full_step!(@load $w1 "-48"); $($second)*]),
+            lane!($early, $x_early, 1, [$w2 $t0 full_step!(@load $w2 "-32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "-16"); $($second)*]),
+            lane!($late, $x_early, 2, [$w0 $t0 full_step!(@load $w0 "0"); $($first)*], [$w1 $t1 full_step!(@load $w1 "16"); $($second)*]),
+            lane!($late, $x_late, 3, [$w2 $t0 full_step!(@load $w2 "32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "48"); $($second)*]),
+        )
+    };
+    (@load $w:literal $at:literal) => { concat!("ldur q", $w, ", [{w}, #", $at, "]") };
+}
+
+/// A step of 8 rows, half a panel. Each lane loads the next one's bytes.
+macro_rules! half_step {
+    (load, $($registers:tt)*) => { half_step!(@ none none, load load, $($registers)*) };
+    ($mode:ident, $($registers:tt)*) => { half_step!(@ next last, $mode $mode, $($registers)*) };
+    (@ $early:ident $x_early:ident, $late:ident $x_late:ident, $w:literal $t:literal [$($columns:tt)*]) => {
+        concat!(
+            lane!($early, $x_early, 0, [$w $t full_step!(@load $w "-96"); $($columns)*]),
+            lane!($early, $x_early, 1, [$w $t full_step!(@load $w "-64"); $($columns)*]),
+            lane!($early, $x_early, 2, [$w $t full_step!(@load $w "-32"); $($columns)*]),
+            lane!($late, $x_late, 3, [$w $t full_step!(@load $w "0"); $($columns)*]),
+        )
+    };
+}
+
+macro_rules! step_16x2 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25"]
+}
+
+macro_rules! step_16x3 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25, 8 10 26]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]", 9 11 26 "ldur q26, [{x}, #32]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25", "v26"]
+}
+
+macro_rules! step_16x4 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25, 8 10 26, 12 14 27]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]", 9 11 26 "ldur q26, [{x}, #32]", 13 15 27 "ldur q27, [{x}, #48]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25", "v26", "v27"]
+}
+
+macro_rules! step_16x5 {
+    ($mode:ident) => {
+        full_step!($mode, [20 21 22 23] [24 25]
+            [0 2 26, 4 6 27, 8 10 28, 12 14 29, 16 18 30]
+            [1 3 26 "ldur q26, [{x}]", 5 7 27 "ldur q27, [{x}, #16]", 9 11 28 "ldur q28, [{x}, #32]", 13 15 29 "ldur q29, [{x}, #48]", 17 19 30 "ldur q30, [{x}, #64]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
+        [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]
+    ],
+    scratch: ["v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30"]
+}
+
+// Tiles of half a panel. Their columns go in pairs: two vectors of sums each.
+macro_rules! step_8x6 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 12 "ldur q12, [{x}]", 2 3 13 "ldur q13, [{x}, #16]", 4 5 14 "ldur q14, [{x}, #32]", 6 7 15 "ldur q15, [{x}, #48]", 8 9 16 "ldur q16, [{x}, #64]", 10 11 17 "ldur q17, [{x}, #80]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x6, 3, step_8x6, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: ["v12", "v13", "v14", "v15", "v16", "v17", "v30", "v31"]
+}
+
+macro_rules! step_8x8 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 16 "ldur q16, [{x}]", 2 3 17 "ldur q17, [{x}, #16]", 4 5 18 "ldur q18, [{x}, #32]", 6 7 19 "ldur q19, [{x}, #48]", 8 9 20 "ldur q20, [{x}, #64]", 10 11 21 "ldur q21, [{x}, #80]", 12 13 22 "ldur q22, [{x}, #96]", 14 15 23 "ldur q23, [{x}, #112]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x8, 4, step_8x8, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v30", "v31"]
+}
+
+macro_rules! step_8x10 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 20 "ldur q20, [{x}]", 2 3 21 "ldur q21, [{x}, #16]", 4 5 22 "ldur q22, [{x}, #32]", 6 7 23 "ldur q23, [{x}, #48]", 8 9 24 "ldur q24, [{x}, #64]", 10 11 25 "ldur q25, [{x}, #80]", 12 13 26 "ldur q26, [{x}, #96]", 14 15 27 "ldur q27, [{x}, #112]", 16 17 28 "ldur q28, [{x}, #128]", 18 19 29 "ldur q29, [{x}, #144]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x10, 5, step_8x10, w_step: 128, align: 9,
+    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
+        [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]
+    ],
+    scratch: ["v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"]
 }
 
 /// The sums of all rows, in order.
@@ -119,47 +258,60 @@ fn rows([l0, l1, b0, b1]: [int32x4_t; VECTORS]) -> [int32x4_t; VECTORS] {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
+    let &Call { panels, steps, .. } = call;
+    let x_step = COLUMNS * STEP;
+    for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
+            let w = call.weights.add(panel * BYTE_ROWS * STEP * steps);
+            let x = |column| call.activations.add(column * STEP);
+            let one = || {
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps);
+                store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
+            };
+            macro_rules! full {
+                ($tile:ident at $column:literal) => {
+                    store(call, panel, $column, $tile(w, x($column), x_step, steps).map(|sums| rows(sums)))
+                };
+            }
+            macro_rules! halves {
+                ($tile:ident) => {
+                    for half in 0..2 {
+                        let pairs = $tile(w.add(16 * half), x(0), x_step, steps);
+                        store_half(call, panel, half, 0, pairs.map(|[l0, b0, l1, b1]| [split(l0, b0), split(l1, b1)]).as_flattened());
+                    }
+                };
+            }
             match COLUMNS {
-                1 if call.steps > 0 => {
-                    let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps);
-                    store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
-                }
-                1 => tile::<1>(call, panel, COLUMNS, 0),
-                2 => tile::<2>(call, panel, COLUMNS, 0),
-                3 => tile::<3>(call, panel, COLUMNS, 0),
-                4 => tile::<4>(call, panel, COLUMNS, 0),
-                5 => tile::<5>(call, panel, COLUMNS, 0),
-                6 => (0..2).for_each(|i| tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (tile::<4>(call, panel, COLUMNS, 0), tile::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| tile::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (tile::<5>(call, panel, COLUMNS, 0), tile::<4>(call, panel, COLUMNS, 5)).0,
-                _ => (0..2).for_each(|i| tile::<5>(call, panel, COLUMNS, 5 * i)),
+                _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
+                1 => one(),
+                2 => full!(tile_16x2 at 0),
+                3 => full!(tile_16x3 at 0),
+                4 => full!(tile_16x4 at 0),
+                5 => full!(tile_16x5 at 0),
+                6 => halves!(tile_8x6),
+                7 => (full!(tile_16x4 at 0), full!(tile_16x3 at 4)).0,
+                8 => halves!(tile_8x8),
+                9 => (full!(tile_16x5 at 0), full!(tile_16x4 at 5)).0,
+                _ => halves!(tile_8x10),
             }
         }
     }
 }
 
-/// Computes one tile: a panel and `COLUMNS` columns.
+/// Stores the low and the high rows of half a panel for some columns, starting at `column`.
 ///
 /// # Safety
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps).cast::<i8>();
-        let mut x = call.activations.add(column * STEP);
-        let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-        for _ in 0..call.steps {
-            step(&mut sums, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-            w = w.wrapping_add(BYTE_ROWS * STEP);
-            x = x.wrapping_add(columns * STEP);
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn store_half(call: &Call, panel: usize, half: usize, column: usize, sums: &[[int32x4_t; 2]]) {
+    for (c, &[low, high]) in sums.iter().enumerate() {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + 4 * half);
+            vst1q_s32(out, low);
+            vst1q_s32(out.add(BYTE_ROWS), high);
         }
-        store(call, panel, column, sums.map(|sums| rows(sums)));
     }
 }

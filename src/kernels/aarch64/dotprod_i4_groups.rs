@@ -14,7 +14,7 @@ use core::arch::asm;
 use super::super::layout::STEP;
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
-use super::dotprod_i4::lane_16x1;
+use super::dotprod_i4::{lane_16x1, store_half};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -268,7 +268,7 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
                 let ahead = panel_bytes + (128 - 16) * half;
                 macro_rules! tiles {
                     ($($tile:ident at $column:literal),*) => {
-                        ($(store_half(call, panel, half, $column, $tile(w, x($column), x_step, m, groups, ahead)),)*).0
+                        ($(store_half(call, panel, half, $column, &$tile(w, x($column), x_step, m, groups, ahead)),)*).0
                     };
                 }
                 match COLUMNS {
@@ -283,29 +283,6 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
                     _ => tiles!(tile_8x5 at 0, tile_8x5 at 5),
                 }
             }
-        }
-    }
-}
-
-/// Stores the low and the high rows of half a panel for `COLUMNS` columns, starting at `column`.
-///
-/// # Safety
-/// The contract of `call` must hold, and the panel and columns must lie inside it.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn store_half<const COLUMNS: usize>(
-    call: &Call,
-    panel: usize,
-    half: usize,
-    column: usize,
-    sums: [[int32x4_t; 2]; COLUMNS],
-) {
-    for (c, [low, high]) in sums.into_iter().enumerate() {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + 4 * half);
-            vst1q_s32(out, low);
-            vst1q_s32(out.add(BYTE_ROWS), high);
         }
     }
 }
