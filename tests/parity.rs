@@ -496,7 +496,7 @@ fn dequantize_equals_its_formula() {
     }
 }
 
-/// An activation never outputs a negative zero: which zero `f32::max` returns differs between targets.
+/// An activation never outputs a negative zero. Which zero `f32::max` returns is up to the target and the optimizer.
 #[test]
 fn zeros_behind_an_activation_are_positive() {
     let (n, m) = (70, 3);

@@ -196,11 +196,7 @@ fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, act
             out[column * n + row] = bias.map_or(sum, |bias| sum + bias);
         }
     }
-    if let Some((low, high)) = activation.bounds() {
-        for y in out {
-            *y = y.max(low).min(high);
-        }
-    }
+    activation.apply(out);
 }
 
 /// The dot product of two slices of equal length. Lane `l` sums the elements `l, l + 16, ...` in order; then the lanes

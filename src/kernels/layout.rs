@@ -58,8 +58,17 @@ impl Layout {
         }
     }
 
+    /// The place of a row's multiplier among those of a group in the panel. Byte rows are taken in fours: the rows in
+    /// their low parts come first, then the rows in their high parts.
+    pub(crate) const fn multiplier_place(&self, row: usize) -> usize {
+        let byte_rows = self.panel_rows / 2;
+        let fours = if byte_rows < 4 { byte_rows } else { 4 };
+        let (part, byte_row) = (row / byte_rows, row % byte_rows);
+        byte_row / fours * 2 * fours + part * fours + byte_row % fours
+    }
+
     /// The number of bytes of multipliers behind the weights of a panel: `[groups][panel_rows]`, padded to whole cache
-    /// lines.
+    /// lines. [`multiplier_place`](Self::multiplier_place) has the order of the rows.
     pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
         (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
     }

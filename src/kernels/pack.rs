@@ -220,7 +220,9 @@ impl PackedMat {
     fn multiplier_place(&self, row: usize, group: usize) -> usize {
         let layout = self.family.layout;
         let end = (row / layout.panel_rows + 1) * self.panel_bytes;
-        end - layout.multiplier_bytes(self.steps) + group * layout.panel_rows + row % layout.panel_rows
+        end - layout.multiplier_bytes(self.steps)
+            + group * layout.panel_rows
+            + layout.multiplier_place(row % layout.panel_rows)
     }
 
     /// Places 4-bit weights and sets each row sum to the result of `row_sum`.

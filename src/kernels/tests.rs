@@ -40,9 +40,9 @@ fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel
     let known_to_miri = match (family.tier, family.format) {
         (Tier::Portable, _) | (Tier::I8mm, WeightFormat::I8) => true,
         // A single column has a loop in assembly.
-        (Tier::Dotprod | Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32) => columns > 1,
+        (Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32) => columns > 1,
         // Assembly, and intrinsics such as `vpadalq_s16` and `vrshrq_n_s8`.
-        (Tier::Dotprod, WeightFormat::I8) | (Tier::Neon, _) => false,
+        (Tier::Dotprod | Tier::Neon, _) => false,
     };
     kernels.into_iter().flatten().filter(move |_| !cfg!(miri) || known_to_miri)
 }
@@ -112,8 +112,16 @@ impl Weights {
             }
             if family.format == WeightFormat::I4Group32 {
                 let groups = depth / GROUP;
+                // Four rows of the first half of a panel, or two if it has no more, then as many of the second half.
+                let fours = 4.min(layout.panel_rows / 2);
+                let order: Vec<usize> = (0..layout.panel_rows / 2)
+                    .step_by(fours)
+                    .flat_map(|first| [first, first + layout.panel_rows / 2])
+                    .flat_map(|first| first..first + fours)
+                    .collect();
+                let place = order.iter().position(|&row| row == row_in_panel).unwrap();
                 for group in 0..groups {
-                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + row_in_panel;
+                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + place;
                     panel[at] = self.multipliers[row * groups + group];
                 }
             }

@@ -32,16 +32,13 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 const ROWS: usize = 16;
 const VECTORS: usize = ROWS / 4;
 
-/// The longest panel, in bytes, that stays in L1 together with the next one.
-const LONGEST_OF_TWO: usize = 16 * 1024;
-
 /// One vector of weights times lane `$lane` of each column's activations, `sum += weights * activations` by register
 /// number, then the load of that register's next weights.
 ///
 /// `$mode` selects what is written: everything for `first` or `next`, no loads for `last` or `single`, only the loads
 /// for `load`, nothing for `none`. `@work` is for other work.
 macro_rules! dots {
-    ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:literal)?;)* => $w_load:literal) => {
+    ($mode:ident, $lane:literal, $($acc:literal += $w:literal * $x:literal $(, $x_load:expr)?;)* => $w_load:expr) => {
         concat!(
             $(
                 dots!(@work $mode concat!("sdot v", $acc, ".4s, v", $w, ".16b, v", $x, ".4b[", $lane, "]\n")),
@@ -53,10 +50,10 @@ macro_rules! dots {
     (@work load $work:expr) => { "" };
     (@work none $work:expr) => { "" };
     (@work $mode:ident $work:expr) => { $work };
-    (@load last $load:literal) => { "" };
-    (@load single $load:literal) => { "" };
-    (@load none $load:literal) => { "" };
-    (@load $mode:ident $load:literal) => { concat!($load, "\n") };
+    (@load last $load:expr) => { "" };
+    (@load single $load:expr) => { "" };
+    (@load none $load:expr) => { "" };
+    (@load $mode:ident $load:expr) => { concat!($load, "\n") };
 }
 
 pub(super) use dots;
@@ -293,7 +290,7 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
     all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
-    half: ["{ahead}" "{behind}"],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -305,7 +302,7 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
     all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
-    half: ["{ahead}" "{behind}"],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -317,7 +314,7 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
     all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
-    half: ["{ahead}" "{behind}"],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
@@ -373,15 +370,8 @@ unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
     let panel_bytes = ROWS * STEP * steps;
-    let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
-    // For both tiles of a batch that takes two.
-    let [first, second] = match FROM_MEMORY {
-        true if (1..=LONGEST_OF_TWO).contains(&panel_bytes) => {
-            let ahead = panel_bytes - ROWS * STEP;
-            [Hints::Half(ahead), Hints::Half(ahead + 2 * Line::BYTES)]
-        }
-        _ => [hints, none],
-    };
+    let hints = Hints::of(FROM_MEMORY);
+    let [first, second] = Hints::of_two(FROM_MEMORY, panel_bytes, ROWS * STEP);
     for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {

@@ -10,6 +10,7 @@
 pub(super) mod detect;
 mod dotprod;
 mod dotprod_i4;
+mod dotprod_i4_groups;
 #[cfg(not(miri))]
 pub(super) mod epilogue;
 mod i8mm;
@@ -24,11 +25,12 @@ mod tile;
 use super::micro::Family;
 
 /// The tables of all kernel files.
-pub(super) static TABLES: [&[Family]; 6] = [
+pub(super) static TABLES: [&[Family]; 7] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,
     &dotprod::FAMILIES,
     &dotprod_i4::FAMILIES,
+    &dotprod_i4_groups::FAMILIES,
     &i8mm::FAMILIES,
     &i8mm_i4::FAMILIES,
 ];

@@ -10,15 +10,30 @@ pub(super) enum Hints {
     /// Half the lines of the next panel, for each of two tiles that pass over a panel. The first tile alone would wait
     /// for memory, which would be idle during the second.
     ///
-    /// A step hints at the line so many bytes behind the step after it, and at the line after that one.
+    /// A step hints at lines so many bytes behind the step after it.
     Half(usize),
 }
+
+/// The longest panel, in bytes, that stays in L1 together with the next one.
+const LONGEST_OF_TWO: usize = 16 * 1024;
 
 impl Hints {
     /// The hints of a batch that passes over a panel once.
     #[inline]
     pub(super) fn of(from_memory: bool) -> Self {
         if from_memory { Hints::All } else { Hints::None }
+    }
+
+    /// The hints of two tiles that pass over a panel of `panel_bytes` bytes one after the other, `step_bytes` a step.
+    #[inline]
+    pub(super) fn of_two(from_memory: bool, panel_bytes: usize, step_bytes: usize) -> [Self; 2] {
+        match (step_bytes..=LONGEST_OF_TWO).contains(&panel_bytes) {
+            true if from_memory => {
+                let ahead = panel_bytes - step_bytes;
+                [Hints::Half(ahead), Hints::Half(ahead + step_bytes / 2)]
+            }
+            _ => [Self::of(from_memory), Hints::None],
+        }
     }
 }
 
@@ -99,11 +114,12 @@ macro_rules! tile_loop {
 ///
 /// `all` are the distances of a step's prefetches for [`Hints::All`]. The first step of a panel has none, as it loads
 /// twice as much as others. The last step loads nothing. Its distances, `last`, include those of the next panel's first
-/// step. `half` are the registers of [`Hints::Half`]; a tile without them has no such hints.
+/// step. `half` are the registers of [`Hints::Half`], which hold its distance and so much more; a tile without them has no
+/// such hints.
 macro_rules! tile {
     ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal,
-     all: [$($all:literal)*], last: [$($last:literal)*], $(half: [$($half:literal)*],)?
-     sums: $kind:ident $sums:tt, scratch: $scratch:tt) => {
+     all: [$($all:literal)*], last: [$($last:literal)*],
+     $(half: [$($half:literal)*] [$($operand:ident = $offset:expr),*],)? sums: $kind:ident $sums:tt, scratch: $scratch:tt) => {
         /// Runs the tile.
         ///
         /// # Safety
@@ -125,7 +141,7 @@ macro_rules! tile {
                         hints: ["", hints!($($all)*), hints!($($last)*)] [], sums: $kind $sums, scratch: $scratch),
                     $(Hints::Half(ahead) => tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,
                         hints: [hints!($($half)*), hints!($($half)*), hints!($($half)*)]
-                        [ahead = ahead, behind = ahead + Line::BYTES], sums: $kind $sums, scratch: $scratch),)?
+                        [$($operand = ahead + $offset),*], sums: $kind $sums, scratch: $scratch),)?
                     _ => tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,
                         hints: ["", "", ""] [], sums: $kind $sums, scratch: $scratch),
                 }
