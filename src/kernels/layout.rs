@@ -92,8 +92,21 @@ impl Layout {
         self.panel_rows / rows_per_byte(format) * steps * STEP
     }
 
+    /// The place of a row's multiplier among those of a group in the panel. In 4 bits, byte rows are taken in fours: the
+    /// rows in their low parts come first, then the rows in their high parts. In 2 bits, multipliers are in the order of
+    /// the rows.
+    pub(crate) const fn multiplier_place(&self, format: WeightFormat, row: usize) -> usize {
+        if !matches!(format, WeightFormat::I4Group32) {
+            return row;
+        }
+        let byte_rows = self.panel_rows / 2;
+        let fours = if byte_rows < 4 { byte_rows } else { 4 };
+        let (part, byte_row) = (row / byte_rows, row % byte_rows);
+        byte_row / fours * 2 * fours + part * fours + byte_row % fours
+    }
+
     /// The number of bytes of multipliers behind the 4-bit weights of a panel: `[groups][panel_rows]`, padded to whole
-    /// cache lines.
+    /// cache lines. [`multiplier_place`](Self::multiplier_place) has the order of the rows.
     pub(crate) const fn multiplier_bytes(&self, steps: usize) -> usize {
         (self.panel_rows * (steps * STEP / GROUP)).next_multiple_of(Line::BYTES)
     }

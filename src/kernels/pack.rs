@@ -12,6 +12,18 @@ use crate::format::{GROUP, GROUP_I2, MAX_I4, MAX_MULTIPLIER, MIN_I2, WeightForma
 use crate::matrix::{Mat, MatRef};
 use crate::tier::Tier;
 
+/// The most bytes of weights that a product may expect in a cache, where hints cost more than they gain.
+///
+/// On the small cores of `neon` and `dotprod`, this is an L1. Their tiles have room for hints: at 1024 x 128, the models
+/// of these cores see no loss, and the layers of a model push each other out of the L2. I8mm spends up to a tenth on
+/// hints, and its cores have a larger L2.
+const fn most_cached_bytes(tier: Tier) -> usize {
+    match tier {
+        Tier::Portable | Tier::Neon | Tier::Dotprod => 64 * 1024,
+        Tier::I8mm => 256 * 1024,
+    }
+}
+
 /// An `n x k` integer matrix, laid out for the kernels of one tier.
 ///
 /// It can be made only for a tier that this machine has, and only that tier's kernels run on it.
@@ -247,7 +259,7 @@ impl PackedMat {
     fn multiplier_place(&self, row: usize, group: usize) -> usize {
         let (layout, format) = (self.family.layout, self.family.format);
         let behind = row / layout.panel_rows * self.panel_bytes + layout.weight_bytes(format, self.steps);
-        behind + group * layout.panel_rows + row % layout.panel_rows
+        behind + group * layout.panel_rows + layout.multiplier_place(format, row % layout.panel_rows)
     }
 
     /// Places 4-bit weights and sets each row sum to the result of `row_sum`.
@@ -294,6 +306,11 @@ impl PackedMat {
     /// Bytes of packed weights. One product streams all of them from memory.
     pub fn bytes(&self) -> usize {
         self.lines.len() * Line::BYTES
+    }
+
+    /// Whether a product should expect its weights in memory and not in a cache.
+    pub(crate) fn from_memory(&self) -> bool {
+        self.bytes() > most_cached_bytes(self.tier())
     }
 
     pub(crate) fn family(&self) -> &'static Family {
