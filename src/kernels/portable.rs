@@ -115,9 +115,10 @@ unsafe fn gemm_i4<const COLUMNS: usize>(call: &Call, format: WeightFormat) {
             let x = activations.iter().skip(column).step_by(COLUMNS);
             for (step, (bytes, x)) in bytes.chunks_exact(BYTE_ROWS).zip(x).enumerate() {
                 let multiplier = |row| match format {
-                    WeightFormat::I4Group32 => {
-                        i32::from(multipliers[step / STEPS_PER_GROUP * ROWS + LAYOUT.multiplier_place(WeightFormat::I4Group32, row)])
-                    }
+                    WeightFormat::I4Group32 => i32::from(
+                        multipliers
+                            [step / STEPS_PER_GROUP * ROWS + LAYOUT.multiplier_place(WeightFormat::I4Group32, row)],
+                    ),
                     _ => 1,
                 };
                 for (row, bytes) in bytes.iter().enumerate() {

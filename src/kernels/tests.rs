@@ -118,14 +118,29 @@ impl Weights {
                 let first = if sharing == 4 && part == 0 { 42 } else { i32::from(*place as i8) };
                 *place = (first + (i32::from(value) << (8 / sharing * part))) as u8;
             }
-        (Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32 | WeightFormat::I2Group64) => columns > 1,
-        // Assembly, and intrinsics such as `vpadalq_s16` and `vrshrq_n_s8`.
-        (Tier::Dotprod | Tier::Neon, _) => false,
+            if family.format.group().is_some() {
+                let groups = depth.div_ceil(self.group);
+                let behind = layout.panel_rows * depth / rows_per_byte(family.format);
+                let place = multiplier_order(family).iter().position(|&row| row == row_in_panel).unwrap();
+                for group in 0..groups {
+                    panel[behind + group * layout.panel_rows + place] = self.multipliers[row * groups + group] as u8;
                 }
             }
         }
         packed
     }
+}
+
+/// The rows of a panel in the order of their multipliers.
+fn multiplier_order(family: &Family) -> Vec<usize> {
+    let rows = family.layout.panel_rows;
+    if family.format != WeightFormat::I4Group32 {
+        return (0..rows).collect();
+    }
+    // Four rows of the first half of a panel, or two if it has no more, then as many of the second half.
+    let (half, fours) = (rows / 2, 4.min(rows / 2));
+    let pairs = (0..half).step_by(fours).flat_map(|first| [first, first + half]);
+    pairs.flat_map(|first| first..first + fours).collect()
 }
 
 /// Packs columns of `depth` activations as `[depth / run][columns][run]`.
