@@ -26,7 +26,8 @@ fn layers() -> Vec<(&'static str, Layer)> {
         Gru::new(dense(r, 3 * HIDDEN, INPUT), dense(r, 3 * HIDDEN, HIDDEN), Some(r.vec(3 * HIDDEN, 0.5)), None).unwrap()
     };
     let lstm = |r: &mut Random| {
-        Lstm::new(dense(r, 4 * HIDDEN, INPUT), dense(r, 4 * HIDDEN, HIDDEN), None, Some(r.vec(4 * HIDDEN, 0.5))).unwrap()
+        Lstm::new(dense(r, 4 * HIDDEN, INPUT), dense(r, 4 * HIDDEN, HIDDEN), None, Some(r.vec(4 * HIDDEN, 0.5)))
+            .unwrap()
     };
     let (gru, backward) = (gru(r), Bidirectional::new(gru(r), gru(r)).unwrap());
     let (lstm, both) = (lstm(r), Bidirectional::new(lstm(r), lstm(r)).unwrap());
@@ -111,7 +112,8 @@ fn calibrations_add_up() {
     let ((snr, error), (snr_parts, error_parts)) = (sigma(&whole), sigma(&parts));
     assert!((snr - snr_parts).abs() < 1e-4 && (error - error_parts).abs() < 1e-6, "{snr_parts} dB for {snr}");
     // And it is not that of the first frames.
-    let first = calibrated(&model, Scheme::Split, &Mat::from_vec(x.as_slice()[..7 * INPUT].to_vec(), 7, INPUT).unwrap());
+    let first =
+        calibrated(&model, Scheme::Split, &Mat::from_vec(x.as_slice()[..7 * INPUT].to_vec(), 7, INPUT).unwrap());
     assert!((snr - sigma(&first).0).abs() > 0.1);
 }
 

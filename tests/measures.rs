@@ -66,8 +66,7 @@ fn a_budget_is_for_matrices_that_can_be_cut() {
     let budget = Budget { limit: 100.0, cost: Cost::Parameters };
     let refused = Error::Parameter { what: "rank multiple", value: 0.0, expected: "at least 1" };
     assert_eq!(allocate(&[], &budget, 0), Err(refused));
-    let candidate =
-        |n, k| Candidate { n, k, singular_values: &[], importance: 1.0, recurrent: false, pinned: false };
+    let candidate = |n, k| Candidate { n, k, singular_values: &[], importance: 1.0, recurrent: false, pinned: false };
     for (n, k) in [(0, 5), (5, 0), (0, 0)] {
         let refused = Error::Length { what: "singular values", expected: 1, found: 0 };
         assert_eq!(allocate(&[candidate(n, k)], &budget, 1), Err(refused), "{n} x {k}");
