@@ -361,3 +361,20 @@ fn models_have_layers_with_names_of_their_own() {
     let Error::File(FileError::Layer { .. }) = &twice else { panic!("{twice:?}") };
     assert!(twice.to_string().contains(&cause.to_string()), "{twice}");
 }
+
+/// A model streams unless some layer needs the whole sequence, and takes as many frames per output as its strides say.
+#[test]
+fn one_bidirectional_layer_ends_a_stream() {
+    let r = &mut Random(29);
+    let both = Bidirectional::new(gru(r), gru(r)).unwrap();
+    let convolution = |r: &mut Random, input, stride| {
+        let linear = Linear::new(dense(r, INPUT, 4 * input), None).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, 4, stride, 0).unwrap())
+    };
+    let mut layers = vec![("a".into(), convolution(r, 5, 2)), ("b".into(), convolution(r, INPUT, 3))];
+    let model = Model::new(layers.clone()).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.input_size(), model.output_size()), (true, 6, 5, INPUT));
+    layers.push(("c".into(), Layer::BidirectionalGru(both)));
+    let model = Model::new(layers).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.output_size()), (false, 6, 2 * HIDDEN));
+}
