@@ -19,7 +19,7 @@ pub struct DenseWeight(pub(super) Storage);
 #[derive(Clone, Debug)]
 pub(super) enum Storage {
     F32(Mat<f32>),
-    /// 8 or 4 bits; the packed matrix knows which.
+    /// 8, 4 or 2 bits; the packed matrix knows which.
     Quantized {
         weights: PackedMat,
         scales: Vec<f32>,
@@ -102,6 +102,7 @@ impl DenseWeight {
                 WeightFormat::I8 => "int8",
                 WeightFormat::I4 => "int4",
                 WeightFormat::I4Group32 => "int4 in groups of 32",
+                WeightFormat::I2Group64 => "int2 in groups of 64",
             },
         }
     }
@@ -196,11 +197,7 @@ fn product_f32(w: MatRef<'_, f32>, x: MatRef<'_, f32>, bias: Option<&[f32]>, act
             out[column * n + row] = bias.map_or(sum, |bias| sum + bias);
         }
     }
-    if let Some((low, high)) = activation.bounds() {
-        for y in out {
-            *y = y.max(low).min(high);
-        }
-    }
+    activation.apply(out);
 }
 
 /// The dot product of two slices of equal length. Lane `l` sums the elements `l, l + 16, ...` in order; then the lanes

@@ -78,12 +78,16 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The bounds to which `y` is clamped. A NaN becomes the lower bound.
-    pub(crate) fn bounds(self) -> Option<(f32, f32)> {
-        match self {
-            Activation::Identity => None,
-            Activation::Relu => Some((0.0, f32::INFINITY)),
-            Activation::ClippedRelu(limit) => Some((0.0, limit)),
+    /// Applies the function to each value. A NaN becomes 0, except by [`Identity`](Self::Identity).
+    pub(crate) fn apply(self, values: &mut [f32]) {
+        let limit = match self {
+            Activation::Identity => return,
+            Activation::Relu => f32::INFINITY,
+            Activation::ClippedRelu(limit) => limit,
+        };
+        for y in values {
+            // Adding 0 makes -0 a 0. Of those two, processors differ in which one is the maximum.
+            *y = (*y + 0.0).max(0.0).min(limit);
         }
     }
 }
@@ -127,11 +131,7 @@ impl Epilogue for Dequantize<'_> {
                 }
             }
         }
-        if let Some((low, high)) = self.activation.bounds() {
-            for y in out {
-                *y = y.max(low).min(high);
-            }
-        }
+        self.activation.apply(out);
     }
 }
 

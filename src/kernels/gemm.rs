@@ -233,6 +233,7 @@ impl<E: Epilogue> Product<'_, E> {
                 // SAFETY: the block's panels start inside its rows, hence inside the first column of `sums`.
                 sums: unsafe { sums.as_mut_ptr().cast::<i32>().add(panels.start * panel_rows - rows.start) },
                 sums_stride: height,
+                from_memory: self.w.from_memory(),
             };
             // SAFETY: `PackedMat` proves that the processor has the tier, and its panels hold `panel_bytes` each.
             // `packed` has the same layout, for `steps` steps of the group's columns. The block's panels have at most

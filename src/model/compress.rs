@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::Model;
 use super::calibration::Calibration;
-use super::matrices::{Cuts, Factorable};
+use super::factorable::{Cuts, Factorable};
 use super::part::Part;
 use crate::compress::{Budget, Candidate, Choice, Cost, allocate};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub enum Cutting {
 /// How the weights of a compressed model are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storage {
-    /// 8 or 4 bits; `None` is `f32`.
+    /// 8, 4 or 2 bits; `None` is `f32`.
     pub format: Option<WeightFormat>,
     /// Whether factors are rounded so that they compensate each other's error
     /// ([`round_corrected`](crate::compress::round_corrected)).

@@ -1,7 +1,7 @@
 //! The weights of a layer: their names, matrices and costs.
 
 use skinny::compress::Core;
-use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Weight};
+use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Rnn, Weight};
 use skinny::kernels::Activation;
 use skinny::model::{Layer, Model};
 
@@ -24,6 +24,11 @@ pub fn of(layer: &Layer) -> Vec<LayerWeight<'_>> {
         Layer::TimeConvolution(layer) => linear(layer.linear()),
         Layer::Gru(layer) => gru(layer, ""),
         Layer::Lstm(layer) => lstm(layer, ""),
+        Layer::Rnn(layer) => rnn(layer, ""),
+        Layer::BidirectionalRnn(layers) => {
+            let (forward, reverse) = layers.layers();
+            [rnn(forward, "forward."), rnn(reverse, "reverse.")].concat()
+        }
         Layer::BidirectionalGru(layers) => {
             let (forward, reverse) = layers.layers();
             [gru(forward, "forward."), gru(reverse, "reverse.")].concat()
@@ -48,6 +53,10 @@ fn gru<'m>(layer: &'m Gru, direction: &str) -> Vec<LayerWeight<'m>> {
 fn lstm<'m>(layer: &'m Lstm, direction: &str) -> Vec<LayerWeight<'m>> {
     let recurrent = [("weight_hh", Some(layer.weight_hh())), ("weight_hr", layer.weight_hr())];
     gates(direction, layer.weight_ih(), recurrent)
+}
+
+fn rnn<'m>(layer: &'m Rnn, direction: &str) -> Vec<LayerWeight<'m>> {
+    gates(direction, layer.weight_ih(), [("weight_hh", Some(layer.weight_hh())), ("", None)])
 }
 
 fn gates<'m>(direction: &str, input: &'m Weight, recurrent: [(&str, Option<&'m Weight>); 2]) -> Vec<LayerWeight<'m>> {

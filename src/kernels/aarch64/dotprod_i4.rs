@@ -9,29 +9,19 @@ use core::arch::asm;
 use super::super::layout::STEP;
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
-use super::instructions::sdot_lane;
-use super::ops::{add_scaled, split, split_group};
-use super::tile::{tile, tile_loop};
+use super::ops::split;
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
 /// The kernels of this file, for the registry.
-pub(crate) static FAMILIES: [Family; 2] = [
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4s8s32_16x4),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::Dotprod,
-        format: WeightFormat::I4Group32,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
-        extreme: None,
-    },
-];
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Dotprod,
+    format: WeightFormat::I4,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s4s8s32_16x4),
+    extreme: None,
+}];
 
 const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
@@ -53,6 +43,8 @@ macro_rules! lane_16x1 {
     };
 }
 
+pub(super) use lane_16x1;
+
 /// A step of 16 rows x 1 column.
 ///
 /// Registers: sums of even lanes in 0..3 and of odd lanes in 4..7, activations in 8, bytes in 16..23.
@@ -69,7 +61,7 @@ macro_rules! step_16x1 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -78,88 +70,178 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
     ]
 }
 
-/// The sums of `groups >= 1` groups of two steps, for 16 rows x 1 column. `m` points to the multipliers.
+/// A run of 4 in depth times several columns: two vectors of bytes (`$w`), or one where the tile is half a panel.
 ///
-/// The registers are the same as in [`tile_16x1`], but the sums of a group are in 4..7. They become products as in
-/// [`split_group`]. A group's operands are loaded at its start: there are enough loads that nothing waits for one.
-///
-/// # Safety
-/// The steps of the panel and of the column, and the groups of multipliers, must be readable.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; VECTORS] {
-    let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
-    unsafe {
-        asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
-            "b 2f",
-            ".p2align 9",
-            "2:",
-            "ldur q16, [{w}]", "ldur q17, [{w}, #16]", "ldur q8, [{x}]", "ldur q18, [{w}, #32]", "ldur q19, [{w}, #48]",
-            "ldur q20, [{w}, #64]", "ldur q21, [{w}, #80]", "ldur q22, [{w}, #96]", "ldur q23, [{w}, #112]",
-            "ldur q9, [{x}, #16]", "ldur q10, [{m}]",
-            "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
-            "add {w}, {w}, #256", "add {x}, {x}, #32", "add {m}, {m}, #16",
-            lane_16x1!(next, 0, 8, [16, 17], [4, 5, 6, 7], ["ldur q16, [{w}, #-128]", "ldur q17, [{w}, #-112]"]),
-            lane_16x1!(next, 1, 8, [18, 19], [4, 5, 6, 7], ["ldur q18, [{w}, #-96]", "ldur q19, [{w}, #-80]"]),
-            lane_16x1!(next, 2, 8, [20, 21], [4, 5, 6, 7], ["ldur q20, [{w}, #-64]", "ldur q21, [{w}, #-48]"]),
-            lane_16x1!(next, 3, 8, [22, 23], [4, 5, 6, 7], ["ldur q22, [{w}, #-32]", "ldur q23, [{w}, #-16]"]),
-            "sshll v11.8h, v10.8b, #0", "sshll2 v10.8h, v10.16b, #0",
-            lane_16x1!(last, 0, 9, [16, 17], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 1, 9, [18, 19], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 2, 9, [20, 21], [4, 5, 6, 7], ["", ""]),
-            lane_16x1!(last, 3, 9, [22, 23], [4, 5, 6, 7], ["", ""]),
-            "subs {groups}, {groups}, #1",
-            "shrn v4.4h, v4.4s, #4", "shrn2 v4.8h, v5.4s, #4",
-            "ssubw v6.4s, v6.4s, v4.4h", "ssubw2 v7.4s, v7.4s, v4.8h",
-            "smlal v0.4s, v4.4h, v11.4h", "smlal2 v1.4s, v4.8h, v11.8h",
-            "shrn v6.4h, v6.4s, #4", "shrn2 v6.8h, v7.4s, #4",
-            "smlal v2.4s, v6.4h, v10.4h", "smlal2 v3.4s, v6.8h, v10.8h",
-            "b.ne 2b",
-            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
-            out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
-            out("v23") _, out("v24") _, out("v25") _,
-            options(readonly, nostack)
-        );
-    }
-    [a0, a1, a2, a3]
+/// `shl` puts 16 times the low weights of a vector into `$t`. Each column has sums of these, `$l`, and of the bytes, `$b`.
+/// Bytes and, by `$x_mode`, activations are loaded again right after their last use.
+macro_rules! lane {
+    ($mode:ident, $x_mode:ident, $lane:literal, $([$w:literal $t:literal $load:expr; $($l:literal $b:literal $x:literal $($x_load:literal)?),*]),*) => {
+        concat!(
+            $(dots!(@work $mode concat!("shl v", $t, ".16b, v", $w, ".16b, #4\n")),)*
+            $(
+                $(dots! { $mode, $lane, $b += $w * $x; => "" },)*
+                dots! { $mode, $lane, => $load },
+                $(dots! { $x_mode, $lane, $l += $t * $x $(, $x_load)?; => "" },)*
+            )*
+        )
+    };
 }
 
-/// Adds the products of a step of 16 rows. Each column has two vectors for 16 times the low weights and two for bytes.
-///
-/// # Safety
-/// A step of a panel must be readable at `w`.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn step<const COLUMNS: usize>(
-    sums: &mut [[int32x4_t; VECTORS]; COLUMNS],
-    w: *const i8,
-    x: [int8x16_t; COLUMNS],
-) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        macro_rules! lane {
-            ($lane:literal) => {
-                for v in 0..VECTORS / 2 {
-                    let bytes = vld1q_s8(w.add(($lane * VECTORS / 2 + v) * 16));
-                    let sixteen_low = vshlq_n_s8::<4>(bytes);
-                    for c in 0..COLUMNS {
-                        sums[c][v] = sdot_lane::<$lane>(sums[c][v], sixteen_low, x[c]);
-                    }
-                    for c in 0..COLUMNS {
-                        sums[c][VECTORS / 2 + v] = sdot_lane::<$lane>(sums[c][VECTORS / 2 + v], bytes, x[c]);
-                    }
-                }
-            };
-        }
-        lane!(0);
-        lane!(1);
-        lane!(2);
-        lane!(3);
-    }
+/// A step of 16 rows. `$w` and `$t` are the registers of bytes and of low weights. Lanes 0 and 1 load bytes for lanes 2
+/// and 3, which load them for the next step.
+macro_rules! full_step {
+    (load, $($registers:tt)*) => { full_step!(@ none none, load load, $($registers)*) };
+    ($mode:ident, $($registers:tt)*) => { full_step!(@ next last, $mode $mode, $($registers)*) };
+    (@ $early:ident $x_early:ident, $late:ident $x_late:ident, [$w0:literal $w1:literal $w2:literal $w3:literal] [$t0:literal $t1:literal]
+     [$($first:tt)*] [$($second:tt)*]) => {
+        concat!(
+            lane!($early, $x_early, 0, [$w0 $t0 full_step!(@load $w0 "-64"); $($first)*], [$w1 $t1 full_step!(@load $w1 "-48"); $($second)*]),
+            lane!($early, $x_early, 1, [$w2 $t0 full_step!(@load $w2 "-32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "-16"); $($second)*]),
+            lane!($late, $x_early, 2, [$w0 $t0 full_step!(@load $w0 "0"); $($first)*], [$w1 $t1 full_step!(@load $w1 "16"); $($second)*]),
+            lane!($late, $x_late, 3, [$w2 $t0 full_step!(@load $w2 "32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "48"); $($second)*]),
+        )
+    };
+    (@load $w:literal $at:literal) => { concat!("ldur q", $w, ", [{w}, #", $at, "]") };
+}
+
+/// A step of 8 rows, half a panel. Each lane loads the next one's bytes.
+macro_rules! half_step {
+    (load, $($registers:tt)*) => { half_step!(@ none none, load load, $($registers)*) };
+    ($mode:ident, $($registers:tt)*) => { half_step!(@ next last, $mode $mode, $($registers)*) };
+    (@ $early:ident $x_early:ident, $late:ident $x_late:ident, $w:literal $t:literal [$($columns:tt)*]) => {
+        concat!(
+            lane!($early, $x_early, 0, [$w $t full_step!(@load $w "-96"); $($columns)*]),
+            lane!($early, $x_early, 1, [$w $t full_step!(@load $w "-64"); $($columns)*]),
+            lane!($early, $x_early, 2, [$w $t full_step!(@load $w "-32"); $($columns)*]),
+            lane!($late, $x_late, 3, [$w $t full_step!(@load $w "0"); $($columns)*]),
+        )
+    };
+}
+
+macro_rules! step_16x2 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25"]
+}
+
+macro_rules! step_16x3 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25, 8 10 26]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]", 9 11 26 "ldur q26, [{x}, #32]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25", "v26"]
+}
+
+macro_rules! step_16x4 {
+    ($mode:ident) => {
+        full_step!($mode, [16 17 18 19] [20 21]
+            [0 2 24, 4 6 25, 8 10 26, 12 14 27]
+            [1 3 24 "ldur q24, [{x}]", 5 7 25 "ldur q25, [{x}, #16]", 9 11 26 "ldur q26, [{x}, #32]", 13 15 27 "ldur q27, [{x}, #48]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v24", "v25", "v26", "v27"]
+}
+
+macro_rules! step_16x5 {
+    ($mode:ident) => {
+        full_step!($mode, [20 21 22 23] [24 25]
+            [0 2 26, 4 6 27, 8 10 28, 12 14 29, 16 18 30]
+            [1 3 26 "ldur q26, [{x}]", 5 7 27 "ldur q27, [{x}, #16]", 9 11 28 "ldur q28, [{x}, #32]", 13 15 29 "ldur q29, [{x}, #48]", 17 19 30 "ldur q30, [{x}, #64]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
+        [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]
+    ],
+    scratch: ["v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30"]
+}
+
+// Tiles of half a panel. Their columns go in pairs: two vectors of sums each.
+macro_rules! step_8x6 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 12 "ldur q12, [{x}]", 2 3 13 "ldur q13, [{x}, #16]", 4 5 14 "ldur q14, [{x}, #32]", 6 7 15 "ldur q15, [{x}, #48]", 8 9 16 "ldur q16, [{x}, #64]", 10 11 17 "ldur q17, [{x}, #80]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x6, 3, step_8x6, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
+    ],
+    scratch: ["v12", "v13", "v14", "v15", "v16", "v17", "v30", "v31"]
+}
+
+macro_rules! step_8x8 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 16 "ldur q16, [{x}]", 2 3 17 "ldur q17, [{x}, #16]", 4 5 18 "ldur q18, [{x}, #32]", 6 7 19 "ldur q19, [{x}, #48]", 8 9 20 "ldur q20, [{x}, #64]", 10 11 21 "ldur q21, [{x}, #80]", 12 13 22 "ldur q22, [{x}, #96]", 14 15 23 "ldur q23, [{x}, #112]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x8, 4, step_8x8, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: ["v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v30", "v31"]
+}
+
+macro_rules! step_8x10 {
+    ($mode:ident) => {
+        half_step!($mode, 30 31 [0 1 20 "ldur q20, [{x}]", 2 3 21 "ldur q21, [{x}, #16]", 4 5 22 "ldur q22, [{x}, #32]", 6 7 23 "ldur q23, [{x}, #48]", 8 9 24 "ldur q24, [{x}, #64]", 10 11 25 "ldur q25, [{x}, #80]", 12 13 26 "ldur q26, [{x}, #96]", 14 15 27 "ldur q27, [{x}, #112]", 16 17 28 "ldur q28, [{x}, #128]", 18 19 29 "ldur q29, [{x}, #144]"])
+    };
+}
+
+tile! { "neon,dotprod", tile_8x10, 5, step_8x10, w_step: 128, align: 9,
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
+    sums: zeroed [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
+        [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"],
+        [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
+        [e0 = "v16", e1 = "v17", e2 = "v18", e3 = "v19"]
+    ],
+    scratch: ["v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"]
 }
 
 /// The sums of all rows, in order.
@@ -176,123 +258,85 @@ fn rows([l0, l1, b0, b1]: [int32x4_t; VECTORS]) -> [int32x4_t; VECTORS] {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4s8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
+    let &Call { panels, steps, .. } = call;
+    let x_step = COLUMNS * STEP;
+    let panel_bytes = BYTE_ROWS * STEP * steps;
+    let hints = Hints::of(FROM_MEMORY);
+    let [first, second] = Hints::of_two(FROM_MEMORY, panel_bytes, BYTE_ROWS * STEP);
+    for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
+            let w = call.weights.add(panel * panel_bytes);
+            let x = |column| call.activations.add(column * STEP);
+            let one = || {
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps, hints);
+                store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
+            };
+            macro_rules! full {
+                ($tile:ident at $column:literal, $hints:expr) => {
+                    store(call, panel, $column, $tile(w, x($column), x_step, steps, $hints).map(|sums| rows(sums)))
+                };
+            }
+            macro_rules! halves {
+                ($tile:ident) => {
+                    for (half, hints) in [first, second].into_iter().enumerate() {
+                        let pairs = $tile(w.add(16 * half), x(0), x_step, steps, hints);
+                        store_half(
+                            call,
+                            panel,
+                            half,
+                            0,
+                            pairs.map(|[l0, b0, l1, b1]| [split(l0, b0), split(l1, b1)]).as_flattened(),
+                        );
+                    }
+                };
+            }
             match COLUMNS {
-                1 if call.steps > 0 => {
-                    let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [even, odd] = tile_16x1(w, call.activations, STEP, call.steps);
-                    store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
-                }
-                1 => tile::<1>(call, panel, COLUMNS, 0),
-                2 => tile::<2>(call, panel, COLUMNS, 0),
-                3 => tile::<3>(call, panel, COLUMNS, 0),
-                4 => tile::<4>(call, panel, COLUMNS, 0),
-                5 => tile::<5>(call, panel, COLUMNS, 0),
-                6 => (0..2).for_each(|i| tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (tile::<4>(call, panel, COLUMNS, 0), tile::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| tile::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (tile::<5>(call, panel, COLUMNS, 0), tile::<4>(call, panel, COLUMNS, 5)).0,
-                _ => (0..2).for_each(|i| tile::<5>(call, panel, COLUMNS, 5 * i)),
+                _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
+                1 => one(),
+                2 => full!(tile_16x2 at 0, hints),
+                3 => full!(tile_16x3 at 0, hints),
+                4 => full!(tile_16x4 at 0, hints),
+                5 => full!(tile_16x5 at 0, hints),
+                6 => halves!(tile_8x6),
+                7 => (full!(tile_16x4 at 0, first), full!(tile_16x3 at 4, second)).0,
+                8 => halves!(tile_8x8),
+                9 => (full!(tile_16x5 at 0, first), full!(tile_16x4 at 5, second)).0,
+                _ => halves!(tile_8x10),
             }
         }
     }
 }
 
-/// Computes one tile: a panel and `COLUMNS` columns.
+/// Stores the low and the high rows of half a panel for some columns, starting at `column`.
 ///
 /// # Safety
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps).cast::<i8>();
-        let mut x = call.activations.add(column * STEP);
-        let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-        for _ in 0..call.steps {
-            step(&mut sums, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-            w = w.wrapping_add(BYTE_ROWS * STEP);
-            x = x.wrapping_add(columns * STEP);
-        }
-        store(call, panel, column, sums.map(|sums| rows(sums)));
-    }
-}
-
-/// As [`gemm_s4s8s32_16x4`], with one multiplier per group of two steps.
-///
-/// # Safety
-/// As [`gemm_s4s8s32_16x4`]. `steps` is even.
-#[target_feature(enable = "neon,dotprod")]
-pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn store_half(call: &Call, panel: usize, half: usize, column: usize, sums: &[[int32x4_t; 2]]) {
+    for (c, &[low, high]) in sums.iter().enumerate() {
+        // SAFETY: by this function's contract.
         unsafe {
-            match COLUMNS {
-                1 if call.steps > 0 => {
-                    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
-                    let multipliers = w.add(weight_bytes).cast();
-                    let sums = grouped_tile_16x1(w, call.activations, multipliers, call.steps / 2);
-                    store(call, panel, 0, [sums]);
-                }
-                1 => grouped_tile::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_tile::<2>(call, panel, COLUMNS, 0),
-                3 => grouped_tile::<3>(call, panel, COLUMNS, 0),
-                4 => (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 2 * i)),
-                5 => (grouped_tile::<3>(call, panel, COLUMNS, 0), grouped_tile::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => {
-                    grouped_tile::<3>(call, panel, COLUMNS, 0);
-                    (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 3 + 2 * i));
-                }
-                8 => {
-                    (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i));
-                    grouped_tile::<2>(call, panel, COLUMNS, 6);
-                }
-                9 => (0..3).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i)),
-                _ => {
-                    (0..2).for_each(|i| grouped_tile::<3>(call, panel, COLUMNS, 3 * i));
-                    (0..2).for_each(|i| grouped_tile::<2>(call, panel, COLUMNS, 6 + 2 * i));
-                }
-            }
+            let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + 4 * half);
+            vst1q_s32(out, low);
+            vst1q_s32(out.add(BYTE_ROWS), high);
         }
-    }
-}
-
-/// Computes one tile of grouped weights: a panel and `COLUMNS` columns.
-///
-/// # Safety
-/// The contract of `call` must hold, and the panel and columns must lie inside it.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn grouped_tile<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let weight_bytes = BYTE_ROWS * STEP * call.steps;
-        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut multipliers = w.add(weight_bytes);
-        let mut x = call.activations.add(column * STEP);
-        let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-        for _ in 0..call.steps / 2 {
-            let mut group = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
-            for _ in 0..2 {
-                step(&mut group, w, core::array::from_fn(|c| vld1q_s8(x.add(c * STEP))));
-                w = w.wrapping_add(BYTE_ROWS * STEP);
-                x = x.wrapping_add(columns * STEP);
-            }
-            let m = vld1q_s8(multipliers);
-            let (m_low, m_high) = (vmovl_s8(vget_low_s8(m)), vmovl_high_s8(m));
-            for ([s0, s1, s2, s3], [l0, l1, b0, b1]) in sums.iter_mut().zip(group) {
-                let [low, high] = split_group([l0, l1], [b0, b1]);
-                add_scaled([s0, s1], low, m_low);
-                add_scaled([s2, s3], high, m_high);
-            }
-            multipliers = multipliers.wrapping_add(ROWS);
-        }
-        store(call, panel, column, sums);
     }
 }

@@ -12,7 +12,7 @@ use super::super::layout::{Layout, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::i8mm::{ROW_PAIRS, Run, Sums};
 use super::ops::{add_scaled, split, split_group};
-use super::{dotprod, dotprod_i4};
+use super::{dotprod, dotprod_i4, dotprod_i4_groups};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -158,7 +158,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(cal
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
     if COLUMNS == 1 {
         // SAFETY: by this function's contract; a single column has the same layout in both tiers.
-        return unsafe { dotprod_i4::gemm_s4gs8s32_16x4::<1>(call) };
+        return unsafe { dotprod_i4_groups::gemm_s4gs8s32_16x4::<1>(call) };
     }
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
@@ -183,7 +183,7 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
         let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
         let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
         let mut w = panel_weights.add(half * 16);
-        let mut multipliers = panel_weights.add(weight_bytes + half * 4);
+        let mut multipliers = panel_weights.add(weight_bytes + half * 8);
         let mut x = call.activations;
         let mut halves = Halves::<PAIRS, SINGLE, HALVES>::zero();
         for _ in 0..call.steps / 2 {
@@ -199,7 +199,7 @@ unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: us
                     let m = vcreate_s8(multipliers.add(row).cast::<u32>().read_unaligned().into());
                     vmovl_s8(vzip1_s8(m, m))
                 };
-                let (m_low, m_high) = (twice(4 * i), twice(BYTE_ROWS + 4 * i));
+                let (m_low, m_high) = (twice(8 * i), twice(8 * i + 4));
                 for ([s0, s1, s2, s3], &mut [l0, l1, b0, b1]) in sums.iter_mut().zip(group.iter_mut()) {
                     let [low, high] = split_group([l0, l1], [b0, b1]);
                     add_scaled([s0, s1], low, m_low);

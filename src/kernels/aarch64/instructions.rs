@@ -51,3 +51,15 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
     }
     acc
 }
+
+/// `prfm pldl1keep, [address]`: a hint that the line at `address` will be read. It reads nothing itself, and has no
+/// effect where there is no memory.
+///
+/// It is not `pure`, or it would be left out. `nomem` lets loads move across it, which the compiler would otherwise keep
+/// in order.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn prefetch<T>(address: *const T) {
+    // SAFETY: a hint touches no memory that a program can see.
+    unsafe { asm!("prfm pldl1keep, [{address}]", address = in(reg) address, options(nomem, nostack, preserves_flags)) }
+}

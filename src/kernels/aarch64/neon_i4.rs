@@ -6,11 +6,12 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
+use super::instructions::prefetch;
 use super::neon::products;
 use super::ops::{add_scaled, split};
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -37,6 +38,10 @@ pub(crate) static FAMILIES: [Family; 2] = [
 
 const ROWS: usize = 8;
 const BYTE_ROWS: usize = ROWS / 2;
+
+/// How many bytes ahead a step of the tiles of several columns hints. A step fills a cache line, of which each half of a
+/// panel loads half; the first half of the first tile hints.
+const HINT: usize = 640;
 
 /// A step of 8 rows x 1 column.
 ///
@@ -66,7 +71,7 @@ macro_rules! step_8x1 {
 }
 
 tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -87,30 +92,31 @@ fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
+    let hints = call.from_memory;
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps);
+                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(hints));
                     let [low, high] = split(across(sixteen_low), across(bytes));
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => tiles::<1>(call, panel, COLUMNS, 0),
-                2 => tiles::<2>(call, panel, COLUMNS, 0),
-                3 => tiles::<3>(call, panel, COLUMNS, 0),
-                4 => tiles::<4>(call, panel, COLUMNS, 0),
-                5 => (tiles::<3>(call, panel, COLUMNS, 0), tiles::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (tiles::<4>(call, panel, COLUMNS, 0), tiles::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| tiles::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                1 => tiles::<1>(call, panel, COLUMNS, 0, hints),
+                2 => tiles::<2>(call, panel, COLUMNS, 0, hints),
+                3 => tiles::<3>(call, panel, COLUMNS, 0, hints),
+                4 => tiles::<4>(call, panel, COLUMNS, 0, hints),
+                5 => (tiles::<3>(call, panel, COLUMNS, 0, hints), tiles::<2>(call, panel, COLUMNS, 3, false)).0,
+                6 => (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
+                7 => (tiles::<4>(call, panel, COLUMNS, 0, hints), tiles::<3>(call, panel, COLUMNS, 4, false)).0,
+                8 => (0..2).for_each(|i| tiles::<4>(call, panel, COLUMNS, 4 * i, hints && i == 0)),
+                9 => (0..3).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
                 _ => {
-                    (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i));
-                    tiles::<4>(call, panel, COLUMNS, 6);
+                    (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0));
+                    tiles::<4>(call, panel, COLUMNS, 6, false);
                 }
             }
         }
@@ -124,7 +130,7 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize, hints: bool) {
     for first in (0..BYTE_ROWS).step_by(2) {
         // SAFETY: by this function's contract.
         unsafe {
@@ -132,6 +138,9 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
             let mut w = call.weights.add((panel * call.steps * BYTE_ROWS + first) * STEP).cast::<i8>();
             let mut x = call.activations.add(column * STEP);
             for _ in 0..call.steps {
+                if hints && first == 0 {
+                    prefetch(w.wrapping_add(HINT));
+                }
                 let columns_x: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
                 for row in 0..2 {
                     let bytes = vld1q_s8(w.add(row * STEP));
@@ -164,6 +173,7 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
 /// As [`gemm_s4s8s32_8x16`]. `steps` is even.
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
+    let hints = call.from_memory;
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
@@ -177,18 +187,30 @@ pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => grouped_tiles::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_tiles::<2>(call, panel, COLUMNS, 0),
-                3 => grouped_tiles::<3>(call, panel, COLUMNS, 0),
-                4 => grouped_tiles::<4>(call, panel, COLUMNS, 0),
-                5 => (grouped_tiles::<3>(call, panel, COLUMNS, 0), grouped_tiles::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (grouped_tiles::<4>(call, panel, COLUMNS, 0), grouped_tiles::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                1 => grouped_tiles::<1>(call, panel, COLUMNS, 0, hints),
+                2 => grouped_tiles::<2>(call, panel, COLUMNS, 0, hints),
+                3 => grouped_tiles::<3>(call, panel, COLUMNS, 0, hints),
+                4 => grouped_tiles::<4>(call, panel, COLUMNS, 0, hints),
+                5 => {
+                    (
+                        grouped_tiles::<3>(call, panel, COLUMNS, 0, hints),
+                        grouped_tiles::<2>(call, panel, COLUMNS, 3, false),
+                    )
+                        .0
+                }
+                6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
+                7 => {
+                    (
+                        grouped_tiles::<4>(call, panel, COLUMNS, 0, hints),
+                        grouped_tiles::<3>(call, panel, COLUMNS, 4, false),
+                    )
+                        .0
+                }
+                8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i, hints && i == 0)),
+                9 => (0..3).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
                 _ => {
-                    (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i));
-                    grouped_tiles::<4>(call, panel, COLUMNS, 6);
+                    (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0));
+                    grouped_tiles::<4>(call, panel, COLUMNS, 6, false);
                 }
             }
         }
@@ -288,7 +310,7 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize, hints: bool) {
     let groups = call.steps / 2;
     let weight_bytes = BYTE_ROWS * STEP * call.steps;
     let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
@@ -302,6 +324,10 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
             // The two low rows are in the first vector and the high rows in the second, with two sums per row.
             let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
             for _ in 0..groups {
+                if hints && first == 0 {
+                    prefetch(w.wrapping_add(HINT));
+                    prefetch(w.wrapping_add(HINT + Line::BYTES));
+                }
                 let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
                 for step in 0..2 {
                     for row in 0..2 {
