@@ -116,6 +116,7 @@ fn quantized_activations_bring_their_zero_points_to_the_product() {
     let mut quantized = QuantizedActivations::new();
     for zero_point in [ZeroPoint::PerColumn, ZeroPoint::None] {
         quantized.quantize(MatRef::new(&x, m, k).unwrap(), zero_point).unwrap();
+        assert_eq!((quantized.m(), quantized.k()), (m, k));
         assert!(quantized.zero_points().iter().all(|&z| (z == -128) == (zero_point == ZeroPoint::PerColumn)));
         let sum = |i: usize| {
             let z = quantized.zero_points()[i / n];
@@ -234,6 +235,18 @@ fn the_multipliers_of_groups_use_their_whole_range() {
 }
 
 #[test]
+fn each_group_has_a_multiplier() {
+    let from = |rows, cols| {
+        QuantizedMatI4::from_parts(Mat::zeros(2, 40).unwrap(), Some(Mat::zeros(rows, cols).unwrap()), vec![1.0; 2])
+    };
+    assert!(from(2, 2).is_ok());
+    for (rows, cols) in [(2, 1), (2, 3), (1, 2), (1, 4)] {
+        let misfit = Error::Shape { what: "group multipliers", expected: (2, 2), found: (rows, cols) };
+        assert_eq!(from(rows, cols).err(), Some(misfit));
+    }
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused_by_place() {
     let mut w = Random(24).mat(3, 5, 1.0);
     w.view_mut().row_mut(2)[3] = f32::INFINITY;
@@ -283,6 +296,13 @@ fn a_product_into_another_shape_writes_nothing() {
             );
             assert_eq!(misfit, Err(Error::Shape { what: "output", expected: (2, 4), found: (rows, cols) }));
             assert!(out.iter().all(|&y| y == 7.0));
+        }
+        for len in [0, 3, 5] {
+            let (x, bias, mut out) = (MatRef::row_vector(&[1.0; 3]), vec![0.5; len], [7.0; 4]);
+            let view = MatMut::row_vector(&mut out);
+            let misfit = weight.apply(x, Some(&bias), Activation::Identity, view, &mut Scratch::new());
+            assert_eq!(misfit, Err(Error::Length { what: "bias", expected: 4, found: len }));
+            assert_eq!(out, [7.0; 4]);
         }
     }
 }

@@ -49,6 +49,9 @@ fn a_budget_is_for_matrices_that_can_be_cut() {
         let refused = Error::Length { what: "singular values", expected: 1, found: 0 };
         assert_eq!(allocate(&[candidate(n, k)], &budget, 1), Err(refused), "{n} x {k}");
     }
+    let too_few = Candidate { singular_values: &[1.0, 0.5], ..candidate(3, 30) };
+    let refused = Error::Length { what: "singular values", expected: 3, found: 2 };
+    assert_eq!(allocate(&[too_few], &budget, 1), Err(refused));
     // Of a weight of rank 1, the matrix itself has no error either; a budget that it fits leaves it as it is.
     let of_rank_one = Candidate { singular_values: &[1.0, 0.0, 0.0], ..candidate(3, 30) };
     for (limit, choice) in [(90.0, Choice::Dense), (89.0, Choice::LowRank(2)), (33.0, Choice::LowRank(1))] {
