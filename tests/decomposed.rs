@@ -93,6 +93,33 @@ fn only_what_reads_the_hidden_vector_costs_its_weights_at_every_step() {
     }
 }
 
+/// Gates apart, one above the other, or beside the weights of the same gates. A GRU that resets before the product has a
+/// matrix of its own for the candidate, and none that could be joint.
+#[test]
+fn each_scheme_has_its_matrices() {
+    let of_gates = |gates: &str, weight: &str| gates.chars().map(|gate| format!("{weight}[{gate}]")).collect();
+    let whole = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<String>>();
+    for (name, gates, of_hh, more) in [
+        ("gru", "rzn", "rzn", &[][..]),
+        ("reset before", "rzn", "rz", &["weight_hh_n"]),
+        ("lstm", "ifgo", "ifgo", &[]),
+        ("projected", "ifgo", "ifgo", &["weight_hr"]),
+    ] {
+        let model = model(name, layers().into_iter().find(|(n, _)| *n == name).unwrap().1);
+        for scheme in SCHEMES {
+            let expected: Vec<String> = match scheme {
+                Scheme::Split => [of_gates(gates, "weight_ih"), of_gates(of_hh, "weight_hh"), whole(more)].concat(),
+                Scheme::Joint if name != "reset before" => [whole(&["weight"]), whole(more)].concat(),
+                _ => [whole(&["weight_ih", "weight_hh"]), whole(more)].concat(),
+            };
+            let decomposed = decompose(&model, scheme, None);
+            let matrices = decomposed.build(&decomposed.dense(), |_| F32, Tier::Portable).unwrap().matrices;
+            let found: Vec<&str> = matrices.iter().map(|matrix| matrix.name.rsplit('.').next().unwrap()).collect();
+            assert_eq!(found, expected, "{name}, {scheme:?}");
+        }
+    }
+}
+
 /// A calibration does not depend on how its frames are cut into calls, as far as layers do not depend on it.
 #[test]
 fn calibrations_add_up() {

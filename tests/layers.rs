@@ -116,6 +116,7 @@ fn quantized_activations_bring_their_zero_points_to_the_product() {
     let mut quantized = QuantizedActivations::new();
     for zero_point in [ZeroPoint::PerColumn, ZeroPoint::None] {
         quantized.quantize(MatRef::new(&x, m, k).unwrap(), zero_point).unwrap();
+        assert_eq!((quantized.m(), quantized.k()), (m, k));
         assert!(quantized.zero_points().iter().all(|&z| (z == -128) == (zero_point == ZeroPoint::PerColumn)));
         let sum = |i: usize| {
             let z = quantized.zero_points()[i / n];
@@ -234,6 +235,18 @@ fn the_multipliers_of_groups_use_their_whole_range() {
 }
 
 #[test]
+fn each_group_has_a_multiplier() {
+    let from = |rows, cols| {
+        QuantizedMatI4::from_parts(Mat::zeros(2, 40).unwrap(), Some(Mat::zeros(rows, cols).unwrap()), vec![1.0; 2])
+    };
+    assert!(from(2, 2).is_ok());
+    for (rows, cols) in [(2, 1), (2, 3), (1, 2), (1, 4)] {
+        let misfit = Error::Shape { what: "group multipliers", expected: (2, 2), found: (rows, cols) };
+        assert_eq!(from(rows, cols).err(), Some(misfit));
+    }
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused_by_place() {
     let mut w = Random(24).mat(3, 5, 1.0);
     w.view_mut().row_mut(2)[3] = f32::INFINITY;
@@ -283,6 +296,13 @@ fn a_product_into_another_shape_writes_nothing() {
             );
             assert_eq!(misfit, Err(Error::Shape { what: "output", expected: (2, 4), found: (rows, cols) }));
             assert!(out.iter().all(|&y| y == 7.0));
+        }
+        for len in [0, 3, 5] {
+            let (x, bias, mut out) = (MatRef::row_vector(&[1.0; 3]), vec![0.5; len], [7.0; 4]);
+            let view = MatMut::row_vector(&mut out);
+            let misfit = weight.apply(x, Some(&bias), Activation::Identity, view, &mut Scratch::new());
+            assert_eq!(misfit, Err(Error::Length { what: "bias", expected: 4, found: len }));
+            assert_eq!(out, [7.0; 4]);
         }
     }
 }
@@ -360,4 +380,21 @@ fn models_have_layers_with_names_of_their_own() {
     let cause = Error::Parameter { what: "layers of this name", value: 2.0, expected: "1" };
     let Error::File(FileError::Layer { .. }) = &twice else { panic!("{twice:?}") };
     assert!(twice.to_string().contains(&cause.to_string()), "{twice}");
+}
+
+/// A model streams unless some layer needs the whole sequence, and takes as many frames per output as its strides say.
+#[test]
+fn one_bidirectional_layer_ends_a_stream() {
+    let r = &mut Random(29);
+    let both = Bidirectional::new(gru(r), gru(r)).unwrap();
+    let convolution = |r: &mut Random, input, stride| {
+        let linear = Linear::new(dense(r, INPUT, 4 * input), None).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, 4, stride, 0).unwrap())
+    };
+    let mut layers = vec![("a".into(), convolution(r, 5, 2)), ("b".into(), convolution(r, INPUT, 3))];
+    let model = Model::new(layers.clone()).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.input_size(), model.output_size()), (true, 6, 5, INPUT));
+    layers.push(("c".into(), Layer::BidirectionalGru(both)));
+    let model = Model::new(layers).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.output_size()), (false, 6, 2 * HIDDEN));
 }

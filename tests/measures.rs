@@ -1,7 +1,7 @@
-//! The parts of compression by themselves: costs, measures, moments, decompositions, budgets, corrected rounding.
+//! The parts of compression by themselves: measures, moments, decompositions, budgets, corrected rounding.
 
 use skinny::compress::{
-    Budget, Candidate, Choice, Core, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
+    Budget, Candidate, Choice, Cost, Decomposition, Moment, RoundedFactors, allocate, explained_variance, nu,
     relative_error, round_corrected, signal_to_noise,
 };
 use skinny::factored::{LowRank, RankPolicy, Unpacked};
@@ -14,28 +14,6 @@ fn mat(rows: usize, cols: usize, of: impl Fn(usize) -> f32) -> Mat<f32> {
 
 fn wave(i: usize) -> f32 {
     ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0
-}
-
-/// The longer of reading and computing, plus the call; by hand.
-#[test]
-fn a_product_takes_the_longer_of_reading_and_computing() {
-    let core = |bytes_per_us| Core {
-        name: "of round numbers",
-        bytes_per_us,
-        macs_per_us: 50.0,
-        macs_per_us_batched: 80.0,
-        call_us: 4.0,
-    };
-    // 200 weights are 800 bytes. At every step: 4 us of arithmetic. Once in four steps: 10 us for the four.
-    for (bytes_per_us, recurrent, expected) in [
-        (100.0, true, 8.0 + 4.0),
-        (100.0, false, (10.0 + 4.0) / 4.0),
-        (400.0, true, 4.0 + 4.0),
-        (10.0, false, (80.0 + 4.0) / 4.0),
-    ] {
-        let found = core(bytes_per_us).product_us(10, 20, None, recurrent);
-        assert!((found - expected).abs() < 1e-12, "{bytes_per_us}, {recurrent}: {found}");
-    }
 }
 
 #[test]
@@ -71,6 +49,9 @@ fn a_budget_is_for_matrices_that_can_be_cut() {
         let refused = Error::Length { what: "singular values", expected: 1, found: 0 };
         assert_eq!(allocate(&[candidate(n, k)], &budget, 1), Err(refused), "{n} x {k}");
     }
+    let too_few = Candidate { singular_values: &[1.0, 0.5], ..candidate(3, 30) };
+    let refused = Error::Length { what: "singular values", expected: 3, found: 2 };
+    assert_eq!(allocate(&[too_few], &budget, 1), Err(refused));
     // Of a weight of rank 1, the matrix itself has no error either; a budget that it fits leaves it as it is.
     let of_rank_one = Candidate { singular_values: &[1.0, 0.0, 0.0], ..candidate(3, 30) };
     for (limit, choice) in [(90.0, Choice::Dense), (89.0, Choice::LowRank(2)), (33.0, Choice::LowRank(1))] {
