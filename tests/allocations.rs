@@ -10,7 +10,7 @@ use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scr
 use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
 use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
-use skinny::model::{Layer, Model, Session};
+use skinny::model::{Graph, Layer, Model, Session};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
@@ -252,6 +252,47 @@ fn sessions_allocate_nothing() {
             session.finish().unwrap();
         });
     }
+}
+
+#[test]
+fn sessions_of_graphs_allocate_nothing() {
+    let (input, hidden) = (45, 40);
+    let weight = |n, k| Weight::dense(mat(n, k)).unwrap();
+    let conv = |n, k, kernel, padding| {
+        let linear = Linear::new(weight(n, kernel * k), None).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, kernel, 1, padding).unwrap())
+    };
+    let mut graph = Graph::new();
+    let [x, gain] = [graph.input("x", input).unwrap(), graph.input("gain", 1).unwrap()];
+    let long = graph.layer("long", conv(input, input, 7, 3), x).unwrap();
+    let short = graph.layer("short", conv(input, input, 3, 1), x).unwrap();
+    let sum = graph.add("sum", &[long, x, short]).unwrap();
+    let product = graph.multiply("product", &[sum, gain]).unwrap();
+    let all = graph.concat("all", &[product, short]).unwrap();
+    let gru = Gru::new(weight(3 * hidden, 2 * input), weight(3 * hidden, hidden), None, None).unwrap();
+    let gru = graph.layer("gru", Layer::Gru(gru), all).unwrap();
+    graph.output("gru", gru).unwrap();
+    graph.output("short", short).unwrap();
+    let model = Arc::new(graph.build().unwrap());
+    let (frames, gains) = (mat(23, input), mat(23, 1));
+    let mut session = Session::new(model).unwrap();
+    let push = |session: &mut Session, count: usize| {
+        let frames = MatRef::new(&frames.as_slice()[..count * input], count, input).unwrap();
+        let gains = MatRef::new(&gains.as_slice()[..count], count, 1).unwrap();
+        session.push_all(&[frames, gains]).unwrap();
+    };
+    assert_allocates_nothing("a stream through a graph", || {
+        for count in [23, 1, 8, 16] {
+            push(&mut session, count);
+        }
+    });
+    assert_allocates_nothing("many streams through a graph", || {
+        for count in [1, 7, 15] {
+            push(&mut session, count);
+        }
+        session.flush().unwrap();
+        session.finish().unwrap();
+    });
 }
 
 /// How often each thread of a pool has allocated so far.

@@ -58,6 +58,8 @@ mod tests {
             ] {
                 assert_eq!(Cost::Bytes(format).matrix(n, k, false), expected as f64, "{n} x {k}, {format:?}");
             }
+            let expected = (n * k) as f64 / 4.0 + (n * k.div_ceil(64) + 4 * n) as f64;
+            assert_eq!(Cost::Bytes(Some(WeightFormat::I2Group64)).matrix(n, k, false), expected, "{n} x {k}");
         }
         // For factors, the groups of each factor count.
         let cost = Cost::Bytes(Some(WeightFormat::I4Group32));

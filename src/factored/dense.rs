@@ -19,7 +19,7 @@ pub struct DenseWeight(pub(super) Storage);
 #[derive(Clone, Debug)]
 pub(super) enum Storage {
     F32(Mat<f32>),
-    /// 8 or 4 bits; the packed matrix knows which.
+    /// 8, 4 or 2 bits; the packed matrix knows which.
     Quantized {
         weights: PackedMat,
         scales: Vec<f32>,
@@ -102,6 +102,7 @@ impl DenseWeight {
                 WeightFormat::I8 => "int8",
                 WeightFormat::I4 => "int4",
                 WeightFormat::I4Group32 => "int4 in groups of 32",
+                WeightFormat::I2Group64 => "int2 in groups of 64",
             },
         }
     }

@@ -68,7 +68,7 @@ pub trait Recurrent: Sized {
         scratch: &mut Scratch,
     ) -> Result<()>;
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`].

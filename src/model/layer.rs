@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 
+use super::frames::Frames;
+use super::timing::Passage;
 use crate::error::{Error, Result};
 use crate::factored::{
     Bidirectional, Gru, GruState, Linear, Lstm, LstmState, Recurrent, Scratch, TimeConvolution, TimeConvolutionState,
 };
 use crate::kernels::{Tier, WeightFormat};
-use crate::matrix::{MatMut, MatRef, grow};
+use crate::matrix::MatRef;
 
 /// A layer of a [`Model`](super::Model).
 #[derive(Clone, Debug)]
@@ -77,9 +79,23 @@ impl Layer {
 
     /// Input frames per output frame.
     pub fn stride(&self) -> usize {
+        match self.passage() {
+            Passage::Windows { stride, .. } => stride,
+            Passage::Each | Passage::AtEnd | Passage::Once => 1,
+        }
+    }
+
+    /// How its output frames follow from its input frames.
+    pub(super) fn passage(&self) -> Passage {
         match self {
-            Layer::TimeConvolution(layer) => layer.stride(),
-            _ => 1,
+            Layer::Linear(_) | Layer::Gru(_) | Layer::Lstm(_) => Passage::Each,
+            Layer::TimeConvolution(layer) => Passage::Windows {
+                extent: layer.kernel(),
+                stride: layer.stride(),
+                before: layer.padding(),
+                after: layer.padding(),
+            },
+            Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_) => Passage::AtEnd,
         }
     }
 
@@ -98,7 +114,7 @@ impl Layer {
         each!(self, layer => layer.bytes())
     }
 
-    /// The same layer in 8 or 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize).
@@ -135,53 +151,44 @@ impl Layer {
         }
     }
 
-    /// Takes the next frames `x`, writes the outputs to the beginning of `out`, which grows as needed, and returns the
-    /// number of output frames. The state must come from [`state`](Self::state).
+    /// Takes the next frames `x` and appends the outputs that are ready to `out`. The state must come from
+    /// [`state`](Self::state).
     pub(super) fn push(
         &self,
         x: MatRef<'_, f32>,
         state: &mut LayerState,
-        out: &mut Vec<f32>,
+        out: &mut Frames,
         scratch: &mut Scratch,
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let rows = x.rows();
         match (self, state) {
-            (Layer::Linear(layer), _) => {
-                layer.forward(x, room(out, rows, layer.output_size())?, scratch)?;
-                Ok(rows)
-            }
-            (Layer::Gru(layer), LayerState::Gru(state)) => {
-                layer.forward(x, state, room(out, rows, layer.hidden_size())?, scratch)?;
-                Ok(rows)
-            }
-            (Layer::Lstm(layer), LayerState::Lstm(state)) => {
-                layer.forward(x, state, room(out, rows, layer.output_size())?, scratch)?;
-                Ok(rows)
-            }
+            (Layer::Linear(layer), _) => layer.forward(x, out.append(rows)?, scratch),
+            (Layer::Gru(layer), LayerState::Gru(state)) => layer.forward(x, state, out.append(rows)?, scratch),
+            (Layer::Lstm(layer), LayerState::Lstm(state)) => layer.forward(x, state, out.append(rows)?, scratch),
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
                 let ready = layer.outputs(state, rows);
-                layer.forward(x, state, room(out, ready, layer.output_size())?, scratch)
+                layer.forward(x, state, out.append(ready)?, scratch).map(drop)
             }
             (Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_), LayerState::Frames(frames)) => {
                 let bytes = size_of_val(x.as_slice());
                 frames.try_reserve(x.as_slice().len()).map_err(|_| Error::Allocation { bytes })?;
                 frames.extend_from_slice(x.as_slice());
-                Ok(0)
+                Ok(())
             }
             (layer, state) => unreachable!("a {} layer has no state {state:?}", layer.kind()),
         }
     }
 
-    /// Ends the stream and writes the remaining outputs, as in [`push`](Self::push).
-    pub(super) fn finish(&self, state: &mut LayerState, out: &mut Vec<f32>, scratch: &mut Scratch) -> Result<usize> {
+    /// Ends the sequence and appends the remaining outputs, as in [`push`](Self::push).
+    pub(super) fn finish(&self, state: &mut LayerState, out: &mut Frames, scratch: &mut Scratch) -> Result<()> {
         match (self, state) {
             (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
                 let ready = layer.outputs_at_end(state);
-                layer.finish(state, room(out, ready, layer.output_size())?, scratch)
+                layer.finish(state, out.append(ready)?, scratch).map(drop)
             }
             (Layer::BidirectionalGru(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
             (Layer::BidirectionalLstm(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
-            _ => Ok(0),
+            _ => Ok(()),
         }
     }
 }
@@ -190,12 +197,10 @@ impl Layer {
 impl Layer {
     /// Runs a whole sequence and returns its outputs.
     pub(super) fn run(&self, x: MatRef<'_, f32>, scratch: &mut Scratch) -> Result<crate::matrix::Mat<f32>> {
-        let (mut state, mut out, mut end) = (self.state()?, Vec::new(), Vec::new());
-        let rows = self.push(x, &mut state, &mut out, scratch)?;
-        let more = self.finish(&mut state, &mut end, scratch)?;
-        out.truncate(rows * self.output_size());
-        out.extend_from_slice(&end[..more * self.output_size()]);
-        crate::matrix::Mat::from_vec(out, rows + more, self.output_size())
+        let (mut state, mut out) = (self.state()?, Frames::new(self.output_size()));
+        self.push(x, &mut state, &mut out, scratch)?;
+        self.finish(&mut state, &mut out, scratch)?;
+        out.into_matrix()
     }
 }
 
@@ -203,18 +208,10 @@ impl Layer {
 fn whole<L: Recurrent>(
     layer: &Bidirectional<L>,
     frames: &[f32],
-    out: &mut Vec<f32>,
+    out: &mut Frames,
     scratch: &mut Scratch,
-) -> Result<usize> {
+) -> Result<()> {
     let width = layer.input_size();
     let rows = frames.len() / width;
-    layer.forward(MatRef::from_checked(frames, rows, width), room(out, rows, layer.output_size())?, scratch)?;
-    Ok(rows)
-}
-
-/// The beginning of `out` as a `rows x cols` matrix; `out` grows to hold it.
-fn room(out: &mut Vec<f32>, rows: usize, cols: usize) -> Result<MatMut<'_, f32>> {
-    let len = rows.checked_mul(cols).ok_or(Error::TooLarge { what: "frames", rows, cols })?;
-    grow(out, len)?;
-    Ok(MatMut::from_checked(&mut out[..len], rows, cols))
+    layer.forward(MatRef::from_checked(frames, rows, width), out.append(rows)?, scratch)
 }

@@ -236,8 +236,8 @@ fn run_in_other_precisions_is_close() {
         let compared = json(&[&arguments[..], &KEPT].concat());
         compared["comparison"]["signal_to_noise_db"].as_f64().unwrap()
     };
-    let [f32, int8, int4] = ["f32", "int8", "int4"].map(decibels);
-    assert!(f32 > 100.0 && int8 > 25.0 && int8 < f32 && int4 < int8, "{f32} {int8} {int4}");
+    let [f32, int8, int4, int2] = ["f32", "int8", "int4", "int2"].map(decibels);
+    assert!(f32 > 100.0 && int8 > 25.0 && int8 < f32 && int4 < int8 && int2 < int4, "{f32} {int8} {int4} {int2}");
 }
 
 #[test]
