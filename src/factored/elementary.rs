@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn sums_are_of_all_values() {
-        for len in 0..40 {
+        for len in 0..40usize {
             let values: alloc::vec::Vec<f32> = (0..len).map(|i| i as f32).collect();
-            assert_eq!(sum(&values, |x| 2.0 * x), (len * len.max(1).saturating_sub(1)) as f32);
+            assert_eq!(sum(&values, |x| 2.0 * x), (len * len.saturating_sub(1)) as f32);
         }
     }
 }

@@ -87,22 +87,25 @@ impl Layout {
             }
     }
 
+    /// The place of a row's multiplier among those of a group in the panel.
+    ///
+    /// Byte rows of 4-bit weights are taken in fours: the rows in their low parts come first, then the rows in their high
+    /// parts.
+    pub(crate) const fn multiplier_place(&self, format: WeightFormat, row: usize) -> usize {
+        match format {
+            WeightFormat::I8 | WeightFormat::I4 | WeightFormat::I2Group64 => row,
+            WeightFormat::I4Group32 => {
+                let byte_rows = self.panel_rows / 2;
+                let fours = if byte_rows < 4 { byte_rows } else { 4 };
+                let (part, byte_row) = (row / byte_rows, row % byte_rows);
+                byte_row / fours * 2 * fours + part * fours + byte_row % fours
+            }
+        }
+    }
+
     /// The number of bytes of weights in a panel, which come before its multipliers.
     pub(crate) const fn weight_bytes(&self, format: WeightFormat, steps: usize) -> usize {
         self.panel_rows / rows_per_byte(format) * steps * STEP
-    }
-
-    /// The place of a row's multiplier among those of a group in the panel. In 4 bits, byte rows are taken in fours: the
-    /// rows in their low parts come first, then the rows in their high parts. In 2 bits, multipliers are in the order of
-    /// the rows.
-    pub(crate) const fn multiplier_place(&self, format: WeightFormat, row: usize) -> usize {
-        if !matches!(format, WeightFormat::I4Group32) {
-            return row;
-        }
-        let byte_rows = self.panel_rows / 2;
-        let fours = if byte_rows < 4 { byte_rows } else { 4 };
-        let (part, byte_row) = (row / byte_rows, row % byte_rows);
-        byte_row / fours * 2 * fours + part * fours + byte_row % fours
     }
 
     /// The number of bytes of multipliers behind the 4-bit weights of a panel: `[groups][panel_rows]`, padded to whole

@@ -92,31 +92,49 @@ fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
-    let hints = call.from_memory;
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4s8s32_8x16`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_8x16`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(hints));
+                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(HINTS));
                     let [low, high] = split(across(sixteen_low), across(bytes));
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => tiles::<1>(call, panel, COLUMNS, 0, hints),
-                2 => tiles::<2>(call, panel, COLUMNS, 0, hints),
-                3 => tiles::<3>(call, panel, COLUMNS, 0, hints),
-                4 => tiles::<4>(call, panel, COLUMNS, 0, hints),
-                5 => (tiles::<3>(call, panel, COLUMNS, 0, hints), tiles::<2>(call, panel, COLUMNS, 3, false)).0,
-                6 => (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
-                7 => (tiles::<4>(call, panel, COLUMNS, 0, hints), tiles::<3>(call, panel, COLUMNS, 4, false)).0,
-                8 => (0..2).for_each(|i| tiles::<4>(call, panel, COLUMNS, 4 * i, hints && i == 0)),
-                9 => (0..3).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
+                1 => tiles::<1, HINTS>(call, panel, COLUMNS, 0),
+                2 => tiles::<2, HINTS>(call, panel, COLUMNS, 0),
+                3 => tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                4 => tiles::<4, HINTS>(call, panel, COLUMNS, 0),
+                5 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<2, false>(call, panel, COLUMNS, 3)).0,
+                6 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 3)).0,
+                7 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 4)).0,
+                8 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<4, false>(call, panel, COLUMNS, 4)).0,
+                9 => {
+                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    (1..3).for_each(|i| tiles::<3, false>(call, panel, COLUMNS, 3 * i));
+                }
                 _ => {
-                    (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0));
-                    tiles::<4>(call, panel, COLUMNS, 6, false);
+                    (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 3)).0;
+                    tiles::<4, false>(call, panel, COLUMNS, 6);
                 }
             }
         }
@@ -130,7 +148,7 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize, hints: bool) {
+unsafe fn tiles<const COLUMNS: usize, const HINTS: bool>(call: &Call, panel: usize, columns: usize, column: usize) {
     for first in (0..BYTE_ROWS).step_by(2) {
         // SAFETY: by this function's contract.
         unsafe {
@@ -138,7 +156,7 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
             let mut w = call.weights.add((panel * call.steps * BYTE_ROWS + first) * STEP).cast::<i8>();
             let mut x = call.activations.add(column * STEP);
             for _ in 0..call.steps {
-                if hints && first == 0 {
+                if HINTS && first == 0 {
                     prefetch(w.wrapping_add(HINT));
                 }
                 let columns_x: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
@@ -173,7 +191,22 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
 /// As [`gemm_s4s8s32_8x16`]. `steps` is even.
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
-    let hints = call.from_memory;
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => grouped_panels::<COLUMNS, true>(call),
+            false => grouped_panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4gs8s32_8x16`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4gs8s32_8x16`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
@@ -187,30 +220,49 @@ pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => grouped_tiles::<1>(call, panel, COLUMNS, 0, hints),
-                2 => grouped_tiles::<2>(call, panel, COLUMNS, 0, hints),
-                3 => grouped_tiles::<3>(call, panel, COLUMNS, 0, hints),
-                4 => grouped_tiles::<4>(call, panel, COLUMNS, 0, hints),
+                1 => grouped_tiles::<1, HINTS>(call, panel, COLUMNS, 0),
+                2 => grouped_tiles::<2, HINTS>(call, panel, COLUMNS, 0),
+                3 => grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                4 => grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0),
                 5 => {
                     (
-                        grouped_tiles::<3>(call, panel, COLUMNS, 0, hints),
-                        grouped_tiles::<2>(call, panel, COLUMNS, 3, false),
+                        grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                        grouped_tiles::<2, false>(call, panel, COLUMNS, 3),
                     )
                         .0
                 }
-                6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
+                6 => {
+                    (
+                        grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                        grouped_tiles::<3, false>(call, panel, COLUMNS, 3),
+                    )
+                        .0
+                }
                 7 => {
                     (
-                        grouped_tiles::<4>(call, panel, COLUMNS, 0, hints),
-                        grouped_tiles::<3>(call, panel, COLUMNS, 4, false),
+                        grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0),
+                        grouped_tiles::<3, false>(call, panel, COLUMNS, 4),
                     )
                         .0
                 }
-                8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i, hints && i == 0)),
-                9 => (0..3).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0)),
+                8 => {
+                    (
+                        grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0),
+                        grouped_tiles::<4, false>(call, panel, COLUMNS, 4),
+                    )
+                        .0
+                }
+                9 => {
+                    grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    (1..3).for_each(|i| grouped_tiles::<3, false>(call, panel, COLUMNS, 3 * i));
+                }
                 _ => {
-                    (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i, hints && i == 0));
-                    grouped_tiles::<4>(call, panel, COLUMNS, 6, false);
+                    (
+                        grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                        grouped_tiles::<3, false>(call, panel, COLUMNS, 3),
+                    )
+                        .0;
+                    grouped_tiles::<4, false>(call, panel, COLUMNS, 6);
                 }
             }
         }
@@ -310,7 +362,12 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize, hints: bool) {
+unsafe fn grouped_tiles<const COLUMNS: usize, const HINTS: bool>(
+    call: &Call,
+    panel: usize,
+    columns: usize,
+    column: usize,
+) {
     let groups = call.steps / 2;
     let weight_bytes = BYTE_ROWS * STEP * call.steps;
     let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
@@ -324,7 +381,7 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
             // The two low rows are in the first vector and the high rows in the second, with two sums per row.
             let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
             for _ in 0..groups {
-                if hints && first == 0 {
+                if HINTS && first == 0 {
                     prefetch(w.wrapping_add(HINT));
                     prefetch(w.wrapping_add(HINT + Line::BYTES));
                 }

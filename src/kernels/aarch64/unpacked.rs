@@ -69,6 +69,8 @@ impl Unpacking {
                         activations: call.activations.add(first * STEP * columns),
                         sums,
                         sums_stride,
+                        // The buffer is in L1.
+                        from_memory: false,
                     });
                 }
             };
