@@ -12,9 +12,9 @@ use core::mem::MaybeUninit;
 use super::super::layout::{STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{self, LAYOUT};
-use super::instructions::{sdot, sdot_lane};
+use super::instructions::{insert_top, sdot, sdot_lane};
 use super::unpacked::{Slice, Unpacking};
-use crate::format::{MIN_I2, WeightFormat};
+use crate::format::WeightFormat;
 use crate::tier::Tier;
 
 /// The kernels of this file, for the registry.
@@ -282,48 +282,53 @@ unsafe fn short_group(
     totals[3] = vmlal_high_s16(totals[3], cd, m_cd);
 }
 
-/// The weights of a vector of bytes in 8 bits: rows 0..3 of the panel, 4..7, 8..11, 12..15, at the same depths.
-pub(super) struct Digits {
-    low: int8x16_t,
-    high: int8x16_t,
-    top: int8x16_t,
+/// Looks up weights times multipliers: a table has the four levels of each of four rows.
+pub(super) struct Levels {
+    /// For each part of the bytes, indices into its table. The lowest two bits are those of the weight, the others those
+    /// of the row.
+    indices: [uint8x16_t; 4],
+    tables: [int8x16_t; 4],
 }
 
-impl Digits {
+impl Levels {
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn new() -> Self {
-        // SAFETY: the array has as many bytes as a vector.
-        let nibbles = unsafe { vld1q_u8([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].as_ptr()) };
-        let digit = |nibbles| vaddq_s8(vreinterpretq_s8_u8(nibbles), vdupq_n_s8(MIN_I2));
-        Self {
-            low: digit(vandq_u8(nibbles, vdupq_n_u8(3))),
-            high: digit(vshrq_n_u8::<2>(nibbles)),
-            // In the upper half of a byte, the top bit is inverted.
-            top: vshrq_n_s8::<6>(vreinterpretq_s8_u8(vshlq_n_u8::<4>(nibbles))),
-        }
+        let rows = vreinterpretq_u8_u32(vmulq_n_u32(
+            vcombine_u32(vcreate_u32(1 << 32), vcreate_u32(3 << 32 | 2)),
+            0x0404_0404,
+        ));
+        Self { indices: [rows; 4], tables: [vdupq_n_s8(0); 4] }
     }
 
-    /// The weights of the four parts of each byte.
+    /// Takes the multipliers of a group's 16 rows.
+    ///
+    /// # Safety
+    /// 16 bytes must be readable at `m`.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn of(&self, bytes: uint8x16_t) -> [int8x16_t; 4] {
-        let (low, high) = (vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8::<4>(bytes));
-        [vqtbl1q_s8(self.low, low), vqtbl1q_s8(self.high, low), vqtbl1q_s8(self.low, high), vqtbl1q_s8(self.top, high)]
+    pub(super) unsafe fn set(&mut self, m: *const i8) {
+        // SAFETY: by this function's contract.
+        let m = unsafe { vld1q_s8(m) };
+        let (low, high) = (vzip1q_s8(m, m), vzip2q_s8(m, m));
+        let m = [vzip1q_s8(low, low), vzip2q_s8(low, low), vzip1q_s8(high, high), vzip2q_s8(high, high)];
+        let levels = |bytes: u32| vreinterpretq_s8_u32(vdupq_n_u32(bytes));
+        // -2, -1, 0, 1; in the topmost part, whose sign bit is inverted, 0, 1, -2, -1.
+        let levels = [levels(0x0100_fffe), levels(0xfffe_0100)];
+        self.tables = core::array::from_fn(|part| vmulq_s8(levels[part / 3], m[part]));
     }
-}
 
-/// The multipliers of a group's 16 rows, each four times: for the four parts of a vector of bytes.
-///
-/// # Safety
-/// 16 bytes must be readable at `m`.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn multipliers_of(m: *const i8) -> [int8x16_t; 4] {
-    // SAFETY: by this function's contract.
-    let m = unsafe { vld1q_s8(m) };
-    let (low, high) = (vzip1q_s8(m, m), vzip2q_s8(m, m));
-    [vzip1q_s8(low, low), vzip2q_s8(low, low), vzip1q_s8(high, high), vzip2q_s8(high, high)]
+    /// The weights of 16 bytes: rows 0..3 of the panel, 4..7, 8..11, 12..15, at the same depths.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn of(&mut self, bytes: uint8x16_t) -> [int8x16_t; 4] {
+        // The two bits of each part come to the top, and from there to the low end of its index.
+        let shifted = [vshlq_n_u8::<6>(bytes), vshlq_n_u8::<4>(bytes), vshlq_n_u8::<2>(bytes), bytes];
+        core::array::from_fn(|part| {
+            self.indices[part] = insert_top(self.indices[part], shifted[part]);
+            vqtbl1q_s8(self.tables[part], self.indices[part])
+        })
+    }
 }
 
 /// Unpacks a slice of a panel to a panel of the 8-bit kernels.
@@ -338,13 +343,12 @@ unsafe fn unpack(slice: Slice, out: *mut i8) {
     unsafe {
         let w = panel.add(first * STEP_BYTES);
         let multipliers = panel.add(all_steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
-        let digits = Digits::new();
+        let mut levels = Levels::new();
         for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
-            let m = multipliers_of(multipliers.add(group * ROWS));
+            levels.set(multipliers.add(group * ROWS));
             for run in 4 * start..4 * steps.min(start + GROUP_STEPS) {
-                let weights = digits.of(vld1q_u8(w.add(run * 16)));
-                for part in 0..4 {
-                    vst1q_s8(out.add((4 * run + part) * 16), vmulq_s8(weights[part], m[part]));
+                for (part, weights) in levels.of(vld1q_u8(w.add(run * 16))).into_iter().enumerate() {
+                    vst1q_s8(out.add((4 * run + part) * 16), weights);
                 }
             }
         }

@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 
 use super::super::layout::{Layout, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::dotprod_i2::{Digits, STEP_BYTES, multipliers_of};
+use super::dotprod_i2::{Levels, STEP_BYTES};
 use super::unpacked::{Slice, Unpacking};
 use super::{dotprod, dotprod_i2, i8mm};
 use crate::format::WeightFormat;
@@ -56,16 +56,15 @@ unsafe fn unpack(slice: Slice, out: *mut i8) {
     unsafe {
         let w = panel.add(first * STEP_BYTES);
         let multipliers = panel.add(all_steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
-        let digits = Digits::new();
+        let mut levels = Levels::new();
         for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
-            let m = multipliers_of(multipliers.add(group * ROWS));
+            levels.set(multipliers.add(group * ROWS));
             // Two runs of 4 make one of 8.
             for run in 2 * start..2 * steps.min(start + GROUP_STEPS) {
                 let w = w.add(run * 32);
-                let (first, second) = (digits.of(vld1q_u8(w)), digits.of(vld1q_u8(w.add(16))));
-                for part in 0..4 {
-                    let scaled = |w| vreinterpretq_s32_s8(vmulq_s8(w, m[part]));
-                    let (first, second) = (scaled(first[part]), scaled(second[part]));
+                let (first, second) = (levels.of(vld1q_u8(w)), levels.of(vld1q_u8(w.add(16))));
+                for (part, (first, second)) in first.into_iter().zip(second).enumerate() {
+                    let (first, second) = (vreinterpretq_s32_s8(first), vreinterpretq_s32_s8(second));
                     // Of the 8-bit panel's rows, the part has four: the first or the last.
                     let out = out.add(((part / 2 * 2 * steps + run) * 8 + part % 2 * 4) * 8);
                     vst1q_s8(out, vreinterpretq_s8_s32(vzip1q_s32(first, second)));

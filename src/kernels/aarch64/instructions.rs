@@ -1,4 +1,4 @@
-//! Instructions whose intrinsics are not stable yet, one function each.
+//! Instructions whose intrinsics are not stable yet, or unknown to Miri, one function each.
 //!
 //! The options `pure, nomem, nostack, preserves_flags` tell the compiler that the results depend only on the operands.
 //! It therefore schedules these instructions and allocates their registers as for any intrinsic.
@@ -62,4 +62,11 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
 pub(super) fn prefetch<T>(address: *const T) {
     // SAFETY: a hint touches no memory that a program can see.
     unsafe { asm!("prfm pldl1keep, [{address}]", address = in(reg) address, options(nomem, nostack, preserves_flags)) }
+}
+
+/// `sri a.16b, b.16b, #6`: the highest two bits of each byte of `b`, in place of the lowest two of `a`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+    vsriq_n_u8::<6>(a, b)
 }
