@@ -141,7 +141,7 @@ pub mod tests {
             Row::read(&csv).unwrap_err().to_string()
         };
         assert!(message("study,method\nmain,trace\n").contains("found study,method"));
-        assert!(message("").contains("expected the columns study,method,lambda_rec"));
+        assert!(message("\n").contains("expected the columns study,method,lambda_rec"));
         let line = row("main", "trace", 4, 1, [3.0, 9.0]).line();
         for line in [format!("{line},7"), line.replace("rank-4,45", "rank-4,many")] {
             assert!(message(&format!("{}\n{line}\n", Row::header())).contains("not a row"), "{line}");
