@@ -30,6 +30,17 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A layer is not supported.
+    Layer {
+        /// Its name.
+        layer: String,
+        /// Its class.
+        kind: String,
+        /// What is not supported, and what could be done.
+        reason: String,
+    },
+    /// The library refuses the layers.
+    Model(skinny::Error),
     /// The selection of tensors does not fit the file.
     Selection {
         /// The option, or the part of it, at fault.
@@ -82,9 +93,19 @@ impl fmt::Display for Error {
                 Shown(name)
             ),
             Error::Tensor { tensor, reason } => write!(f, "tensor {}: {}", Shown(tensor), Shown(reason)),
+            Error::Layer { layer, kind, reason } => {
+                write!(f, "layer {} ({}): {}", Shown(layer), Shown(kind), Shown(reason))
+            }
+            Error::Model(cause) => cause.fmt(f),
             Error::Selection { option, reason } => write!(f, "{}: {}", Shown(option), Shown(reason)),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl From<skinny::Error> for Error {
+    fn from(cause: skinny::Error) -> Self {
+        Error::Model(cause)
+    }
+}

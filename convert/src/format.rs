@@ -16,6 +16,8 @@ pub enum Format {
     Npz,
     /// One array of NumPy.
     Npy,
+    /// What Keras saves: `.keras`, or `.h5`.
+    Keras,
 }
 
 impl Format {
@@ -27,6 +29,7 @@ impl Format {
             [b'P', b'K', 3, 4, ..] => Self::of_archive(bytes),
             // Pickles of protocol 2 and later.
             [0x80, 2..=5, ..] => Some(Format::Torch),
+            [0x89, b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Format::Keras),
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
             // Of a tar archive; torch.save wrote such ones before release 0.1.10.
             _ if bytes.get(257..262) == Some(b"ustar") && bytes.starts_with(b"sys_info") => Some(Format::Torch),
@@ -41,6 +44,7 @@ impl Format {
             Format::Torch => "pytorch",
             Format::Npz => "npz",
             Format::Npy => "npy",
+            Format::Keras => "keras",
         }
     }
 
@@ -51,6 +55,8 @@ impl Format {
             Some(Format::Torch)
         } else if has(|name| name.ends_with(".npy")) {
             Some(Format::Npz)
+        } else if has(|name| name == "model.weights.h5") {
+            Some(Format::Keras)
         } else {
             None
         }
@@ -65,6 +71,7 @@ impl fmt::Display for Format {
             Format::Torch => "a PyTorch file",
             Format::Npz => "a NumPy archive (.npz)",
             Format::Npy => "a NumPy array (.npy)",
+            Format::Keras => "a Keras file",
         })
     }
 }

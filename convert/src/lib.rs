@@ -1,7 +1,7 @@
-//! Reads trained models that are not safetensors files: those of PyTorch and NumPy.
+//! Reads trained models that are not safetensors files: those of PyTorch, NumPy and Keras.
 //!
 //! ```text
-//! bytes -> Format -> named tensors -> safetensors bytes, for `skinny::model::Import`
+//! bytes -> Format -> named tensors, or layers with their weights -> safetensors bytes, for `skinny::model::Import`
 //! ```
 //!
 //! The format is told by the content of a file, never by its name. A file may be hostile: sizes, offsets and nesting are checked
@@ -11,6 +11,7 @@ pub mod archive;
 mod cursor;
 mod error;
 mod format;
+mod keras;
 pub mod npy;
 pub mod npz;
 mod select;
@@ -49,6 +50,16 @@ pub fn convert<'a>(bytes: &'a [u8], selection: &Selection) -> Result<Converted<'
         None => return Ok(unchanged(Format::Safetensors)),
         Some(format) => format,
     };
+    if format == Format::Keras {
+        if !selection.is_all() {
+            return Err(Error::selection(
+                "prefix, rename",
+                "a Keras file describes its layers, whose names do not matter",
+            ));
+        }
+        let (model, assumptions) = keras::read(bytes)?;
+        return Ok(Converted { format, bytes: model.to_bytes()?.into(), assumptions });
+    }
     let mut metadata = BTreeMap::new();
     let (tensors, nested) = match format {
         Format::Safetensors => match tensor::from_safetensors(bytes) {
@@ -71,7 +82,7 @@ pub fn convert<'a>(bytes: &'a [u8], selection: &Selection) -> Result<Converted<'
             }
             (tensors, Vec::new())
         }
-        Format::Npy => {
+        Format::Npy | Format::Keras => {
             let reason = "one array without a name is no model; save named arrays with numpy.savez";
             return Err(Error::container(format, reason));
         }

@@ -115,7 +115,7 @@ fn big_endian_and_quantized_files_are_refused() {
 fn no_damage_panics() {
     for name in ["torch_zip.pt", "torch_old.pt", "torch_module.pt", "torch_types.pt", "torch_script.pt"] {
         let file = fixture(name);
-        common::damage(&file, |damaged| drop(convert(damaged, &Selection::default())));
+        common::damage(&file, 1000, |damaged| drop(convert(damaged, &Selection::default())));
     }
 }
 
@@ -127,7 +127,7 @@ fn no_damaged_pickle_of_a_module_panics() {
     let files: Vec<(String, Vec<u8>)> =
         archive.files().map(|(name, data)| (name.to_owned(), data.unwrap().into_owned())).collect();
     let at = files.iter().position(|(name, _)| name.ends_with("data.pkl")).unwrap();
-    common::damage(&files[at].1, |damaged| {
+    common::damage(&files[at].1, 1000, |damaged| {
         let mut files = files.clone();
         files[at].1 = damaged.to_vec();
         let archive = skinny_convert::archive::encode(&files).unwrap();

@@ -62,3 +62,20 @@ fn what_a_file_calls_is_not_called() {
     expect_refused(&["convert", &fixture("torch_attack_zip.pt"), "--out", &out], 2, "the file calls posix.system");
     assert!(!std::path::Path::new(&out).exists());
 }
+
+#[test]
+fn a_keras_model_needs_no_options() {
+    let folder = Folder::new();
+    let (file, model) = (fixture("keras_functional.keras"), folder.path("model.safetensors"));
+    stdout(&["convert", &file, "--out", &model]);
+    let (direct, converted) = (json(&["inspect", &file, "--json"]), json(&["inspect", &model, "--json"]));
+    assert_eq!(direct["kind"], "keras");
+    assert_eq!(direct["layers"], converted["layers"]);
+    assert_eq!(direct["layers"][0]["kind"], "bidirectional GRU");
+    expect_refused(&["inspect", &file, "--layers", "gru"], 2, "--layers, --keep and --drop do not apply");
+    expect_refused(
+        &["inspect", &fixture("keras_refused_tanh.keras")],
+        2,
+        "(Dense): the activation tanh is not supported",
+    );
+}

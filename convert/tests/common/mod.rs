@@ -50,9 +50,9 @@ pub fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max)
 }
 
-/// Calls `check` with the file cut short and with single bytes changed, at a thousand places each.
-pub fn damage(file: &[u8], check: impl Fn(&[u8])) {
-    let step = file.len().div_ceil(1000);
+/// Calls `check` with the file cut short and with single bytes changed, at this many places each.
+pub fn damage(file: &[u8], places: usize, check: impl Fn(&[u8])) {
+    let step = file.len().div_ceil(places);
     for at in (0..file.len()).step_by(step) {
         check(&file[..at]);
         let mut damaged = file.to_vec();

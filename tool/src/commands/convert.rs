@@ -19,9 +19,9 @@ Examples:
 
 /// Reads a model of another program and writes it as a model file
 ///
-/// Reads what torch.save writes (.pt, .pth: state dicts, checkpoints, whole modules, TorchScript), NumPy's .npz, and
-/// state dicts in safetensors. The format is told by the content of the file, not by its name. Nothing in the file is
-/// executed.
+/// Reads what torch.save writes (.pt, .pth: state dicts, checkpoints, whole modules, TorchScript), NumPy's .npz, models of
+/// Keras (.keras, .h5), and state dicts in safetensors. The format is told by the content of the file, not by its name.
+/// Nothing in the file is executed.
 ///
 /// The model file has the weights in f32 and needs no options any more. The other commands read the same files with
 /// the same options, so converting is not required. --tensors writes the tensors as they are, whatever they are for.
