@@ -99,10 +99,11 @@ impl LayerWeight<'_> {
         self.weight.bytes() as f64 / if self.recurrent { 1.0 } else { time_batch as f64 }
     }
 
-    /// The microseconds per step that the model of a core predicts.
-    pub fn predicted_us(&self, core: &Core) -> f64 {
-        let product =
-            |matrix: &&DenseWeight| core.product_us(matrix.n(), matrix.k(), matrix.stored_as(), self.recurrent);
+    /// The microseconds per step that the model of a core predicts. Weights that are not recurrent are read once per
+    /// `time_batch` steps.
+    pub fn predicted_us(&self, core: &Core, time_batch: usize) -> f64 {
+        let batch = if self.recurrent { 1 } else { time_batch };
+        let product = |matrix: &&DenseWeight| core.step_us(matrix.n(), matrix.k(), matrix.stored_as(), batch);
         self.matrices().iter().map(product).sum()
     }
 }

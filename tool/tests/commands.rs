@@ -260,6 +260,21 @@ fn bench_tells_layers_precisions_and_time_batches() {
 }
 
 #[test]
+fn bench_predicts_the_papers_model() {
+    let paper = ["bench", "--paper", "--rank-share", "0.1", "--predict"];
+    let told = json(&[&paper[..], &["--json"]].concat());
+    let core = &told["predicted"]["cortex-a53"];
+    assert_eq!(core["layers"].as_array().unwrap().len(), 7);
+    // 50 steps per second, as the first convolution has a stride of 2.
+    let number = |value: &Value| value.as_f64().unwrap();
+    let us = number(&core["us_per_step"]);
+    assert!((number(&core["ms_per_second_of_sound"]) - 0.05 * us).abs() < 1e-9 * us);
+    assert!(number(&core["us_per_step_range"][0]) <= us && us <= number(&core["us_per_step_range"][1]));
+    let told = stdout(&paper);
+    assert!(told.contains("at 0.1 of the rank") && told.contains("ms per s of sound"), "{told}");
+}
+
+#[test]
 fn gemm_tells_each_tier() {
     let told = json(&["gemm", "--n", "96", "--k", "40", "--batch", "1..2", "--precision", "int4-groups", "--json"]);
     let rows = told.as_array().unwrap();
