@@ -164,6 +164,7 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Fails unless a vector or buffer has the expected length.
+#[inline]
 pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
 }

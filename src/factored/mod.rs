@@ -123,6 +123,7 @@ fn expect_bias(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()>
 }
 
 /// Fails unless there is no bias, or one of `n` elements.
+#[inline]
 fn expect_bias_length(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()> {
     match bias {
         Some(bias) if bias.len() != n => Err(Error::Length { what, expected: n, found: bias.len() }),
@@ -131,6 +132,7 @@ fn expect_bias_length(what: &'static str, bias: Option<&[f32]>, n: usize) -> Res
 }
 
 /// Fails unless `x` has depth `k`.
+#[inline]
 fn expect_depth(what: &'static str, x: MatRef<'_, f32>, k: usize) -> Result<()> {
     x.expect_shape(what, x.rows(), k)
 }

@@ -134,6 +134,10 @@ pub(crate) fn column_groups(m: usize) -> impl Iterator<Item = Range<usize>> + Cl
 /// Part `i` of `0..len`, cut into `parts` parts whose lengths differ by at most 1. Together, the parts cover `0..len`
 /// without overlaps.
 pub(crate) fn even_part(len: usize, parts: usize, i: usize) -> Range<usize> {
+    if parts == 1 {
+        // Divisions take a small product longer than its sums.
+        return 0..len;
+    }
     // In `u64`, because the product may not fit a `usize` where addresses have 32 bits.
     let start = |i: usize| (i as u64 * len as u64 / parts as u64) as usize;
     start(i)..start(i + 1)

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::layout::{Layout, Line, STEP, depth_multiple, rows_per_byte, zero_byte};
+use super::layout::{Layout, Line, MAX_COLUMNS, STEP, depth_multiple, rows_per_byte, zero_byte};
 use super::micro::{Family, Kernels};
 use super::registry;
+use super::threads::BYTES_PER_THREAD;
 use crate::error::{Error, Result, expect_i2};
 #[cfg(doc)]
 use crate::format::MAX_DEPTH;
@@ -35,6 +36,7 @@ pub struct PackedMat {
     k: usize,
     /// Depth in steps, padding included.
     steps: usize,
+    panels: usize,
     panel_bytes: usize,
     lines: Vec<Line>,
     /// The sum of each row of weights, `panels * panel_rows` sums in all. A zero point on the activations multiplies
@@ -42,7 +44,13 @@ pub struct PackedMat {
     row_sums: Vec<i32>,
     /// Whether each panel has a row with -128 both at `k` and at `k + 8` of a step of 16. Empty if no panel has one.
     extreme: Vec<bool>,
+    /// The largest batch whose product is one small block; see [`small_columns`](Self::small_columns).
+    small_columns: usize,
 }
+
+/// The largest number of sums of a product that is one small block: 3 KB, less than the page of stack that a function
+/// may take without touching the pages before.
+pub(crate) const SMALL_SUMS: usize = 768;
 
 impl PackedMat {
     /// Packs row-major weights (`n` output features x `k` depth) for the tier that [`Tier::select`] names.
@@ -221,7 +229,11 @@ impl PackedMat {
         for at in (0..panels * vectors).map(|i| i / vectors * panel_bytes + i % vectors * STEP) {
             lines[at / Line::BYTES].0[at % Line::BYTES..][..STEP].fill(zero_byte(format));
         }
-        Ok(Self { family, n, k, steps, panel_bytes, lines, row_sums, extreme: Vec::new() })
+        let small_columns = match (SMALL_SUMS.checked_div(row_sums.len()), bytes) {
+            (Some(columns), 0..=BYTES_PER_THREAD) => columns.min(MAX_COLUMNS),
+            _ => 0,
+        };
+        Ok(Self { family, n, k, steps, panels, panel_bytes, lines, row_sums, extreme: Vec::new(), small_columns })
     }
 
     /// Adds the weights of a row to the bytes that hold them. So far these bytes hold zeros, or the rows that share
@@ -279,22 +291,26 @@ impl PackedMat {
     fn mark_extreme(&mut self, row: usize) -> Result<()> {
         if self.extreme.is_empty() {
             self.extreme = zeroed(false, self.panels())?;
+            self.small_columns = 0;
         }
         self.extreme[row / self.family.layout.panel_rows] = true;
         Ok(())
     }
 
     /// Output features.
+    #[inline]
     pub fn n(&self) -> usize {
         self.n
     }
 
     /// Depth: input features.
+    #[inline]
     pub fn k(&self) -> usize {
         self.k
     }
 
     /// The storage format of the weights.
+    #[inline]
     pub fn format(&self) -> WeightFormat {
         self.family.format
     }
@@ -305,6 +321,7 @@ impl PackedMat {
     }
 
     /// Bytes of packed weights. One product streams all of them from memory.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.lines.len() * Line::BYTES
     }
@@ -314,37 +331,58 @@ impl PackedMat {
         self.bytes() > most_cached_bytes(self.tier())
     }
 
+    #[inline]
     pub(crate) fn family(&self) -> &'static Family {
         self.family
     }
 
+    #[inline]
     pub(crate) fn lines(&self) -> &[Line] {
         &self.lines
     }
 
+    #[inline]
     pub(crate) fn row_sums(&self) -> &[i32] {
         &self.row_sums
     }
 
     /// Depth in steps, padding included.
+    #[inline]
     pub(crate) fn steps(&self) -> usize {
         self.steps
     }
 
+    #[inline]
     pub(crate) fn panel_bytes(&self) -> usize {
         self.panel_bytes
     }
 
+    /// The largest batch whose product is one small block: its sums are at most [`SMALL_SUMS`], it runs on one thread,
+    /// and [`kernels`](Self::kernels) are those of all panels. It is 0 if there is none.
+    #[inline]
+    pub(crate) fn small_columns(&self) -> usize {
+        self.small_columns
+    }
+
+    /// Rows in all panels, those beyond `n` included.
+    #[inline]
+    pub(crate) fn panel_rows(&self) -> usize {
+        self.row_sums.len()
+    }
+
+    #[inline]
     pub(crate) fn panels(&self) -> usize {
-        self.n.div_ceil(self.family.layout.panel_rows)
+        self.panels
     }
 
     /// The kernels for all panels, or `None` if some panels need different ones.
+    #[inline]
     pub(crate) fn kernels(&self) -> Option<&'static Kernels> {
         self.extreme.is_empty().then_some(&self.family.kernels)
     }
 
     /// The kernels for `panel`.
+    #[inline]
     pub(crate) fn kernels_of_panel(&self, panel: usize) -> &'static Kernels {
         match &self.family.extreme {
             Some(extreme) if self.extreme.get(panel).is_some_and(|&extreme| extreme) => extreme,

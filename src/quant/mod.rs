@@ -10,6 +10,7 @@ mod weights;
 mod weights_i2;
 mod weights_i4;
 
+pub(crate) use activations::symmetric;
 pub use activations::{QuantizedActivations, ZeroPoint};
 pub use weights::QuantizedMat;
 pub use weights_i2::QuantizedMatI2;

@@ -168,34 +168,39 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Makes one call.
     fn call(&mut self, output: Output) -> skinny::Result<()> {
+        self.calls(output, 1)
+    }
+
+    /// Makes `count` calls. What they take and what they give is chosen before the first.
+    fn calls(&mut self, output: Output, count: usize) -> skinny::Result<()> {
         let (m, n) = (self.x.rows(), self.w.n());
-        let mut x = Activations::new(self.x);
-        let mut column_scales = self.column_scales;
-        if let (Some(values), Output::F32) = (self.x_f32, output) {
-            self.quantized.quantize(values, ZeroPoint::None)?;
-            (x, column_scales) = (self.quantized.operand(), self.quantized.scales());
-        }
-        let workspace = &mut self.workspace;
+        // Each call reads its operands anew: nothing of it can be done once for all of them.
+        let mut repeat =
+            |call: &dyn Fn(&mut Self) -> skinny::Result<()>| (0..count).try_for_each(|_| call(black_box(self)));
         match output {
-            Output::I8 => {
-                let epilogue = RequantizeFloat::new(self.scales, 0i8);
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.i8, m, n)?, workspace)
+            Output::I8 => repeat(&|b| {
+                let epilogue = RequantizeFloat::new(b.scales, 0i8);
+                gemm(b.w, Activations::new(b.x), &epilogue, MatMut::new(&mut b.i8, m, n)?, &mut b.workspace)
+            }),
+            Output::U8 => repeat(&|b| {
+                let epilogue = RequantizeFloat::new(b.scales, 128u8);
+                gemm(b.w, Activations::new(b.x), &epilogue, MatMut::new(&mut b.u8, m, n)?, &mut b.workspace)
+            }),
+            Output::I32 => {
+                repeat(&|b| gemm(b.w, Activations::new(b.x), &Sums, MatMut::new(&mut b.i32, m, n)?, &mut b.workspace))
             }
-            Output::U8 => {
-                let epilogue = RequantizeFloat::new(self.scales, 128u8);
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.u8, m, n)?, workspace)
-            }
-            Output::I32 => gemm(self.w, x, &Sums, MatMut::new(&mut self.i32, m, n)?, workspace),
-            Output::F32 => {
-                let epilogue = Dequantize {
-                    row_scales: self.scales.as_slice(),
-                    column_scales,
-                    bias: None,
-                    activation: Activation::Identity,
-                };
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.f32, m, n)?, workspace)
-            }
+            Output::F32 => repeat(&|b| {
+                let (mut x, mut column_scales) = (Activations::new(b.x), b.column_scales);
+                if let Some(values) = b.x_f32 {
+                    b.quantized.quantize(values, ZeroPoint::None)?;
+                    (x, column_scales) = (b.quantized.operand(), b.quantized.scales());
+                }
+                let row_scales = b.scales.as_slice();
+                let epilogue = Dequantize { row_scales, column_scales, bias: None, activation: Activation::Identity };
+                gemm(b.w, x, &epilogue, MatMut::new(&mut b.f32, m, n)?, &mut b.workspace)
+            }),
         }
     }
 }
@@ -268,9 +273,7 @@ fn run() -> Result<(), Failure> {
             f32: vec![0.0; len(m, n)?],
         };
         if let Some(reps) = options.reps {
-            for _ in 0..reps {
-                black_box(&mut bench).call(output)?;
-            }
+            bench.calls(output, reps)?;
             continue;
         }
         bench.call(Output::I32)?;

@@ -30,6 +30,10 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 
 const ROWS: usize = 4;
 
+/// The largest number of steps of a panel that takes [`tile_8x1`] for a single column. Its weights are in a
+/// cache: it hints nothing.
+const FEW_STEPS: usize = 4;
+
 /// How many bytes behind the step after it a step hints: the immediate operand of the tiles' prefetches.
 const HINT: usize = 640;
 
@@ -222,6 +226,32 @@ unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hi
     [sums]
 }
 
+/// Computes one column of two panels of few steps. Where panels are short, what a panel costs beside its steps counts:
+/// the sums of two are added up together, and there are eight chains from the first step on.
+///
+/// # Safety
+/// As the tiles above, for both panels.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>; 2] {
+    // SAFETY: the contract makes the step readable.
+    let products = |step: usize| unsafe {
+        let x = vld1q_s8(x.add(step * STEP));
+        let w: [int8x16_t; 2 * ROWS] =
+            core::array::from_fn(|r| vld1q_s8(w[r / ROWS].add((step * ROWS + r % ROWS) * STEP).cast::<i8>()));
+        let low = w.map(|w| vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+        let both: [int16x8_t; 2 * ROWS] = core::array::from_fn(|r| vmlal_high_s8(low[r], w[r], x));
+        both
+    };
+    let mut sums = products(0).map(|product| vpaddlq_s16(product));
+    for step in 1..steps {
+        let products = products(step);
+        sums = core::array::from_fn(|r| vpadalq_s16(sums[r], products[r]));
+    }
+    let [a0, a1, a2, a3, b0, b1, b2, b3] = sums;
+    [[[a0, a1, a2, a3]], [[b0, b1, b2, b3]]]
+}
+
 /// Computes one column of a panel that may hold extreme pairs. Each product is added to an `i32` separately, which is
 /// exact for all operands.
 ///
@@ -244,6 +274,25 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
         }
     }
     [sums]
+}
+
+/// Computes one column of the panels of `call`, two at a time, without the last of an odd number. `steps` is the call's.
+///
+/// # Safety
+/// As [`MicroKernel`](super::super::micro::MicroKernel), with at least one step.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn pairs_of_panels(call: &Call, steps: usize) {
+    let panel_bytes = ROWS * STEP * steps;
+    for pair in 0..call.panels / 2 {
+        // SAFETY: both panels are among the call's.
+        unsafe {
+            let w = call.weights.add(2 * pair * panel_bytes);
+            let [a, b] = tile_8x1([w, w.add(panel_bytes)], call.activations, steps);
+            store(call, 2 * pair, 0, a);
+            store(call, 2 * pair + 1, 0, b);
+        }
+    }
 }
 
 /// Stores the sums of `COLUMNS` columns, starting at `column`.
@@ -291,10 +340,23 @@ unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool, const ODD: bool>
     // The first tile takes longer than memory does; further ones find the panel in L1.
     let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
     let x_step = COLUMNS * STEP;
-    for panel in 0..panels {
+    let panel_bytes = ROWS * STEP * steps;
+    let mut first = 0;
+    if COLUMNS == 1 && !FROM_MEMORY && (1..=FEW_STEPS).contains(&steps) {
+        // SAFETY: by this function's contract. Where the compiler knows the number of steps, they are a straight line.
+        unsafe {
+            match steps {
+                1 => pairs_of_panels(call, 1),
+                2 => pairs_of_panels(call, 2),
+                _ => pairs_of_panels(call, steps),
+            }
+        }
+        first = panels - panels % 2;
+    }
+    for panel in first..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let w = call.weights.add(panel * panel_bytes);
             let x = |column| call.activations.add(column * STEP);
             let two = |column, hints| store(call, panel, column, tile_4x2(w, x(column), x_step, steps, hints));
             let three = |column, hints| store(call, panel, column, tile_4x3(w, x(column), x_step, steps, hints));
