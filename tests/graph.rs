@@ -332,6 +332,6 @@ fn a_graph_is_quantized_layer_by_layer() {
         let sum = zip(&x, &convolved(&layer, &x), |x, y| x + y);
         let quantized = Arc::new(model.quantize_to(WeightFormat::I8, tier).unwrap());
         assert_eq!((quantized.bytes(), quantized.parameters()), (layer.bytes(), layer.parameters()));
-        expect_outputs(&quantized, &[x.clone()], &[sum]);
+        expect_outputs(&quantized, std::slice::from_ref(&x), &[sum]);
     }
 }

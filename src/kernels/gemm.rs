@@ -206,7 +206,7 @@ impl<E: Epilogue> Product<'_, E> {
             // So few bytes are in a cache on every tier.
             from_memory: false,
         };
-        debug_assert!(!w.from_memory());
+        debug_assert!(!w.is_from_memory());
         // SAFETY: `PackedMat` proves that the processor has the tier, and holds the panels. `packed` has the same
         // layout, for `steps` steps of `m` columns. The product is small, so the family's usual kernels serve all
         // panels, and `sums` has room for all their rows in every column.
@@ -296,7 +296,7 @@ impl<E: Epilogue> Product<'_, E> {
                 // SAFETY: the block's panels start inside its rows, hence inside the first column of `sums`.
                 sums: unsafe { sums.as_mut_ptr().cast::<i32>().add(panels.start * panel_rows - rows.start) },
                 sums_stride: height,
-                from_memory: self.w.from_memory(),
+                from_memory: self.w.is_from_memory(),
             };
             // SAFETY: `PackedMat` proves that the processor has the tier, and its panels hold `panel_bytes` each.
             // `packed` has the same layout, for `steps` steps of the group's columns. The block's panels have at most

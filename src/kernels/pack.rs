@@ -327,7 +327,7 @@ impl PackedMat {
     }
 
     /// Whether a product should expect its weights in memory and not in a cache.
-    pub(crate) fn from_memory(&self) -> bool {
+    pub(crate) fn is_from_memory(&self) -> bool {
         self.bytes() > most_cached_bytes(self.tier())
     }
 
