@@ -172,7 +172,7 @@ fn budgets_are_kept_and_reports_add_up() {
         let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
         let (mut before, mut snr) = (f64::INFINITY, 0.0);
         // Calls take a part of the time that no cut reduces.
-        let least = if matches!(cost, Cost::Latency(..)) { 0.55 } else { 0.35 };
+        let least = if matches!(cost, Cost::Latency(..)) { 0.6 } else { 0.35 };
         for share in [least, 0.75, 1.0] {
             let budget = Budget { limit: dense * share, cost };
             let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE }).unwrap();

@@ -72,5 +72,5 @@ fn files_come_back_byte_by_byte() {
             files += 1;
         }
     }
-    assert_eq!(files, 14);
+    assert_eq!(files, 15);
 }

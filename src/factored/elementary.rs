@@ -38,7 +38,7 @@ pub(super) fn ln(x: f32) -> f32 {
     n * LN_2[0] + (n * LN_2[1] + ln_m)
 }
 
-/// The error function, with an absolute error below 4e-7, by Abramowitz and Stegun 7.1.26. A NaN counts as infinity.
+/// The error function, with an absolute error below 7e-7, by Abramowitz and Stegun 7.1.26. A NaN counts as infinity.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     let y = x.abs().min(9.0);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_error_function_is_within_its_bound() {
-        // Its power series, which converges everywhere; beyond 5 it is 1.
+        // Its power series, which f64 holds to 1e-11 up to 4; beyond that it is 1 to 2e-8.
         let exact = |x: f64| {
             let (mut term, mut sum) = (x, x);
             for k in 1..200 {
@@ -139,12 +139,14 @@ mod tests {
                 term *= -x * x / k;
                 sum += term / (2.0 * k + 1.0);
             }
-            if x.abs() > 5.0 { x.signum() } else { sum * 2.0 / core::f64::consts::PI.sqrt() }
+            if x.abs() > 4.0 { x.signum() } else { sum * 2.0 / core::f64::consts::PI.sqrt() }
         };
-        for i in -12_000..=12_000 {
-            let x = i as f32 * 1e-3;
-            assert!((f64::from(erf(x)) - exact(f64::from(x))).abs() < 4e-7, "{x}");
+        let mut largest = 0.0f64;
+        for i in -60_000..=60_000 {
+            let x = i as f32 * 1e-4;
+            largest = largest.max((f64::from(erf(x)) - exact(f64::from(x))).abs());
         }
+        assert!(largest < 7e-7, "{largest:e}");
         assert_eq!([f32::INFINITY, f32::MAX, f32::MIN].map(erf), [1.0, 1.0, -1.0]);
     }
 

@@ -157,6 +157,9 @@ pub fn gemm<E: Epilogue>(
     if let Some(offsets) = &x.offsets {
         offsets.check(m, w)?;
     }
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
 
     // A single column is already in its packed layout, unless its depth needs padding.
     let packed: &[i8] = if m == 1 && k == w.steps() * STEP {
@@ -169,7 +172,7 @@ pub fn gemm<E: Epilogue>(
     let product = Product { w, packed, m, offsets: x.offsets.as_ref(), epilogue, out: out.as_mut_slice().as_mut_ptr() };
     if (1..=w.small_columns()).contains(&m) {
         product.run_small();
-    } else if m > 0 && n > 0 {
+    } else {
         product.run(&workspace.threads);
     }
     Ok(())
