@@ -61,7 +61,9 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
 #[target_feature(enable = "neon")]
 pub(super) fn prefetch<T>(address: *const T) {
     // SAFETY: a hint touches no memory that a program can see.
-    unsafe { asm!("prfm pldl1keep, [{address}]", address = in(reg) address, options(nomem, nostack, preserves_flags)) }
+    unsafe {
+        asm!("prfm pldl1keep, [{address}]", address = in(reg) address.addr(), options(nomem, nostack, preserves_flags))
+    }
 }
 
 /// `sri a.16b, b.16b, #6`: the highest two bits of each byte of `b`, in place of the lowest two of `a`.

@@ -133,7 +133,8 @@ unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
                     (1..3).for_each(|i| tiles::<3, false>(call, panel, COLUMNS, 3 * i));
                 }
                 _ => {
-                    (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 3)).0;
+                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    tiles::<3, false>(call, panel, COLUMNS, 3);
                     tiles::<4, false>(call, panel, COLUMNS, 6);
                 }
             }
@@ -257,11 +258,8 @@ unsafe fn grouped_panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
                     (1..3).for_each(|i| grouped_tiles::<3, false>(call, panel, COLUMNS, 3 * i));
                 }
                 _ => {
-                    (
-                        grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
-                        grouped_tiles::<3, false>(call, panel, COLUMNS, 3),
-                    )
-                        .0;
+                    grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    grouped_tiles::<3, false>(call, panel, COLUMNS, 3);
                     grouped_tiles::<4, false>(call, panel, COLUMNS, 6);
                 }
             }
