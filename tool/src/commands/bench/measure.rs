@@ -128,7 +128,7 @@ impl Settings {
 
 /// The predicted microseconds per step of a model on a core.
 pub fn predicted_us(model: &Model, core: &Core) -> f64 {
-    let layers = model.layers().zip(weights::runs_per_output(model));
+    let layers = model.layers().zip(model.runs_per_output());
     layers
         .map(|((_, layer), runs)| {
             runs as f64 * weights::of(layer).iter().map(|part| part.predicted_us(core)).sum::<f64>()
