@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{Random, bits};
 use skinny::compress::{Budget, Choice, Core, Cost, RANK_MULTIPLE};
-use skinny::factored::{Gru, Linear, LowRank, RankPolicy, Scheme, TimeConvolution, Weight};
+use skinny::factored::{Bidirectional, Gru, Linear, LowRank, RankPolicy, Rnn, Scheme, TimeConvolution, Weight};
 use skinny::kernels::WeightFormat;
 use skinny::model::{Calibration, Cutting, Graph, ImportOptions, Layer, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
@@ -29,6 +29,9 @@ fn fixture(name: &str) -> (Model, Mat<f32>) {
     if name == RESET_BEFORE {
         return reset_before();
     }
+    if name == WITHOUT_GATES {
+        return without_gates();
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pytorch/{name}.safetensors"));
     let options = ImportOptions { keep: vec!["x".into(), "y".into()], ..ImportOptions::default() };
     let model = Model::load_pytorch(path, &options).unwrap();
@@ -38,8 +41,21 @@ fn fixture(name: &str) -> (Model, Mat<f32>) {
 }
 
 const RESET_BEFORE: &str = "reset before";
+const WITHOUT_GATES: &str = "without gates";
 
-const FIXTURES: [&str; 8] = [
+/// A plain recurrent layer, and one in both directions behind it.
+fn without_gates() -> (Model, Mat<f32>) {
+    let (mut random, input, hidden) = (Random(7), 13, 12);
+    let mut rnn = |k: usize| {
+        let [w, r] = [k, hidden].map(|k| Weight::dense(random.mat(hidden, k, 0.4)).unwrap());
+        Rnn::new(w, r, Some(vec![0.1; hidden]), None).unwrap()
+    };
+    let (one, both) = (rnn(input), Bidirectional::new(rnn(hidden), rnn(hidden)).unwrap());
+    let layers = vec![("one".into(), Layer::Rnn(one)), ("both".into(), Layer::BidirectionalRnn(both))];
+    (Model::new(layers).unwrap(), random.mat(25, input, 1.0))
+}
+
+const FIXTURES: [&str; 9] = [
     "linear",
     "gru",
     "gru_bidirectional",
@@ -48,6 +64,7 @@ const FIXTURES: [&str; 8] = [
     "lstm_bidirectional",
     "convolution",
     RESET_BEFORE,
+    WITHOUT_GATES,
 ];
 
 fn outputs(model: &Model, x: &Mat<f32>) -> Vec<f32> {

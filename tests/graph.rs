@@ -7,9 +7,11 @@ mod common;
 use std::sync::Arc;
 
 use common::{Random, bits, whole};
-use skinny::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scratch, TimeConvolution, Weight};
+use skinny::factored::{
+    Bidirectional, Function, Gru, Linear, Lstm, Recurrent, Reduction, Scratch, TimeConvolution, Weight, Windows,
+};
 use skinny::kernels::WeightFormat;
-use skinny::model::{Graph, Join, Layer, Model, Session};
+use skinny::model::{Graph, Join, Layer, Model, Session, Value};
 use skinny::{Error, FileError, Mat, MatMut, MatRef, Tier};
 
 const INPUT: usize = 5;
@@ -334,4 +336,73 @@ fn a_graph_is_quantized_layer_by_layer() {
         assert_eq!((quantized.bytes(), quantized.parameters()), (layer.bytes(), layer.parameters()));
         expect_outputs(&quantized, std::slice::from_ref(&x), &[sum]);
     }
+}
+
+/// A graph of up to 20 nodes, each of some kind with some of the values before it. Most joins that do not fit are refused.
+fn some_graph(random: &mut Random) -> Model {
+    let mut graph = Graph::new();
+    let mut values: Vec<Value> = (0..2).map(|i| graph.input(format!("in{i}"), 2 + i).unwrap()).collect();
+    let mut below = |limit: usize| (((random.next() + 1.0) * 0.5 * limit as f32) as usize).min(limit - 1);
+    for i in 0..20 {
+        let name = format!("node{i}");
+        let [a, b, c] = [0; 3].map(|_| values[values.len() - 1 - below(values.len().min(6))]);
+        let (k, kind, seed) = (graph.features(a).unwrap(), below(14), below(1000) as u64);
+        let mut weights = Random(seed);
+        let n = 1 + below(4);
+        let made = match kind {
+            0 => graph.add(name, &[a, b]),
+            1 => graph.multiply(name, &[a, b, c]),
+            2 | 3 => graph.concat(name, &[a, b]),
+            4 => graph.layer(name, Layer::Linear(linear(&mut weights, n, k)), a),
+            5 => graph.layer(name, Layer::Gru(gru(&mut weights, n, k)), a),
+            6 => {
+                let both = Bidirectional::new(gru(&mut weights, n, k), gru(&mut weights, n, k)).unwrap();
+                graph.layer(name, Layer::BidirectionalGru(both), a)
+            }
+            7 => graph.function(name, Function::Tanh, a),
+            8 => graph.slice(name, 0..k.div_ceil(2), a),
+            9 => graph.over_time(name, Reduction::ALL[below(4)], a),
+            // Windows that keep the number of frames, looking ahead by some of them, or that halve it.
+            10.. => {
+                let (kernel, dilation) = (1 + below(4), 1 + below(3));
+                let reach = (kernel - 1) * dilation;
+                let before = below(reach + 1);
+                let windows = Windows { kernel, stride: 1, dilation, before, after: reach - before };
+                let halves = Windows { kernel: 4, stride: 2, dilation: 1, before: 1, after: 1 };
+                let windows = if kind == 13 { halves } else { windows };
+                let linear = linear(&mut weights, k, windows.kernel * k);
+                graph.layer(name, Layer::TimeConvolution(TimeConvolution::with_windows(linear, windows).unwrap()), a)
+            }
+        };
+        values.extend(made);
+    }
+    for (i, &value) in values.iter().enumerate() {
+        graph.output(format!("out{i}"), value).unwrap();
+    }
+    graph.build().unwrap()
+}
+
+/// All values of random graphs are the same bits however the inputs are cut, and so are all those of a stream that ends.
+#[test]
+fn random_graphs_give_the_same_bits_in_any_pieces() {
+    let mut random = Random(11);
+    let (mut joins, mut late) = (0, 0);
+    for round in 0..150 {
+        let model = Arc::new(some_graph(&mut random));
+        let is_join = |node: &&skinny::model::Node| node.reads().len() > 1;
+        joins += model.nodes().iter().filter(is_join).count();
+        late += usize::from(model.nodes().iter().any(|node| node.name().starts_with("node") && is_join(&node)));
+        let time = [1, 2, 5, 17, 40][round % 5];
+        let inputs = [2, 3].map(|width| random.mat(time, width, 1.0));
+        let mut session = Session::new(model.clone()).unwrap().with_time_batch(10).unwrap();
+        let whole = stream(&mut session, &inputs, time, false);
+        for (time_batch, cut, flush) in [(1, 1, false), (4, 3, false), (3, 2, true)] {
+            let mut session = Session::new(model.clone()).unwrap().with_time_batch(time_batch).unwrap();
+            let pieces = stream(&mut session, &inputs, cut, flush);
+            for (i, (pieces, whole)) in pieces.iter().zip(&whole).enumerate() {
+                assert_eq!(bits(pieces), bits(whole), "round {round}, output {i}, cut {cut}: {model:?}");
+            }
+        }
+    }
+    assert!(joins > 300 && late > 100, "{joins} joins, {late} graphs with them");
 }

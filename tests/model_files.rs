@@ -162,6 +162,21 @@ fn the_corpus_of_the_fuzz_target_does_no_harm() {
     assert!(files > 20, "{files} files");
 }
 
+/// Graphs made of random choices; enough of them are models for their sessions to be tried.
+#[test]
+fn composed_graphs_do_no_harm() {
+    let mut random = Random(3);
+    let mut models = 0;
+    for _ in 0..20_000 {
+        let choices: Vec<u8> = std::iter::once(4).chain((0..60).map(|_| random.below(256) as u8)).collect();
+        let (file, options) = file_of_input(&choices);
+        let held = most_bytes_held(|| load_and_run(&file, &options));
+        assert!(held < 64 * file.len() as isize + 65_536, "{held} bytes for a file of {}", file.len());
+        models += usize::from(Model::from_bytes(&file, Tier::Portable).is_ok());
+    }
+    assert!(models > 1000, "{models} models");
+}
+
 /// Seeds that look for a layer's tensors must find them. Otherwise they would only test the refusal.
 #[test]
 fn seeds_reach_what_they_are_about() {

@@ -9,6 +9,7 @@
 //! A [`Model`] is immutable and shared by any number of [`Session`]s. It runs and can be saved at every stage: in
 //! `f32`, low rank, 8, 4 or 2 bits.
 
+mod builder;
 #[cfg(feature = "svd")]
 mod calibration;
 #[cfg(feature = "svd")]
@@ -224,6 +225,17 @@ impl Model {
     /// the largest of any value.
     pub fn stride(&self) -> usize {
         self.graph.timings().filter_map(Timing::stride).fold(1, usize::max)
+    }
+
+    /// For each of the [`layers`](Self::layers), how often it runs for as many input frames as the [stride](Self::stride):
+    /// more than once if a later layer has a stride. A layer behind one that makes a frame of the whole sequence counts
+    /// as running once.
+    pub fn runs_per_output(&self) -> Vec<usize> {
+        let (stride, first) = (self.stride(), self.inputs().len());
+        let runs = |(i, node): (usize, &Node)| {
+            node.layer().map(|_| stride / self.graph.timing(Value(first + i)).stride().unwrap_or(stride))
+        };
+        self.nodes().iter().enumerate().filter_map(runs).collect()
     }
 
     /// How many input frames an output waits for after those that it is about, because convolutions look ahead: the most

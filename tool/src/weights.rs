@@ -3,7 +3,7 @@
 use skinny::compress::Core;
 use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Rnn, Weight};
 use skinny::kernels::Activation;
-use skinny::model::{Layer, Model};
+use skinny::model::Layer;
 
 use crate::precision;
 
@@ -130,10 +130,4 @@ pub fn activation(layer: &Layer) -> Option<String> {
         Activation::ClippedRelu(max) => Some(format!("clip={max}")),
         _ => Some("unknown".into()),
     }
-}
-
-/// How often each layer runs per output frame of the model: more than once if a later layer has a stride.
-pub fn runs_per_output(model: &Model) -> Vec<usize> {
-    let strides: Vec<usize> = model.layers().map(|(_, layer)| layer.stride()).collect();
-    (0..strides.len()).map(|i| strides[i + 1..].iter().product()).collect()
 }

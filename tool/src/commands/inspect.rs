@@ -114,7 +114,7 @@ fn layers(model: &Model) -> Table {
     ]);
     let dash = || "-".to_owned();
     let mut total = 0;
-    for ((name, layer), runs) in model.layers().zip(weights::runs_per_output(model)) {
+    for ((name, layer), runs) in model.layers().zip(model.runs_per_output()) {
         let parts = weights::of(layer);
         let macs = macs(&parts, runs);
         total += macs;
@@ -190,11 +190,11 @@ fn layers_json(model: &Model) -> Value {
             "weights": parts.iter().map(weight).collect::<Vec<_>>(),
         })
     };
-    model.layers().zip(weights::runs_per_output(model)).map(layer).collect()
+    model.layers().zip(model.runs_per_output()).map(layer).collect()
 }
 
 fn total_json(model: &Model) -> Value {
-    let layers = model.layers().zip(weights::runs_per_output(model));
+    let layers = model.layers().zip(model.runs_per_output());
     let macs: usize = layers.map(|((_, layer), runs)| macs(&weights::of(layer), runs)).sum();
     json!({
         "input": model.input_size(),

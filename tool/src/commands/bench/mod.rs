@@ -129,7 +129,7 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     let mut progress = console.progress("timing");
     let mut next = counted(&mut progress, model.layers().len() + 2 + 4);
     let mut layers = Vec::new();
-    for ((name, layer), runs) in model.layers().zip(weights::runs_per_output(&model)) {
+    for ((name, layer), runs) in model.layers().zip(model.runs_per_output()) {
         next(name);
         layers.push(settings.layer(name, layer, runs)?);
     }

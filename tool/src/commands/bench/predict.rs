@@ -20,7 +20,7 @@ pub struct LayerPrediction {
 
 /// The layers of a model that computes `time_batch` steps together.
 pub fn layers(model: &Model, core: &Core, time_batch: usize) -> Vec<LayerPrediction> {
-    let layers = model.layers().zip(weights::runs_per_output(model));
+    let layers = model.layers().zip(model.runs_per_output());
     let prediction = |((name, layer), runs): ((&str, _), usize)| {
         let (parts, kind) = (weights::of(layer), skinny::model::Layer::kind(layer));
         let sum = |of: &dyn Fn(&LayerWeight<'_>) -> f64| runs as f64 * parts.iter().map(of).sum::<f64>();
