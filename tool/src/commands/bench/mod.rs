@@ -68,7 +68,7 @@ pub struct BenchArgs {
     pub paper: bool,
 
     /// The rank of the GRUs and of the layer of 1536, as a share of the full rank
-    #[arg(long, value_name = "SHARE", requires = "paper", default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["model", "shape"], default_value_t = 1.0, value_parser = share)]
     pub rank_share: f64,
 
     /// Measure nothing, and only predict
