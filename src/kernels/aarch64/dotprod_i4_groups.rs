@@ -34,8 +34,9 @@ const VECTORS: usize = ROWS / 4;
 
 /// The sums of `groups >= 1` groups of two steps, for 16 rows x 1 column. `m` points to the multipliers.
 ///
-/// The registers are the same as in `tile_16x1` of the weights without groups, but the sums of a group are in 4..7. They are split as
-/// [`split`](super::ops::split) does, then multiplied. A group's operands are loaded at its start: there are enough loads that nothing waits for one.
+/// The registers are the same as in `tile_16x1` of the weights without groups, but the sums of a group are in 4..7. They
+/// are split as [`split`](super::ops::split) does, then multiplied. A group's operands are loaded at its start: there are
+/// enough loads that nothing waits for one.
 ///
 /// # Safety
 /// The steps of the panel and of the column, and the groups of multipliers, must be readable.
