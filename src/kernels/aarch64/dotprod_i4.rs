@@ -278,7 +278,13 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
                 ($tile:ident) => {
                     for half in 0..2 {
                         let pairs = $tile(w.add(16 * half), x(0), x_step, steps);
-                        store_half(call, panel, half, 0, pairs.map(|[l0, b0, l1, b1]| [split(l0, b0), split(l1, b1)]).as_flattened());
+                        store_half(
+                            call,
+                            panel,
+                            half,
+                            0,
+                            pairs.map(|[l0, b0, l1, b1]| [split(l0, b0), split(l1, b1)]).as_flattened(),
+                        );
                     }
                 };
             }

@@ -84,9 +84,9 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
 
 /// One run of activations from each column.
 pub(super) struct Run<const PAIRS: usize, const SINGLE: usize> {
-    pairs: [int8x16_t; PAIRS],
+    pub(super) pairs: [int8x16_t; PAIRS],
     /// The run twice, for both rows of a pair.
-    single: [int8x16_t; SINGLE],
+    pub(super) single: [int8x16_t; SINGLE],
 }
 
 impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {

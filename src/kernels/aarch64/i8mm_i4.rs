@@ -11,8 +11,8 @@ use core::arch::aarch64::*;
 use super::super::layout::{Layout, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::i8mm::{ROW_PAIRS, Run, Sums};
-use super::ops::{add_scaled, split, split_group};
-use super::{dotprod, dotprod_i4, dotprod_i4_groups};
+use super::ops::split;
+use super::{dotprod, dotprod_i4};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -20,22 +20,13 @@ use crate::tier::Tier;
 pub(crate) const LAYOUT: Layout = Layout { activation_run: RUN, ..dotprod::LAYOUT };
 
 /// The kernels of this file, for the registry.
-pub(crate) static FAMILIES: [Family; 2] = [
-    Family {
-        tier: Tier::I8mm,
-        format: WeightFormat::I4,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4s8s32_16x4),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::I8mm,
-        format: WeightFormat::I4Group32,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4gs8s32_16x4),
-        extreme: None,
-    },
-];
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::I8mm,
+    format: WeightFormat::I4,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s4s8s32_16x4),
+    extreme: None,
+}];
 
 const RUN: usize = 8;
 const ROWS: usize = LAYOUT.panel_rows;
@@ -92,24 +83,6 @@ impl<const PAIRS: usize, const SINGLE: usize, const HALVES: usize> Halves<PAIRS,
     }
 }
 
-/// Calls a tile for each part of a panel that the registers have room for, with the pairs and the single column of a
-/// batch. There must be room for the sums of a group beside the totals.
-macro_rules! by_columns {
-    ($columns:expr, $tile:ident($call:expr, $panel:expr)) => {
-        match $columns {
-            2 => $tile::<1, 0, 2>($call, $panel, 0),
-            3 => (0..2).for_each(|half| $tile::<1, 1, 1>($call, $panel, half)),
-            4 => (0..2).for_each(|half| $tile::<2, 0, 1>($call, $panel, half)),
-            5 => (0..2).for_each(|half| $tile::<2, 1, 1>($call, $panel, half)),
-            6 => (0..2).for_each(|half| $tile::<3, 0, 1>($call, $panel, half)),
-            7 => (0..2).for_each(|half| $tile::<3, 1, 1>($call, $panel, half)),
-            8 => (0..2).for_each(|half| $tile::<4, 0, 1>($call, $panel, half)),
-            9 => (0..2).for_each(|half| $tile::<4, 1, 1>($call, $panel, half)),
-            _ => (0..2).for_each(|half| $tile::<5, 0, 1>($call, $panel, half)),
-        }
-    };
-}
-
 /// Multiplies panels of 16 rows in runs of 4.
 ///
 /// # Safety
@@ -122,7 +95,20 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
     }
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
-        unsafe { by_columns!(COLUMNS, tile(call, panel)) }
+        unsafe {
+            // A tile has as much of a panel as the registers have room for.
+            match COLUMNS {
+                2 => tile::<1, 0, 2>(call, panel, 0),
+                3 => (0..2).for_each(|half| tile::<1, 1, 1>(call, panel, half)),
+                4 => (0..2).for_each(|half| tile::<2, 0, 1>(call, panel, half)),
+                5 => (0..2).for_each(|half| tile::<2, 1, 1>(call, panel, half)),
+                6 => (0..2).for_each(|half| tile::<3, 0, 1>(call, panel, half)),
+                7 => (0..2).for_each(|half| tile::<3, 1, 1>(call, panel, half)),
+                8 => (0..2).for_each(|half| tile::<4, 0, 1>(call, panel, half)),
+                9 => (0..2).for_each(|half| tile::<4, 1, 1>(call, panel, half)),
+                _ => (0..2).for_each(|half| tile::<5, 0, 1>(call, panel, half)),
+            }
+        }
     }
 }
 
@@ -145,68 +131,6 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(cal
         }
         for [s0, s1, s2, s3] in halves.0.iter_mut().flat_map(Sums::iter_mut) {
             ([*s0, *s2], [*s1, *s3]) = (split(*s0, *s2), split(*s1, *s3));
-        }
-        halves.store(call, panel, half);
-    }
-}
-
-/// As [`gemm_s4s8s32_16x4`], with one multiplier per group of two steps.
-///
-/// # Safety
-/// As [`gemm_s4s8s32_16x4`]. `steps` is even.
-#[target_feature(enable = "neon,dotprod,i8mm")]
-pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    if COLUMNS == 1 {
-        // SAFETY: by this function's contract; a single column has the same layout in both tiers.
-        return unsafe { dotprod_i4_groups::gemm_s4gs8s32_16x4::<1>(call) };
-    }
-    for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
-        unsafe { by_columns!(COLUMNS, grouped_tile(call, panel)) }
-    }
-}
-
-/// Computes one tile of grouped weights: `HALVES` halves of a panel, starting at `half`, and all columns.
-///
-/// # Safety
-/// As [`tile`].
-#[inline]
-#[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn grouped_tile<const PAIRS: usize, const SINGLE: usize, const HALVES: usize>(
-    call: &Call,
-    panel: usize,
-    half: usize,
-) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let weight_bytes = BYTE_ROWS * STEP * call.steps;
-        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-        let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut w = panel_weights.add(half * 16);
-        let mut multipliers = panel_weights.add(weight_bytes + half * 8);
-        let mut x = call.activations;
-        let mut halves = Halves::<PAIRS, SINGLE, HALVES>::zero();
-        for _ in 0..call.steps / 2 {
-            let mut group = Halves::<PAIRS, SINGLE, HALVES>::zero();
-            for _ in 0..2 {
-                group.step(w, x);
-                w = w.wrapping_add(BYTE_ROWS * STEP);
-                x = x.wrapping_add(STEP / RUN * Run::<PAIRS, SINGLE>::BYTES);
-            }
-            for (i, (sums, group)) in halves.0.iter_mut().zip(&mut group.0).enumerate() {
-                // The multipliers of four rows, each twice, in the order of the sums: row, row, next row, next row.
-                let twice = |row: usize| {
-                    let m = vcreate_s8(multipliers.add(row).cast::<u32>().read_unaligned().into());
-                    vmovl_s8(vzip1_s8(m, m))
-                };
-                let (m_low, m_high) = (twice(8 * i), twice(8 * i + 4));
-                for ([s0, s1, s2, s3], &mut [l0, l1, b0, b1]) in sums.iter_mut().zip(group.iter_mut()) {
-                    let [low, high] = split_group([l0, l1], [b0, b1]);
-                    add_scaled([s0, s1], low, m_low);
-                    add_scaled([s2, s3], high, m_high);
-                }
-            }
-            multipliers = multipliers.wrapping_add(ROWS);
         }
         halves.store(call, panel, half);
     }

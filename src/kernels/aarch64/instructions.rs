@@ -51,3 +51,21 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
     }
     acc
 }
+
+/// `prfm pldl1keep, [at]`: a hint that the cache line at `at` will be read soon. Any address is allowed.
+///
+/// Returns `pointer`. An instruction without a result would be one that the compiler knows nothing of, and it would keep
+/// sums in memory because of it.
+#[inline]
+pub(super) fn prefetch<T>(at: *const u8, mut pointer: *const T) -> *const T {
+    // SAFETY: a hint has no effect that the program can see.
+    unsafe {
+        asm!(
+            "prfm pldl1keep, [{at}]",
+            "/* {pointer} */",
+            at = in(reg) at, pointer = inout(reg) pointer,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    pointer
+}

@@ -15,6 +15,7 @@ mod dotprod_i4_groups;
 pub(super) mod epilogue;
 mod i8mm;
 mod i8mm_i4;
+mod i8mm_i4_groups;
 #[cfg_attr(miri, path = "instructions_miri.rs")]
 mod instructions;
 mod neon;
@@ -25,7 +26,7 @@ mod tile;
 use super::micro::Family;
 
 /// The tables of all kernel files.
-pub(super) static TABLES: [&[Family]; 7] = [
+pub(super) static TABLES: [&[Family]; 8] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,
     &dotprod::FAMILIES,
@@ -33,4 +34,5 @@ pub(super) static TABLES: [&[Family]; 7] = [
     &dotprod_i4_groups::FAMILIES,
     &i8mm::FAMILIES,
     &i8mm_i4::FAMILIES,
+    &i8mm_i4_groups::FAMILIES,
 ];

@@ -9,7 +9,7 @@ use core::arch::asm;
 use super::super::layout::{Layout, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::neon::products;
-use super::ops::{add_scaled, split};
+use super::ops::split;
 use super::tile::{tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
@@ -178,10 +178,10 @@ pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
                 1 => grouped_tiles::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_tiles::<2>(call, panel, COLUMNS, 0),
+                2 => grouped_pair(call, panel, COLUMNS, 0),
                 3 => grouped_tiles::<3>(call, panel, COLUMNS, 0),
                 4 => grouped_tiles::<4>(call, panel, COLUMNS, 0),
-                5 => (grouped_tiles::<3>(call, panel, COLUMNS, 0), grouped_tiles::<2>(call, panel, COLUMNS, 3)).0,
+                5 => (grouped_tiles::<3>(call, panel, COLUMNS, 0), grouped_pair(call, panel, COLUMNS, 3)).0,
                 6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
                 7 => (grouped_tiles::<4>(call, panel, COLUMNS, 0), grouped_tiles::<3>(call, panel, COLUMNS, 4)).0,
                 8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i)),
@@ -228,7 +228,7 @@ macro_rules! grouped_step_8x1 {
 /// The sums of `groups >= 1` groups of 8 rows x 1 column: the low rows, then the high rows. `m` points to the
 /// multipliers.
 ///
-/// The arithmetic is the same as in [`grouped_tiles`]. Multipliers are in register 25. A group's products are added up
+/// The arithmetic is nearly that of [`grouped_tiles`]. Multipliers are in register 25. A group's products are added up
 /// while the next group is unpacked, so nothing waits for them.
 ///
 /// # Safety
@@ -279,61 +279,195 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
     [low, high]
 }
 
+/// The products of a byte row and two columns: high weights in `$h`, low ones in `$b`. Meanwhile, the next byte row in
+/// `$nb` is unpacked likewise, and `$load` follows the last use of this one.
+macro_rules! grouped_row_x2 {
+    ($smull:literal, $b:literal $h:literal, $nb:literal $nh:literal, [$l0:literal $l1:literal $h0:literal $h1:literal], $x0:literal $x1:literal,
+     $load:literal) => {
+        concat!(
+            $smull, " {", $h0, ":v}.8h, {", $h, ":v}.8b, {", $x0, ":v}.8b\n",
+            "srshr {", $nh, ":v}.16b, {", $nb, ":v}.16b, #4\n",
+            $smull, " {", $h1, ":v}.8h, {", $h, ":v}.8b, {", $x1, ":v}.8b\n",
+            "shl {", $nb, ":v}.16b, {", $nb, ":v}.16b, #4\n",
+            $smull, " {", $l0, ":v}.8h, {", $b, ":v}.8b, {", $x0, ":v}.8b\n",
+            $smull, " {", $l1, ":v}.8h, {", $b, ":v}.8b, {", $x1, ":v}.8b\n",
+            "smlal2 {", $h0, ":v}.8h, {", $h, ":v}.16b, {", $x0, ":v}.16b\n",
+            "smlal2 {", $h1, ":v}.8h, {", $h, ":v}.16b, {", $x1, ":v}.16b\n",
+            "sshr {", $nb, ":v}.16b, {", $nb, ":v}.16b, #4\n",
+            "smlal2 {", $l0, ":v}.8h, {", $b, ":v}.16b, {", $x0, ":v}.16b\n",
+            "smlal2 {", $l1, ":v}.8h, {", $b, ":v}.16b, {", $x1, ":v}.16b\n",
+            $load, "\n",
+        )
+    };
+}
+
+/// The sums of `groups >= 1` groups of 8 rows x 2 columns: for each column the low rows, then the high rows. `m` points
+/// to the multipliers.
+///
+/// The arithmetic is that of [`grouped_tiles`], but a whole panel is added up at once.
+///
+/// # Safety
+/// The steps of the panel and of the columns, and the groups of multipliers, must be readable.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_tile_8x2(
+    w: *const u8,
+    x: *const i8,
+    x_step: usize,
+    m: *const u8,
+    groups: usize,
+) -> [[int32x4_t; 2]; 2] {
+    let zero = vdupq_n_s32(0);
+    let (l0, h0, l1, h1): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
+    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
+    unsafe {
+        asm!(
+            ".p2align 6",
+            "2:",
+            "ldr {b0:q}, [{w}]", "ldr {b1:q}, [{w}, #16]", "ldr {x0:q}, [{x}]", "ldr {x1:q}, [{x}, #16]",
+            "add {x}, {x}, {x_step}",
+            "srshr {u0:v}.16b, {b0:v}.16b, #4", "shl {b0:v}.16b, {b0:v}.16b, #4",
+            "ldr {x2:q}, [{x}]", "ldr {x3:q}, [{x}, #16]", "ldr {m0:d}, [{m}]",
+            "add {x}, {x}, {x_step}", "add {m}, {m}, #8",
+            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
+            "sshr {b0:v}.16b, {b0:v}.16b, #4",
+            "sshll {m0:v}.8h, {m0:v}.8b, #0",
+            grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x0" "x1", "ldr {b0:q}, [{w}, #32]"),
+            grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x0" "x1", "ldr {b1:q}, [{w}, #48]"),
+            grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x0" "x1", "ldr {b0:q}, [{w}, #64]"),
+            grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x0" "x1", "ldr {b1:q}, [{w}, #80]"),
+            grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x2" "x3", "ldr {b0:q}, [{w}, #96]"),
+            grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x2" "x3", "ldr {b1:q}, [{w}, #112]"),
+            grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x2" "x3", "add {w}, {w}, #128"),
+            // The row after the last is not there; what is unpacked of old bytes is not used.
+            grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x2" "x3", "subs {groups}, {groups}, #1"),
+            "addp {p0:v}.8h, {p0:v}.8h, {p1:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q1:v}.8h",
+            "addp {p4:v}.8h, {p4:v}.8h, {p5:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q5:v}.8h",
+            "addp {p2:v}.8h, {p2:v}.8h, {p3:v}.8h", "addp {q2:v}.8h, {q2:v}.8h, {q3:v}.8h",
+            "addp {p6:v}.8h, {p6:v}.8h, {p7:v}.8h", "addp {q6:v}.8h, {q6:v}.8h, {q7:v}.8h",
+            "addp {p0:v}.8h, {p0:v}.8h, {p2:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q2:v}.8h",
+            "addp {p4:v}.8h, {p4:v}.8h, {p6:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q6:v}.8h",
+            "addp {p0:v}.8h, {p0:v}.8h, {p4:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q4:v}.8h",
+            "smlal {l0:v}.4s, {p0:v}.4h, {m0:v}.4h", "smlal2 {h0:v}.4s, {p0:v}.8h, {m0:v}.8h",
+            "smlal {l1:v}.4s, {q0:v}.4h, {m0:v}.4h", "smlal2 {h1:v}.4s, {q0:v}.8h, {m0:v}.8h",
+            "b.ne 2b",
+            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
+            x_step = in(reg) x_step,
+            l0 = inout(vreg) zero => l0, h0 = inout(vreg) zero => h0, l1 = inout(vreg) zero => l1,
+            h1 = inout(vreg) zero => h1,
+            p0 = out(vreg) _, p1 = out(vreg) _, p2 = out(vreg) _, p3 = out(vreg) _, p4 = out(vreg) _, p5 = out(vreg) _,
+            p6 = out(vreg) _, p7 = out(vreg) _, q0 = out(vreg) _, q1 = out(vreg) _, q2 = out(vreg) _, q3 = out(vreg) _,
+            q4 = out(vreg) _, q5 = out(vreg) _, q6 = out(vreg) _, q7 = out(vreg) _,
+            x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
+            b0 = out(vreg) _, b1 = out(vreg) _, u0 = out(vreg) _, u1 = out(vreg) _, m0 = out(vreg) _,
+            options(readonly, nostack)
+        );
+    }
+    [[l0, h0], [l1, h1]]
+}
+
+/// Computes a panel and two columns, starting at `column`.
+///
+/// # Safety
+/// The contract of `call` must hold, and the panel and columns must lie inside it.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_pair(call: &Call, panel: usize, columns: usize, column: usize) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        if call.steps == 0 {
+            return grouped_tiles::<2>(call, panel, columns, column);
+        }
+        let weight_bytes = BYTE_ROWS * STEP * call.steps;
+        let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
+        let x = call.activations.add(column * STEP);
+        let sums = grouped_tile_8x2(w, x, columns * STEP, w.add(weight_bytes), call.steps / 2);
+        for (c, [low, high]) in sums.into_iter().enumerate() {
+            let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS);
+            vst1q_s32(out, low);
+            vst1q_s32(out.add(BYTE_ROWS), high);
+        }
+    }
+}
+
 /// Computes both halves of a panel, two byte rows at a time.
 ///
-/// The products of a group stay in `i16`. A lane holds 4 products, and 16 once the lanes of four rows have been added
-/// up: at most `16 * 7 * 128 < 2^15`. All 32 fit, too. [`add_scaled`] then applies the multipliers of four rows.
+/// The products of a group stay in `i16`: their sum is at most `32 * 7 * 128 < 2^15`. Lanes are added up over four rows
+/// and two columns, so that one `smlal` applies the multipliers of four rows.
 ///
 /// # Safety
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        grouped_tile::<COLUMNS, 0>(call, panel, columns, column);
+        grouped_tile::<COLUMNS, 2>(call, panel, columns, column);
+    }
+}
+
+/// Computes byte rows `FIRST` and `FIRST + 1`.
+///
+/// # Safety
+/// As [`grouped_tiles`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_tile<const COLUMNS: usize, const FIRST: usize>(
+    call: &Call,
+    panel: usize,
+    columns: usize,
+    column: usize,
+) {
     let groups = call.steps / 2;
     let weight_bytes = BYTE_ROWS * STEP * call.steps;
     let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-    for first in (0..BYTE_ROWS).step_by(2) {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
-            let mut w = panel_weights.add(first * STEP);
-            let mut multipliers = panel_weights.add(weight_bytes + first);
-            let mut x = call.activations.add(column * STEP);
-            // The two low rows are in the first vector and the high rows in the second, with two sums per row.
-            let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
-            for _ in 0..groups {
-                let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
-                for step in 0..2 {
-                    for row in 0..2 {
-                        let bytes = vld1q_s8(w.add((step * BYTE_ROWS + row) * STEP));
-                        // Rounding undoes the borrow of negative low weights.
-                        let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vrshrq_n_s8::<4>(bytes));
-                        for c in 0..COLUMNS {
-                            let x = vld1q_s8(x.add((step * columns + c) * STEP));
-                            for (i, w) in [low, high].into_iter().enumerate() {
-                                let sum = &mut products[c][2 * i + row];
-                                *sum = vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x));
-                                *sum = vmlal_high_s8(*sum, w, x);
-                            }
+    // SAFETY: by this function's contract.
+    unsafe {
+        let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
+        let mut w = panel_weights.add(FIRST * STEP);
+        let mut multipliers = panel_weights.add(weight_bytes);
+        let mut x = call.activations.add(column * STEP);
+        // Two low rows, then two high rows.
+        let mut sums = [vdupq_n_s32(0); COLUMNS];
+        for _ in 0..groups {
+            let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
+            for step in 0..2 {
+                for row in 0..2 {
+                    let bytes = vld1q_s8(w.add((step * BYTE_ROWS + row) * STEP));
+                    // Rounding undoes the borrow of negative low weights.
+                    let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vrshrq_n_s8::<4>(bytes));
+                    for c in 0..COLUMNS {
+                        let x = vld1q_s8(x.add((step * columns + c) * STEP));
+                        for (i, w) in [low, high].into_iter().enumerate() {
+                            let sum = &mut products[c][2 * i + row];
+                            *sum = vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x));
+                            *sum = vmlal_high_s8(*sum, w, x);
                         }
                     }
                 }
-                let pair = |at: usize| u64::from(multipliers.add(at).cast::<u16>().read_unaligned());
-                let m = vcreate_s8(pair(0) | pair(BYTE_ROWS) << 16);
-                let m = vmovl_s8(vzip1_s8(m, m));
-                for ([low, high], [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
-                    add_scaled([low, high], vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)), m);
+            }
+            // The tile's two low rows and its two high rows, twice.
+            let m = vreinterpretq_s32_s16(vmovl_s8(vld1_s8(multipliers)));
+            let m = vreinterpretq_s16_s32(if FIRST == 0 { vuzp1q_s32(m, m) } else { vuzp2q_s32(m, m) });
+            // Two sums per row.
+            let halves = products.map(|[p0, p1, p2, p3]| vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)));
+            for c in (0..COLUMNS).step_by(2) {
+                let next = (c + 1).min(COLUMNS - 1);
+                let group = vpaddq_s16(halves[c], halves[next]);
+                sums[c] = vmlal_s16(sums[c], vget_low_s16(group), vget_low_s16(m));
+                if next > c {
+                    sums[next] = vmlal_high_s16(sums[next], group, m);
                 }
-                w = w.wrapping_add(2 * BYTE_ROWS * STEP);
-                x = x.wrapping_add(2 * columns * STEP);
-                multipliers = multipliers.wrapping_add(ROWS);
             }
-            for (c, [low, high]) in sums.into_iter().enumerate() {
-                let sums = vpaddq_s32(low, high);
-                let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
-                vst1_s32(out, vget_low_s32(sums));
-                vst1_s32(out.add(BYTE_ROWS), vget_high_s32(sums));
-            }
+            w = w.wrapping_add(2 * BYTE_ROWS * STEP);
+            x = x.wrapping_add(2 * columns * STEP);
+            multipliers = multipliers.wrapping_add(ROWS);
+        }
+        for (c, sums) in sums.into_iter().enumerate() {
+            let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + FIRST);
+            vst1_s32(out, vget_low_s32(sums));
+            vst1_s32(out.add(BYTE_ROWS), vget_high_s32(sums));
         }
     }
 }

@@ -1,0 +1,274 @@
+//! Kernels of the i8mm tier for 4-bit weights in groups of 32.
+//!
+//! Vectors of bytes become pairs of byte rows as in [`i8mm_i4`](super::i8mm_i4). Sums run on from group to group, and
+//! differences of multipliers scale them, as in [`dotprod_i4_groups`](super::dotprod_i4_groups).
+
+use core::arch::aarch64::*;
+use core::array::from_fn;
+
+use super::super::layout::STEP;
+use super::super::micro::{Call, Family, for_each_batch};
+use super::dotprod;
+use super::i8mm::Run;
+use super::i8mm_i4::LAYOUT;
+use super::instructions::{prefetch, sdot, sdot_lane, smmla};
+use crate::format::WeightFormat;
+use crate::tier::Tier;
+
+/// The kernels of this file, for the registry.
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::I8mm,
+    format: WeightFormat::I4Group32,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s4gs8s32_16x4),
+    extreme: None,
+}];
+
+const RUN: usize = 8;
+const ROWS: usize = LAYOUT.panel_rows;
+const BYTE_ROWS: usize = ROWS / 2;
+/// Bytes of a group of a panel.
+const GROUP_BYTES: usize = 2 * BYTE_ROWS * STEP;
+
+/// One number for each pair of rows and each column of `PAIRS` pairs of columns and `SINGLE` more, in the order of
+/// [`Sums`](super::i8mm::Sums).
+#[derive(Clone, Copy)]
+struct Cells<const PAIRS: usize, const SINGLE: usize> {
+    pairs: [int32x4_t; PAIRS],
+    single: [int32x4_t; SINGLE],
+}
+
+impl<const PAIRS: usize, const SINGLE: usize> Cells<PAIRS, SINGLE> {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn zero() -> Self {
+        Self { pairs: [vdupq_n_s32(0); PAIRS], single: [vdupq_n_s32(0); SINGLE] }
+    }
+
+    /// Adds the products of a pair of rows and a run of the columns.
+    #[inline]
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    fn add(&mut self, w: int8x16_t, x: &Run<PAIRS, SINGLE>) {
+        for (sums, &x) in self.pairs.iter_mut().zip(&x.pairs) {
+            *sums = smmla(*sums, w, x);
+        }
+        for (sums, &x) in self.single.iter_mut().zip(&x.single) {
+            *sums = sdot(*sums, w, x);
+        }
+    }
+
+    /// Adds `values` times the numbers of their rows.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn add_scaled(&mut self, values: &Self, by: int32x4_t) {
+        for (total, &values) in self.pairs.iter_mut().zip(&values.pairs) {
+            *total = vmlaq_s32(*total, values, by);
+        }
+        for (total, &values) in self.single.iter_mut().zip(&values.single) {
+            *total = vmlaq_s32(*total, values, by);
+        }
+    }
+
+    /// Takes off 16 times `values`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn less_sixteen(self, values: &Self) -> Self {
+        Self {
+            pairs: from_fn(|c| vsubq_s32(self.pairs[c], vshlq_n_s32::<4>(values.pairs[c]))),
+            single: from_fn(|c| vsubq_s32(self.single[c], vshlq_n_s32::<4>(values.single[c]))),
+        }
+    }
+
+    /// Stores the sums of the pair of rows that starts at `row`.
+    ///
+    /// # Safety
+    /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the rows must lie inside it.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn store(self, call: &Call, row: usize) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let out = |column| call.sums.add(column * call.sums_stride + row);
+            for (c, &sums) in self.pairs.iter().enumerate() {
+                // (row 0, column 0), (row 1, column 0), then the same of column 1.
+                vst1_s32(out(2 * c), vget_low_s32(vuzp1q_s32(sums, sums)));
+                vst1_s32(out(2 * c + 1), vget_low_s32(vuzp2q_s32(sums, sums)));
+            }
+            for &sums in &self.single {
+                vst1_s32(out(2 * PAIRS), vpadd_s32(vget_low_s32(sums), vget_high_s32(sums)));
+            }
+        }
+    }
+}
+
+/// Multiplies panels of 16 rows in runs of 4, with one multiplier per group of two steps.
+///
+/// # Safety
+/// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
+#[target_feature(enable = "neon,dotprod,i8mm")]
+pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
+    for panel in 0..call.panels {
+        macro_rules! quarters {
+            ($pairs:literal, $single:literal) => {
+                for half in 0..2 {
+                    tile::<$pairs, $single, 1, 0>(call, panel, 2 * half);
+                    tile::<$pairs, $single, 1, 1>(call, panel, 2 * half + 1);
+                }
+            };
+        }
+        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
+        unsafe {
+            // A tile has as many quarters of a panel as the registers have room for.
+            match COLUMNS {
+                1 => single(call, panel),
+                2 => tile::<1, 0, 4, 0>(call, panel, 0),
+                3 => (0..2).for_each(|half| tile::<1, 1, 2, 0>(call, panel, 2 * half)),
+                4 => (0..2).for_each(|half| tile::<2, 0, 2, 0>(call, panel, 2 * half)),
+                5 => quarters!(2, 1),
+                6 => quarters!(3, 0),
+                7 => quarters!(3, 1),
+                8 => quarters!(4, 0),
+                9 => quarters!(4, 1),
+                _ => quarters!(5, 0),
+            }
+        }
+    }
+}
+
+/// What follows the multipliers of the last group.
+static NO_MULTIPLIERS: [i8; 8] = [0; 8];
+
+/// The multipliers of a group at `m` less those of the next one, for half a panel: four low rows, then four high rows.
+///
+/// # Safety
+/// Eight multipliers must be readable at `m` and, unless the group is the last, `ROWS` behind.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn differences(m: *const i8, last: bool) -> int16x8_t {
+    let next = if last { NO_MULTIPLIERS.as_ptr() } else { m.wrapping_add(ROWS) };
+    // SAFETY: by this function's contract.
+    unsafe { vsubl_s8(vld1_s8(m), vld1_s8(next)) }
+}
+
+/// Computes one tile: `COUNT` quarters of a panel, starting at `quarter`, and all columns. A quarter is two byte rows,
+/// `ODD` is 1 for the second of a half.
+///
+/// # Safety
+/// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel and quarters must lie inside it.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, const ODD: usize>(
+    call: &Call,
+    panel: usize,
+    quarter: usize,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let (groups, weight_bytes) = (call.steps / 2, BYTE_ROWS * STEP * call.steps);
+        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
+        let weights = call.weights.add(panel * panel_bytes).cast::<i8>();
+        let mut w = weights.add(quarter / 2 * 16);
+        let mut multipliers = weights.add(weight_bytes + quarter / 2 * 8);
+        let mut x = call.activations;
+        // Of bytes and of high weights, running on from group to group.
+        let mut bytes = [Cells::<PAIRS, SINGLE>::zero(); COUNT];
+        let mut high = bytes;
+        // By the multipliers of low rows, of both, and by those of high rows.
+        let (mut bytes_low, mut high_low, mut high_high) = (bytes, bytes, bytes);
+        for group in 1..=groups {
+            for run in 0..2 * STEP / RUN {
+                let columns = Run::load(x);
+                x = x.wrapping_add(Run::<PAIRS, SINGLE>::BYTES);
+                for q in 0..COUNT {
+                    // Two of the layout's runs, each with the byte rows of half a panel.
+                    let at = |run: usize| w.add(run * BYTE_ROWS * 4 + q / 2 * 16);
+                    let first = vreinterpretq_s32_s8(vld1q_s8(at(2 * run)));
+                    let second = vreinterpretq_s32_s8(vld1q_s8(at(2 * run + 1)));
+                    let even = (ODD + q).is_multiple_of(2);
+                    let pair = if even { vzip1q_s32(first, second) } else { vzip2q_s32(first, second) };
+                    let pair = vreinterpretq_s8_s32(pair);
+                    bytes[q].add(pair, &columns);
+                    high[q].add(vrshrq_n_s8::<4>(pair), &columns);
+                }
+            }
+            // The tiles of a panel share the lines of the next one.
+            for line in 0..COUNT {
+                w = prefetch(w.wrapping_add(panel_bytes + (quarter + line) * 64).cast(), w);
+            }
+            for q in 0..COUNT {
+                let m = multipliers.add(q / 2 * 8);
+                let differences = differences(m, group == groups);
+                let (low, upper) = (vzip1q_s16(differences, differences), vzip2q_s16(differences, differences));
+                let (low, upper) = if (ODD + q).is_multiple_of(2) {
+                    (vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_low_s16(upper)))
+                } else {
+                    (vmovl_high_s16(low), vmovl_high_s16(upper))
+                };
+                bytes_low[q].add_scaled(&bytes[q], low);
+                high_low[q].add_scaled(&high[q], low);
+                high_high[q].add_scaled(&high[q], upper);
+            }
+            w = w.wrapping_add(GROUP_BYTES);
+            multipliers = multipliers.wrapping_add(ROWS);
+        }
+        for q in 0..COUNT {
+            let row = panel * ROWS + 2 * (quarter + q);
+            bytes_low[q].less_sixteen(&high_low[q]).store(call, row);
+            high_high[q].store(call, row + BYTE_ROWS);
+        }
+    }
+}
+
+/// Computes a panel and one column. `sdot` by element saves what `smmla` would need, pairs of rows and of columns.
+///
+/// # Safety
+/// The contract of `call` must hold with one column, and the panel must lie inside it.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn single(call: &Call, panel: usize) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let (groups, weight_bytes) = (call.steps / 2, BYTE_ROWS * STEP * call.steps);
+        let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
+        let mut w = call.weights.add(panel * panel_bytes).cast::<i8>();
+        let mut multipliers = w.add(weight_bytes);
+        let mut x = call.activations;
+        let zero = [vdupq_n_s32(0); 2];
+        // As in `tile`, with four rows in a vector and two vectors.
+        let (mut bytes, mut high, mut bytes_low, mut high_low, mut high_high) = (zero, zero, zero, zero, zero);
+        for group in 1..=groups {
+            for step in 0..2 {
+                let column = vld1q_s8(x.add(step * STEP));
+                macro_rules! lane {
+                    ($lane:literal) => {
+                        for v in 0..2 {
+                            let pair = vld1q_s8(w.add(((step * 4 + $lane) * 2 + v) * 16));
+                            bytes[v] = sdot_lane::<$lane>(bytes[v], pair, column);
+                            high[v] = sdot_lane::<$lane>(high[v], vrshrq_n_s8::<4>(pair), column);
+                        }
+                    };
+                }
+                lane!(0);
+                lane!(1);
+                lane!(2);
+                lane!(3);
+            }
+            for line in 0..4 {
+                w = prefetch(w.wrapping_add(768 + line * 64).cast(), w);
+            }
+            for v in 0..2 {
+                let m = multipliers.add(8 * v);
+                let differences = differences(m, group == groups);
+                let (low, upper) = (vmovl_s16(vget_low_s16(differences)), vmovl_high_s16(differences));
+                bytes_low[v] = vmlaq_s32(bytes_low[v], bytes[v], low);
+                high_low[v] = vmlaq_s32(high_low[v], high[v], low);
+                high_high[v] = vmlaq_s32(high_high[v], high[v], upper);
+            }
+            w = w.wrapping_add(GROUP_BYTES);
+            x = x.wrapping_add(2 * STEP);
+            multipliers = multipliers.wrapping_add(ROWS);
+        }
+        let low: [int32x4_t; 2] = from_fn(|v| vsubq_s32(bytes_low[v], vshlq_n_s32::<4>(high_low[v])));
+        dotprod::store(call, panel, 0, [[low[0], low[1], high_high[0], high_high[1]]]);
+    }
+}
