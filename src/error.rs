@@ -8,6 +8,7 @@ pub use file::{FileError, TensorProblem};
 #[cfg(feature = "safetensors")]
 pub(crate) use file::{Names, Quoted};
 
+use crate::format::{MAX_I2, MAX_MULTIPLIER_I2, MIN_I2};
 use crate::tier::Tier;
 
 /// The result of every fallible call in this crate.
@@ -163,6 +164,18 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Fails unless a vector or buffer has the expected length.
+#[inline]
 pub(crate) fn expect_length(what: &'static str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// Fails unless 2-bit weights and their multipliers are in their ranges.
+pub(crate) fn expect_i2(weights: &[i8], multipliers: &[i8]) -> Result<()> {
+    if let Some(&value) = weights.iter().find(|&&w| !(MIN_I2..=MAX_I2).contains(&w)) {
+        return Err(Error::Parameter { what: "2-bit weight", value: value.into(), expected: "in -2..=1" });
+    }
+    if let Some(&value) = multipliers.iter().find(|m| m.unsigned_abs() > MAX_MULTIPLIER_I2.unsigned_abs()) {
+        return Err(Error::Parameter { what: "group multiplier", value: value.into(), expected: "in -63..=63" });
+    }
+    Ok(())
 }

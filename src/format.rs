@@ -11,18 +11,32 @@ pub enum WeightFormat {
     /// Four bits, -7..=7, times an integer multiplier 0..=127 for each group of 32 along `k`. The multiplier is the
     /// group's scale in units of the row's scale. Sums stay exact because it is an integer.
     I4Group32,
+    /// Two bits, -2..=1, times an integer multiplier -63..=63 for each group of 64 along `k`. The multiplier is the
+    /// group's scale in units of the row's scale; its sign says on which side of zero the further level lies. A weight
+    /// times its multiplier is an 8-bit number, so sums have the bounds of [`I8`](Self::I8).
+    I2Group64,
 }
 
 impl WeightFormat {
     /// All formats.
-    pub const ALL: [WeightFormat; 3] = [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32];
+    pub const ALL: [WeightFormat; 4] =
+        [WeightFormat::I8, WeightFormat::I4, WeightFormat::I4Group32, WeightFormat::I2Group64];
+
+    /// Number of weights along `k` that share a multiplier; `None` for formats without multipliers.
+    pub const fn group(self) -> Option<usize> {
+        match self {
+            WeightFormat::I8 | WeightFormat::I4 => None,
+            WeightFormat::I4Group32 => Some(GROUP),
+            WeightFormat::I2Group64 => Some(GROUP_I2),
+        }
+    }
 
     /// The largest depth `k` whose sums fit an `i32` for all operands: see [`MAX_DEPTH`] and [`MAX_DEPTH_ZERO_POINT`].
     /// For groups the bound is `k * 127 * 7 * x <= 2^31 - 1`, where `x` is 128 or 255.
     pub const fn max_depth(self, zero_point: bool) -> usize {
         let x = if zero_point { 255 } else { 128 };
         match self {
-            WeightFormat::I8 | WeightFormat::I4 => i32::MAX as usize / (128 * x),
+            WeightFormat::I8 | WeightFormat::I4 | WeightFormat::I2Group64 => i32::MAX as usize / (128 * x),
             WeightFormat::I4Group32 => i32::MAX as usize / (MAX_MULTIPLIER as usize * MAX_I4 as usize * x),
         }
     }
@@ -31,11 +45,24 @@ impl WeightFormat {
 /// The largest 4-bit weight. The range is symmetric.
 pub const MAX_I4: i8 = 7;
 
-/// Number of weights along `k` that share a multiplier.
+/// Number of 4-bit weights along `k` that share a multiplier.
 pub const GROUP: usize = 32;
 
-/// The largest multiplier of a group.
+/// The largest multiplier of a group of 4-bit weights.
 pub const MAX_MULTIPLIER: u8 = 127;
+
+/// The least 2-bit weight.
+pub const MIN_I2: i8 = -2;
+
+/// The largest 2-bit weight.
+pub const MAX_I2: i8 = 1;
+
+/// Number of 2-bit weights along `k` that share a multiplier.
+pub const GROUP_I2: usize = 64;
+
+/// The largest multiplier of a group of 2-bit weights. Multipliers have a sign, and the range is symmetric: `-2 * 63` is
+/// the least weight times its multiplier, and fits a byte.
+pub const MAX_MULTIPLIER_I2: i8 = 63;
 
 /// The largest depth `k` for which no product of `i8` operands can overflow an `i32` sum.
 ///

@@ -26,7 +26,7 @@
 //! # From weight to model
 //!
 //! ```text
-//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4) -> PackedMat -> Linear, Gru, Lstm, ... -> Model -> Session
+//! f32 weights -> LowRank (U, V) -> QuantizedMat(I4, I2) -> PackedMat -> Linear, Gru, Lstm, ... -> Model -> Session
 //!     Mat         factored            quant           kernels          factored            model
 //! ```
 //!

@@ -7,24 +7,30 @@ use alloc::vec::Vec;
 use crate::error::{Error, Result};
 
 /// `rows * cols`, or an error if that many elements of `T` do not fit the address space.
+#[inline]
 fn elements<T>(what: &'static str, rows: usize, cols: usize) -> Result<usize> {
     rows.checked_mul(cols)
         .filter(|len| len.checked_mul(size_of::<T>().max(1)).is_some_and(|bytes| bytes <= isize::MAX as usize))
         .ok_or(Error::TooLarge { what, rows, cols })
 }
 
+#[inline]
 fn check_length<T>(rows: usize, cols: usize, found: usize) -> Result<()> {
     let expected = elements::<T>("matrix", rows, cols)?;
     if expected == found { Ok(()) } else { Err(Error::Length { what: "matrix data", expected, found }) }
 }
 
 /// Makes `data` at least `len` elements long. It never shrinks, so a reused buffer soon stops allocating.
+#[inline]
 pub(crate) fn grow<T: Clone + Default>(data: &mut Vec<T>, len: usize) -> Result<()> {
-    if data.len() < len {
-        let bytes = len.saturating_mul(size_of::<T>());
-        data.try_reserve_exact(len - data.len()).map_err(|_| Error::Allocation { bytes })?;
-        data.resize(len, T::default());
-    }
+    if data.len() < len { grow_to(data, len) } else { Ok(()) }
+}
+
+#[cold]
+fn grow_to<T: Clone + Default>(data: &mut Vec<T>, len: usize) -> Result<()> {
+    let bytes = len.saturating_mul(size_of::<T>());
+    data.try_reserve_exact(len - data.len()).map_err(|_| Error::Allocation { bytes })?;
+    data.resize(len, T::default());
     Ok(())
 }
 
@@ -62,6 +68,7 @@ impl<T> Mat<T> {
     }
 
     /// A read-only view of all elements.
+    #[inline]
     pub fn view(&self) -> MatRef<'_, T> {
         MatRef { data: &self.data, rows: self.rows, cols: self.cols }
     }
@@ -72,21 +79,25 @@ impl<T> Mat<T> {
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// The elements, row by row.
+    #[inline]
     pub fn as_slice(&self) -> &[T] {
         &self.data
     }
 
     /// The elements, row by row.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.data
     }
@@ -118,12 +129,14 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless `data` holds `rows * cols` elements, [`Error::TooLarge`] if that product overflows.
+    #[inline]
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Result<Self> {
         check_length::<T>(rows, cols, data.len())?;
         Ok(Self { data, rows, cols })
     }
 
     /// Views data whose length the caller has made `rows * cols`.
+    #[inline]
     pub(crate) fn from_checked(data: &'a [T], rows: usize, cols: usize) -> Self {
         debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
         Self { data, rows, cols }
@@ -135,26 +148,31 @@ impl<'a, T> MatRef<'a, T> {
     }
 
     /// Views one vector as a matrix of one row: a batch of one.
+    #[inline]
     pub fn row_vector(data: &'a [T]) -> Self {
         Self { data, rows: 1, cols: data.len() }
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// Rows and columns.
+    #[inline]
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
 
     /// The elements, row by row.
+    #[inline]
     pub fn as_slice(&self) -> &'a [T] {
         self.data
     }
@@ -163,12 +181,14 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Panics
     /// If `i` is not below [`rows`](Self::rows), as indexing a slice does.
+    #[inline]
     pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows, "row {i} of a matrix of {} rows", self.rows);
         &self.data[i * self.cols..][..self.cols]
     }
 
     /// Fails with [`Error::Shape`] unless the matrix is `rows x cols`.
+    #[inline]
     pub(crate) fn expect_shape(&self, what: &'static str, rows: usize, cols: usize) -> Result<()> {
         expect_shape(what, (rows, cols), self.shape())
     }
@@ -187,44 +207,52 @@ impl<'a, T> MatMut<'a, T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless `data` holds `rows * cols` elements, [`Error::TooLarge`] if that product overflows.
+    #[inline]
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self> {
         check_length::<T>(rows, cols, data.len())?;
         Ok(Self { data, rows, cols })
     }
 
     /// Views data whose length the caller has made `rows * cols`.
+    #[inline]
     pub(crate) fn from_checked(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         debug_assert_eq!(rows.checked_mul(cols), Some(data.len()));
         Self { data, rows, cols }
     }
 
     /// Views one vector as a matrix of one row: a batch of one.
+    #[inline]
     pub fn row_vector(data: &'a mut [T]) -> Self {
         let cols = data.len();
         Self { data, rows: 1, cols }
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// Rows and columns.
+    #[inline]
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
 
     /// The elements, row by row.
+    #[inline]
     pub fn as_slice(&self) -> &[T] {
         self.data
     }
 
     /// The elements, row by row.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         self.data
     }
@@ -233,27 +261,32 @@ impl<'a, T> MatMut<'a, T> {
     ///
     /// # Panics
     /// If `i` is not below [`rows`](Self::rows), as indexing a slice does.
+    #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of a matrix of {} rows", self.rows);
         &mut self.data[i * self.cols..][..self.cols]
     }
 
     /// The same view for a shorter time.
+    #[inline]
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { data: self.data, rows: self.rows, cols: self.cols }
     }
 
     /// A read-only view of the same elements.
+    #[inline]
     pub fn view(&self) -> MatRef<'_, T> {
         MatRef { data: self.data, rows: self.rows, cols: self.cols }
     }
 
     /// Fails with [`Error::Shape`] unless the matrix is `rows x cols`.
+    #[inline]
     pub(crate) fn expect_shape(&self, what: &'static str, rows: usize, cols: usize) -> Result<()> {
         expect_shape(what, (rows, cols), self.shape())
     }
 }
 
+#[inline]
 fn expect_shape(what: &'static str, expected: (usize, usize), found: (usize, usize)) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
 }

@@ -10,7 +10,7 @@ use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scr
 use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
 use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
-use skinny::model::{Layer, Model, Session};
+use skinny::model::{Graph, Layer, Model, Session};
 use skinny::{Mat, MatMut, MatRef, Tier};
 
 struct Counting;
@@ -252,6 +252,87 @@ fn sessions_allocate_nothing() {
             session.finish().unwrap();
         });
     }
+}
+
+#[test]
+fn sessions_of_graphs_allocate_nothing() {
+    let (input, hidden) = (45, 40);
+    let weight = |n, k| Weight::dense(mat(n, k)).unwrap();
+    let conv = |n, k, kernel, padding| {
+        let linear = Linear::new(weight(n, kernel * k), None).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, kernel, 1, padding).unwrap())
+    };
+    let mut graph = Graph::new();
+    let [x, gain] = [graph.input("x", input).unwrap(), graph.input("gain", 1).unwrap()];
+    let long = graph.layer("long", conv(input, input, 7, 3), x).unwrap();
+    let short = graph.layer("short", conv(input, input, 3, 1), x).unwrap();
+    let sum = graph.add("sum", &[long, x, short]).unwrap();
+    let product = graph.multiply("product", &[sum, gain]).unwrap();
+    let all = graph.concat("all", &[product, short]).unwrap();
+    let gru = Gru::new(weight(3 * hidden, 2 * input), weight(3 * hidden, hidden), None, None).unwrap();
+    let gru = graph.layer("gru", Layer::Gru(gru), all).unwrap();
+    graph.output("gru", gru).unwrap();
+    graph.output("short", short).unwrap();
+    let model = Arc::new(graph.build().unwrap());
+    let (frames, gains) = (mat(23, input), mat(23, 1));
+    let mut session = Session::new(model).unwrap();
+    let push = |session: &mut Session, count: usize| {
+        let frames = MatRef::new(&frames.as_slice()[..count * input], count, input).unwrap();
+        let gains = MatRef::new(&gains.as_slice()[..count], count, 1).unwrap();
+        session.push_all(&[frames, gains]).unwrap();
+    };
+    assert_allocates_nothing("a stream through a graph", || {
+        for count in [23, 1, 8, 16] {
+            push(&mut session, count);
+        }
+    });
+    assert_allocates_nothing("many streams through a graph", || {
+        for count in [1, 7, 15] {
+            push(&mut session, count);
+        }
+        session.flush().unwrap();
+        session.finish().unwrap();
+    });
+}
+
+/// Layers that no test above has, each in a session of its own.
+#[test]
+fn sessions_of_other_layers_allocate_nothing() {
+    use skinny::factored::{
+        Affine, DepthwiseConvolution, Embedding, Function, LayerNorm, Mapping, OverTime, Reduction, Rnn, Slice, Windows,
+    };
+
+    let n = 20;
+    let weight = |n, k| Weight::dense(mat(n, k)).unwrap();
+    let windows = Windows { kernel: 3, stride: 1, dilation: 4, before: 5, after: 2 };
+    let dilated = TimeConvolution::with_windows(Linear::new(weight(n, 3 * n), None).unwrap(), windows).unwrap();
+    let layers = [
+        Layer::TimeConvolution(dilated),
+        Layer::Depthwise(DepthwiseConvolution::new(mat(3, n), None, windows).unwrap()),
+        Layer::Rnn(Rnn::new(weight(n, n), weight(n, n), None, None).unwrap()),
+        Layer::Mapping(Mapping::new(Function::Softmax, n).unwrap()),
+        Layer::Affine(Affine::new(vec![2.0; n], vec![0.5; n]).unwrap()),
+        Layer::LayerNorm(LayerNorm::new(n, None, None, 1e-5).unwrap()),
+        Layer::Slice(Slice::new(3..9, n).unwrap()),
+        Layer::OverTime(OverTime::new(Reduction::Mean, n)),
+    ];
+    for layer in layers {
+        let what = layer.kind();
+        let mut session = Session::new(Arc::new(Model::new(vec![("layer".into(), layer)]).unwrap())).unwrap();
+        let frames = mat(24, n);
+        assert_allocates_nothing(what, || {
+            for count in [24, 1, 3, 12] {
+                session.push(MatRef::new(&frames.as_slice()[..count * n], count, n).unwrap()).unwrap();
+            }
+            session.finish().unwrap();
+        });
+    }
+    let embedding = Layer::Embedding(Embedding::new(mat(5, n)).unwrap().quantize().unwrap());
+    let model = Arc::new(Model::new(vec![("embedding".into(), embedding)]).unwrap());
+    let mut session = Session::new(model).unwrap();
+    assert_allocates_nothing("embedding", || {
+        session.push(MatRef::new(&[0.0, 4.0, 2.0, 1.0], 4, 1).unwrap()).unwrap();
+    });
 }
 
 /// How often each thread of a pool has allocated so far.

@@ -1,7 +1,7 @@
 //! Operands that do not fit are refused with an error that says what is wrong, and nothing is written.
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, DoubleRounding, Epilogue, GROUP, MAX_DEPTH, Offsets, PackedMat,
+    Activation, Activations, Dequantize, DoubleRounding, Epilogue, GROUP, GROUP_I2, MAX_DEPTH, Offsets, PackedMat,
     QuantizedMultipliers, Requantize, RequantizeFloat, Scales, Shift, Sums, WeightFormat, Workspace, gemm,
 };
 use skinny::{Error, MatMut, MatRef, Tier};
@@ -108,6 +108,10 @@ fn weights_beyond_the_depth_of_their_format() {
             let packed = match format {
                 WeightFormat::I8 => PackedMat::for_tier(weights, tier),
                 WeightFormat::I4 => PackedMat::i4_for_tier(weights, tier),
+                WeightFormat::I2Group64 => {
+                    let multipliers = vec![0; (max + 1).div_ceil(GROUP_I2)];
+                    PackedMat::i2_grouped_for_tier(weights, MatRef::row_vector(&multipliers), tier)
+                }
                 _ => PackedMat::i4_grouped_for_tier(weights, MatRef::row_vector(&multipliers), tier),
             };
             assert_eq!(packed.unwrap_err(), Error::Depth { k: max + 1, max });
@@ -140,6 +144,29 @@ fn weights_and_multipliers_beyond_four_bits() {
             let multipliers = MatRef::new(&multipliers, found.0, found.1).unwrap();
             let error = Error::Shape { what: "group multipliers", expected: (1, 2), found };
             assert_eq!(PackedMat::i4_grouped_for_tier(weights, multipliers, tier).unwrap_err(), error);
+        }
+    }
+}
+
+#[test]
+fn weights_and_multipliers_beyond_two_bits() {
+    for &tier in Tier::available() {
+        let pack = |weights: &[i8], multipliers: &[i8]| {
+            PackedMat::i2_grouped_for_tier(MatRef::row_vector(weights), MatRef::row_vector(multipliers), tier)
+        };
+        for value in [-128, -3, 2, 127] {
+            let mut weights = [1; 70];
+            weights[69] = value;
+            let error = Error::Parameter { what: "2-bit weight", value: value.into(), expected: "in -2..=1" };
+            assert_eq!(pack(&weights, &[1, 1]).unwrap_err(), error);
+        }
+        for value in [-128, -64, 64, 127] {
+            let error = Error::Parameter { what: "group multiplier", value: value.into(), expected: "in -63..=63" };
+            assert_eq!(pack(&[-2; 70], &[-63, value]).unwrap_err(), error);
+        }
+        for found in [0, 1, 3] {
+            let error = Error::Shape { what: "group multipliers", expected: (1, 2), found: (1, found) };
+            assert_eq!(pack(&[-2; 70], &vec![1; found]).unwrap_err(), error);
         }
     }
 }

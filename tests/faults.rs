@@ -14,7 +14,7 @@ use skinny::kernels::{
 };
 use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::model::{Layer, Model, Session};
-use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
+use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI2, QuantizedMatI4, ZeroPoint};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
 /// Counts the allocations by this thread, without those of the test harness, and the bytes asked for.
@@ -245,6 +245,7 @@ fn sizes_that_overflow_are_errors() {
             refused(PackedMat::for_tier(bytes, tier).map(drop));
             refused(PackedMat::i4_for_tier(bytes, tier).map(drop));
             refused(PackedMat::i4_grouped_for_tier(bytes, MatRef::new(&[], big, 0).unwrap(), tier).map(drop));
+            refused(PackedMat::i2_grouped_for_tier(bytes, MatRef::new(&[], big, 0).unwrap(), tier).map(drop));
             refused(UnsignedMat::pack(MatRef::new(&[], big, 0).unwrap(), tier).map(drop));
             for format in WeightFormat::ALL {
                 refused(dense_of(tall_mat()).and_then(|w| w.quantize_to(format, tier)).map(drop));
@@ -258,6 +259,7 @@ fn sizes_that_overflow_are_errors() {
             refused(lhs.multiply(0, rhs, 0, &Sums, out, &mut UnsignedWorkspace::new()));
         }
         refused(QuantizedMat::quantize(tall).map(drop));
+        refused(QuantizedMatI2::quantize(tall).map(drop));
         refused(QuantizedMatI4::quantize(tall).map(drop));
         refused(QuantizedMatI4::quantize_grouped(tall).map(drop));
         refused(QuantizedActivations::new().quantize(tall, ZeroPoint::PerColumn));

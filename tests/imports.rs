@@ -72,7 +72,26 @@ fn what_was_assumed_is_reported() {
     assert_eq!(assumed(&dict.clone().metadata("skinny.layers", "conv:stride=2"), &plain), expected);
     let expected = ["conv is a Conv1d with stride=1, padding_mode=zeros, dilation=1, groups=1, not transposed"];
     assert_eq!(assumed(&dict, &listed("conv:padding=2")), expected);
+    let expected = ["conv is a Conv1d with stride=1, dilation=1, groups=1, not transposed"];
+    assert_eq!(assumed(&dict, &listed("conv:padding=0")), expected);
+    // Of weights side by side, these shapes leave no other kind: 3 gates of 3 features, 4 gates of 2.
+    for (shape, kind) in [([9, 8], "GRU"), ([8, 7], "LSTM")] {
+        let dict = StateDict::new().floats("rnn.weight_l0", &shape);
+        assert_eq!(assumed(&dict, &listed("rnn")), [""; 0]);
+        assert_eq!(kinds(&import(&dict, &plain).model), [format!("rnn.l0: {kind}")]);
+    }
     assert_eq!(assumed(&gru_and_fc(), &listed("rnn:gru,fc:linear")), [""; 0]);
+}
+
+/// What the list does not say is PyTorch's own default.
+#[test]
+fn a_convolution_has_the_defaults_of_pytorch() {
+    let dict = StateDict::new().floats("conv.weight", &[4, 2, 3]);
+    for (list, expected) in [("conv", (1, 0)), ("conv:stride=2", (2, 0)), ("conv:padding=1", (1, 1))] {
+        let model = import(&dict, &listed(list)).model;
+        let Some((_, Layer::TimeConvolution(layer))) = model.layers().next() else { panic!("not a convolution") };
+        assert_eq!((layer.stride(), layer.padding()), expected, "{list}");
+    }
 }
 
 #[test]

@@ -4,10 +4,13 @@
 mod common;
 
 use common::{Random, bits, product_bound};
-use skinny::factored::{Linear, LowRank, Scratch, Weight};
+use skinny::factored::{
+    Bidirectional, Gru, Linear, LowRank, LowRankLinear, Lstm, RankPolicy, Recurrent, Scratch, TimeConvolution, Weight,
+};
 use skinny::kernels::{Activation, PackedMat, Sums, WeightFormat, Workspace, gemm};
-use skinny::quant::{QuantizedActivations, QuantizedMat, ZeroPoint};
-use skinny::{Mat, MatMut, MatRef, Tier};
+use skinny::model::{Layer, Model};
+use skinny::quant::{QuantizedActivations, QuantizedMat, QuantizedMatI4, ZeroPoint};
+use skinny::{Error, FileError, Mat, MatMut, MatRef, Tier};
 
 #[test]
 fn a_linear_layer_in_8_bits_is_within_the_bound_of_its_steps() {
@@ -113,6 +116,7 @@ fn quantized_activations_bring_their_zero_points_to_the_product() {
     let mut quantized = QuantizedActivations::new();
     for zero_point in [ZeroPoint::PerColumn, ZeroPoint::None] {
         quantized.quantize(MatRef::new(&x, m, k).unwrap(), zero_point).unwrap();
+        assert_eq!((quantized.m(), quantized.k()), (m, k));
         assert!(quantized.zero_points().iter().all(|&z| (z == -128) == (zero_point == ZeroPoint::PerColumn)));
         let sum = |i: usize| {
             let z = quantized.zero_points()[i / n];
@@ -139,4 +143,258 @@ fn an_empty_output_takes_no_time() {
     let weight = Weight::dense(Mat::zeros(0, 3).unwrap()).unwrap();
     let (x, out) = (MatRef::new(&[1.0; 6], 2, 3).unwrap(), MatMut::new(&mut [], 2, 0).unwrap());
     weight.apply(x, None, Activation::Relu, out, &mut Scratch::new()).unwrap();
+}
+
+fn dense(random: &mut Random, n: usize, k: usize) -> Weight {
+    Weight::dense(random.mat(n, k, 1.0)).unwrap()
+}
+
+const INPUT: usize = 7;
+const HIDDEN: usize = 6;
+
+fn gru(random: &mut Random) -> Gru {
+    let (w, r) = (dense(random, 3 * HIDDEN, INPUT), dense(random, 3 * HIDDEN, HIDDEN));
+    Gru::new(w, r, Some(random.vec(3 * HIDDEN, 1.0)), None).unwrap()
+}
+
+fn lstm(random: &mut Random) -> Lstm {
+    let (w, r) = (dense(random, 4 * HIDDEN, INPUT), dense(random, 4 * HIDDEN, HIDDEN));
+    Lstm::new(w, r, Some(random.vec(4 * HIDDEN, 1.0)), Some(random.vec(4 * HIDDEN, 1.0))).unwrap()
+}
+
+/// The numbers of weights and biases, by hand. In `f32` each takes four bytes.
+#[test]
+fn parameters_and_bytes_are_those_of_weights_and_biases() {
+    let r = &mut Random(21);
+    let thin = LowRank::from_factors(r.mat(9, 2, 1.0), r.mat(2, INPUT, 1.0)).unwrap();
+    assert_eq!((thin.parameters(), thin.n(), thin.k(), thin.rank()), (2 * (9 + INPUT), 9, INPUT, 2));
+    let convolution = Linear::new(dense(r, 5, 3 * INPUT), Some(r.vec(5, 1.0))).unwrap();
+    let convolution = TimeConvolution::new(convolution, 3, 1, 0).unwrap();
+    let (w, rz, n) = (dense(r, 3 * HIDDEN, INPUT), dense(r, 2 * HIDDEN, HIDDEN), dense(r, HIDDEN, HIDDEN));
+    let before = Gru::reset_before(w, rz, n, None, Some(r.vec(3 * HIDDEN, 1.0))).unwrap();
+    let (w, hh, hr) = (dense(r, 4 * HIDDEN, INPUT), dense(r, 4 * HIDDEN, 4), dense(r, 4, HIDDEN));
+    let projected = Lstm::with_projection(w, hh, hr, None, None).unwrap();
+    let (of_gru, of_lstm) = (3 * HIDDEN * (INPUT + HIDDEN + 1), 4 * HIDDEN * (INPUT + HIDDEN + 2));
+    let layers = [
+        (Layer::Linear(Linear::new(thin, Some(r.vec(9, 1.0))).unwrap()), 2 * (9 + INPUT) + 9),
+        (Layer::TimeConvolution(convolution), 5 * (3 * INPUT + 1)),
+        (Layer::Gru(gru(r)), of_gru),
+        (Layer::Gru(before), of_gru),
+        (Layer::Lstm(lstm(r)), of_lstm),
+        (Layer::Lstm(projected), 4 * HIDDEN * (INPUT + 4) + 4 * HIDDEN),
+        (Layer::BidirectionalGru(Bidirectional::new(gru(r), gru(r)).unwrap()), 2 * of_gru),
+        (Layer::BidirectionalLstm(Bidirectional::new(lstm(r), lstm(r)).unwrap()), 2 * of_lstm),
+    ];
+    for (layer, parameters) in layers {
+        let numbers = (layer.parameters(), layer.bytes());
+        assert_eq!(numbers, (parameters, 4 * parameters), "{}", layer.kind());
+        for &tier in Tier::available() {
+            for format in WeightFormat::ALL {
+                let quantized = layer.quantize_to(format, tier).unwrap();
+                assert_eq!(quantized.parameters(), parameters, "{}", layer.kind());
+            }
+        }
+        let model = Model::new(vec![("layer".into(), layer)]).unwrap();
+        assert_eq!((model.parameters(), model.bytes()), numbers);
+    }
+    let (first, second) = (dense(r, 5, 3), dense(r, 4, 5));
+    let layer = |weight| Layer::Linear(Linear::new(weight, None).unwrap());
+    let model = Model::new(vec![("a".into(), layer(first)), ("b".into(), layer(second))]).unwrap();
+    assert_eq!((model.parameters(), model.bytes()), (35, 140));
+}
+
+#[test]
+fn quantized_weights_take_their_panels_and_a_scale_per_row() {
+    let w = Random(22).mat(21, 40, 1.0);
+    let rounded = QuantizedMat::quantize(w.view()).unwrap();
+    let Weight::Dense(f32) = Weight::dense(w).unwrap() else { panic!("not dense") };
+    assert_eq!((f32.tier(), f32.stored_as(), f32.format()), (None, None, "f32"));
+    for &tier in Tier::available() {
+        let quantized = f32.quantize_to(WeightFormat::I8, tier).unwrap();
+        assert_eq!(quantized.bytes(), PackedMat::for_tier(rounded.values(), tier).unwrap().bytes() + 4 * 21);
+        assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(WeightFormat::I8)));
+        for (format, name) in WeightFormat::ALL.into_iter().zip(["int8", "int4", "int4 in groups of 32"]) {
+            let quantized = f32.quantize_to(format, tier).unwrap();
+            assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(format)));
+            assert_eq!(quantized.format(), name);
+        }
+    }
+}
+
+/// The largest weight of a row has the largest multiplier, so that those of other groups are as fine as they can be.
+#[test]
+fn the_multipliers_of_groups_use_their_whole_range() {
+    let mut w = Random(23).mat(3, 96, 0.1);
+    w.view_mut().row_mut(1)[70] = -5.0;
+    let quantized = QuantizedMatI4::quantize_grouped(w.view()).unwrap();
+    for row in 0..3 {
+        let multipliers = quantized.multipliers().unwrap();
+        assert_eq!(multipliers.row(row).iter().max(), Some(&127), "row {row}");
+    }
+    assert_eq!(quantized.multipliers().unwrap().row(1), [3, 3, 127]);
+}
+
+#[test]
+fn each_group_has_a_multiplier() {
+    let from = |rows, cols| {
+        QuantizedMatI4::from_parts(Mat::zeros(2, 40).unwrap(), Some(Mat::zeros(rows, cols).unwrap()), vec![1.0; 2])
+    };
+    assert!(from(2, 2).is_ok());
+    for (rows, cols) in [(2, 1), (2, 3), (1, 2), (1, 4)] {
+        let misfit = Error::Shape { what: "group multipliers", expected: (2, 2), found: (rows, cols) };
+        assert_eq!(from(rows, cols).err(), Some(misfit));
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_place() {
+    let mut w = Random(24).mat(3, 5, 1.0);
+    w.view_mut().row_mut(2)[3] = f32::INFINITY;
+    let refused = Error::NotFinite { what: "weights", index: 13, value: f32::INFINITY };
+    assert_eq!(QuantizedMat::quantize(w.view()).err(), Some(refused.clone()));
+    assert_eq!(QuantizedMatI4::quantize(w.view()).err(), Some(refused));
+}
+
+#[test]
+fn two_factors_are_one_weight() {
+    let r = &mut Random(25);
+    let low_rank = LowRank::from_factors(r.mat(8, 3, 1.0), r.mat(3, 5, 1.0)).unwrap();
+    let layer = LowRankLinear::from(low_rank.clone());
+    assert_eq!(layer.to_low_rank(), Some(low_rank.clone()));
+    assert_eq!(layer.quantize(Tier::Portable).unwrap().to_low_rank(), None);
+    let (x, bias) = (r.mat(4, 5, 1.0), r.vec(8, 1.0));
+    let (mut found, mut expected) = (vec![0.0; 32], vec![0.0; 32]);
+    let mut scratch = Scratch::new();
+    let out = MatMut::new(&mut found, 4, 8).unwrap();
+    layer.apply(x.view(), Some(&bias), Activation::Relu, out, &mut scratch).unwrap();
+    let out = MatMut::new(&mut expected, 4, 8).unwrap();
+    Weight::from(low_rank).apply(x.view(), Some(&bias), Activation::Relu, out, &mut scratch).unwrap();
+    assert!(found == expected && found.iter().any(|&y| y > 0.0));
+
+    let quantized = |n, k| QuantizedMat::quantize(Mat::zeros(n, k).unwrap().view()).unwrap();
+    let refused = LowRankLinear::from_quantized(&quantized(8, 3), &quantized(4, 5), Tier::Portable).unwrap_err();
+    assert_eq!(refused, Error::Shape { what: "factor V", expected: (3, 5), found: (4, 5) });
+    let nan = Mat::from_vec(vec![0.0, 0.0, f32::NAN], 3, 1).unwrap();
+    let refused = LowRankLinear::with_shared_u(nan, [Mat::zeros(1, 4).unwrap()]).unwrap_err();
+    assert!(matches!(refused, Error::NotFinite { what: "factor U", index: 2, .. }));
+    let refused = RankPolicy::Variance(0.5).rank(&[1.0, f64::NAN]).unwrap_err();
+    assert!(matches!(refused, Error::NotFinite { what: "singular values", index: 1, .. }));
+}
+
+#[test]
+fn a_product_into_another_shape_writes_nothing() {
+    let Weight::Dense(f32) = dense(&mut Random(28), 4, 3) else { panic!("not dense") };
+    for weight in [f32.clone(), f32.quantize_to(WeightFormat::I8, Tier::Portable).unwrap()] {
+        for (rows, cols) in [(2, 5), (1, 4), (3, 4), (4, 2)] {
+            let mut out = vec![7.0; rows * cols];
+            let misfit = weight.apply(
+                MatRef::new(&[1.0; 6], 2, 3).unwrap(),
+                None,
+                Activation::Identity,
+                MatMut::new(&mut out, rows, cols).unwrap(),
+                &mut Scratch::new(),
+            );
+            assert_eq!(misfit, Err(Error::Shape { what: "output", expected: (2, 4), found: (rows, cols) }));
+            assert!(out.iter().all(|&y| y == 7.0));
+        }
+        for len in [0, 3, 5] {
+            let (x, bias, mut out) = (MatRef::row_vector(&[1.0; 3]), vec![0.5; len], [7.0; 4]);
+            let view = MatMut::row_vector(&mut out);
+            let misfit = weight.apply(x, Some(&bias), Activation::Identity, view, &mut Scratch::new());
+            assert_eq!(misfit, Err(Error::Length { what: "bias", expected: 4, found: len }));
+            assert_eq!(out, [7.0; 4]);
+        }
+    }
+}
+
+/// An infinity counts as the largest finite magnitude of its column, with either sign, with and without zero points.
+#[test]
+fn infinities_become_the_largest_finite_values() {
+    let bounded = |x: [f32; 4]| x.map(|x| if x.is_nan() { 0.0 } else { x.clamp(-2.0, 2.0) });
+    for x in [
+        [f32::NEG_INFINITY, 1.0, 2.0, -0.5],
+        [f32::INFINITY, 1.0, -2.0, 0.5],
+        [f32::INFINITY, f32::NEG_INFINITY, 2.0, 1.0],
+        [f32::NAN, 1.0, -2.0, 0.5],
+        [-f32::NAN, 1.0, -2.0, 0.5],
+    ] {
+        for zero_point in [ZeroPoint::None, ZeroPoint::PerColumn] {
+            let [found, expected] = [x, bounded(x)].map(|x| {
+                let mut quantized = QuantizedActivations::new();
+                quantized.quantize(MatRef::row_vector(&x), zero_point).unwrap();
+                let numbers = (quantized.scales().to_vec(), quantized.zero_points().to_vec());
+                (quantized.values().as_slice().to_vec(), numbers)
+            });
+            assert_eq!(found, expected, "{x:?}, {zero_point:?}");
+        }
+    }
+}
+
+/// Even a sequence without frames must have frames of the right size.
+#[test]
+fn empty_sequences_of_another_width_are_refused() {
+    fn refused<L: Recurrent>(layer: &L) {
+        let x = MatRef::new(&[], 0, INPUT + 1).unwrap();
+        let out = MatMut::new(&mut [], 0, layer.output_size()).unwrap();
+        let misfit = layer.forward(x, &mut layer.state().unwrap(), out, &mut Scratch::new());
+        assert_eq!(misfit, Err(Error::Shape { what: "input", expected: (0, INPUT), found: (0, INPUT + 1) }));
+    }
+    let r = &mut Random(26);
+    refused(&gru(r));
+    refused(&lstm(r));
+    let layer = TimeConvolution::new(Linear::new(dense(r, 4, 3 * INPUT), None).unwrap(), 3, 1, 0).unwrap();
+    let (x, out) = (MatRef::new(&[], 0, INPUT + 1).unwrap(), MatMut::new(&mut [], 0, 4).unwrap());
+    let misfit = layer.forward(x, &mut layer.state().unwrap(), out, &mut Scratch::new());
+    assert!(matches!(misfit, Err(Error::Shape { what: "input", .. })));
+}
+
+/// A state belongs to layers of its size.
+#[test]
+fn the_state_of_a_larger_layer_is_refused() {
+    let r = &mut Random(27);
+    let large = Gru::new(dense(r, 24, INPUT), dense(r, 24, 8), None, None).unwrap();
+    let refused = gru(r).step(&[0.5; INPUT], &mut large.state().unwrap(), &mut Scratch::new()).unwrap_err();
+    assert_eq!(refused, Error::Length { what: "hidden state", expected: HIDDEN, found: 8 });
+    let large = Lstm::new(dense(r, 32, INPUT), dense(r, 32, 8), None, None).unwrap();
+    let refused = lstm(r).step(&[0.5; INPUT], &mut large.state().unwrap(), &mut Scratch::new()).unwrap_err();
+    assert_eq!(refused, Error::Length { what: "hidden state", expected: HIDDEN, found: 8 });
+}
+
+#[test]
+fn onnx_weights_of_another_shape_are_refused() {
+    let mat = |n, k| Mat::<f32>::zeros(n, k).unwrap();
+    let expected = |what, expected, found| Some(Error::Shape { what, expected, found });
+    let gru = |w: Mat<f32>, r: Mat<f32>| Gru::from_onnx(w.view(), r.view(), None, true).err();
+    assert_eq!(gru(mat(12, 5), mat(13, 4)), expected("R", (12, 4), (13, 4)));
+    assert_eq!(gru(mat(13, 5), mat(12, 4)), expected("W", (12, 5), (13, 5)));
+    let lstm = |w: Mat<f32>, r: Mat<f32>| Lstm::from_onnx(w.view(), r.view(), None).err();
+    assert_eq!(lstm(mat(16, 5), mat(17, 4)), expected("R", (16, 4), (17, 4)));
+    assert_eq!(lstm(mat(17, 5), mat(16, 4)), expected("W", (16, 5), (17, 5)));
+}
+
+#[test]
+fn models_have_layers_with_names_of_their_own() {
+    assert_eq!(Model::new(vec![]).unwrap_err(), Error::Length { what: "layers", expected: 1, found: 0 });
+    let layer = || Layer::Linear(Linear::new(dense(&mut Random(1), 3, 3), None).unwrap());
+    let twice = Model::new(vec![("a".into(), layer()), ("a".into(), layer())]).unwrap_err();
+    let cause = Error::Parameter { what: "layers of this name", value: 2.0, expected: "1" };
+    let Error::File(FileError::Layer { .. }) = &twice else { panic!("{twice:?}") };
+    assert!(twice.to_string().contains(&cause.to_string()), "{twice}");
+}
+
+/// A model streams unless some layer needs the whole sequence, and takes as many frames per output as its strides say.
+#[test]
+fn one_bidirectional_layer_ends_a_stream() {
+    let r = &mut Random(29);
+    let both = Bidirectional::new(gru(r), gru(r)).unwrap();
+    let convolution = |r: &mut Random, input, stride| {
+        let linear = Linear::new(dense(r, INPUT, 4 * input), None).unwrap();
+        Layer::TimeConvolution(TimeConvolution::new(linear, 4, stride, 0).unwrap())
+    };
+    let mut layers = vec![("a".into(), convolution(r, 5, 2)), ("b".into(), convolution(r, INPUT, 3))];
+    let model = Model::new(layers.clone()).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.input_size(), model.output_size()), (true, 6, 5, INPUT));
+    layers.push(("c".into(), Layer::BidirectionalGru(both)));
+    let model = Model::new(layers).unwrap();
+    assert_eq!((model.is_streaming(), model.stride(), model.output_size()), (false, 6, 2 * HIDDEN));
 }

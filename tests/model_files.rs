@@ -10,8 +10,10 @@ use std::cell::Cell;
 use std::path::Path;
 
 use common::hostile::{file_of_input, load_and_run, load_input};
-use skinny::model::{ImportOptions, Model};
-use skinny::{Error, FileError, TensorProblem, Tier, kernels::WeightFormat};
+use skinny::factored::{Linear, Weight};
+use skinny::kernels::{Activation, WeightFormat};
+use skinny::model::{ImportOptions, Layer, Model};
+use skinny::{Error, FileError, Mat, TensorProblem, Tier};
 
 /// Counts the bytes that the test's own thread holds, and the most that it ever held.
 struct Counting;
@@ -64,8 +66,9 @@ fn files() -> Vec<Vec<u8>> {
     let models = ["gru", "lstm_bidirectional", "convolution"]
         .map(|name| Model::from_pytorch(&read(&format!("pytorch/{name}.safetensors")), &options).unwrap());
     let quantized =
-        models.iter().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
-    models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap()).collect()
+        models.iter().cycle().zip(WeightFormat::ALL).map(|(m, format)| m.quantize_to(format, Tier::Portable).unwrap());
+    let written = models.iter().cloned().chain(quantized).map(|model| model.to_bytes().unwrap());
+    written.chain(["graph", "operations"].map(|name| read(&format!("golden/{name}.safetensors")))).collect()
 }
 
 /// The JSON of the header, and the data behind it.
@@ -92,6 +95,20 @@ impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
+    }
+}
+
+#[test]
+fn the_maximum_of_a_clipped_relu_is_positive_and_finite() {
+    let linear = Linear::new(Weight::dense(Mat::zeros(2, 3).unwrap()).unwrap(), None).unwrap();
+    let linear = linear.with_activation(Activation::ClippedRelu(1.5));
+    let model = Model::new(vec![("fc".into(), Layer::Linear(linear))]).unwrap();
+    let (header, data) = split(&model.to_bytes().unwrap());
+    assert_eq!(header.matches("1.5").count(), 1);
+    Model::from_bytes(&join(&header.replace("1.5", "2.5"), &data), Tier::Portable).unwrap();
+    for max in ["0.0", "-0.0", "-1.5", "1e39"] {
+        let message = refused(&join(&header.replace("1.5", max), &data)).to_string();
+        assert!(message.contains("maximum of the clipped ReLU"), "{max}: {message}");
     }
 }
 
@@ -145,6 +162,21 @@ fn the_corpus_of_the_fuzz_target_does_no_harm() {
     assert!(files > 20, "{files} files");
 }
 
+/// Graphs made of random choices; enough of them are models for their sessions to be tried.
+#[test]
+fn composed_graphs_do_no_harm() {
+    let mut random = Random(3);
+    let mut models = 0;
+    for _ in 0..20_000 {
+        let choices: Vec<u8> = std::iter::once(4).chain((0..60).map(|_| random.below(256) as u8)).collect();
+        let (file, options) = file_of_input(&choices);
+        let held = most_bytes_held(|| load_and_run(&file, &options));
+        assert!(held < 64 * file.len() as isize + 65_536, "{held} bytes for a file of {}", file.len());
+        models += usize::from(Model::from_bytes(&file, Tier::Portable).is_ok());
+    }
+    assert!(models > 1000, "{models} models");
+}
+
 /// Seeds that look for a layer's tensors must find them. Otherwise they would only test the refusal.
 #[test]
 fn seeds_reach_what_they_are_about() {
@@ -179,8 +211,8 @@ fn what_is_wrong_is_said() {
     };
     assert!(matches!(refused(&file[..file.len() - 1]), FileError::Container { .. }));
     assert!(matches!(refused(&with("skinny", "skinni")), FileError::Header { .. }));
-    let version = refused(&with(r#"\"version\":\"1\""#, r#"\"version\":\"2\""#));
-    assert_eq!(version, FileError::Version { found: "2".into(), supported: "1" });
+    let version = refused(&with(r#"\"version\":\"1\""#, r#"\"version\":\"3\""#));
+    assert_eq!(version, FileError::Version { found: "3".into(), supported: "1 or 2" });
     let long = "x".repeat(100_000);
     for (field, most) in [(r#"\"version\":\"1"#, 200), (r#"\"name\":\"fc\",\""#, 1200)] {
         let message = refused(&with(field, &format!("{field}{long}"))).to_string();
@@ -200,6 +232,66 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn what_is_wrong_with_a_graph_is_said() {
+    let (header, data) = split(&read("golden/graph.safetensors"));
+    let refused_with = |from: &str, to: &str| {
+        let [from, to] = [from, to].map(|text| text.replace('"', r#"\""#));
+        assert!(header.contains(&from), "{from} is not in {header}");
+        refused(&join(&header.replacen(&from, &to, 1), &data)).to_string()
+    };
+    let header_error = |reason: &str| format!("model file, metadata skinny: {reason}");
+    for (from, to, reason) in [
+        (r#""version":"2""#, r#""version":"1""#, "inputs is unknown in version 1; it came with version 2"),
+        (r#""join":"add""#, r#""join":"subtract""#, r#""sum": there is no join "subtract""#),
+        (r#""join":"add""#, r#""features":2"#, "unknown field `features`"),
+        (r#","join":"add""#, "", r#""sum" is neither a layer nor a join, or both"#),
+        (r#""reads":["x"]"#, r#""reads":["y"]"#, r#""conv" reads "y", which is no input and no earlier layer"#),
+        (r#""reads":["x"]"#, r#""reads":["fc"]"#, r#""conv" reads "fc", which is no input and no earlier layer"#),
+        (r#""reads":["x"]"#, r#""reads":null"#, "invalid type: null"),
+        (r#""value":"fc""#, r#""value":"fd""#, r#""scores" reads "fd", which is no input and no earlier layer"#),
+    ] {
+        let told = refused_with(from, to);
+        assert!(told.starts_with(&header_error(reason)), "{told}");
+    }
+    for (from, to, told) in [
+        (
+            r#""reads":["sum","gain"]"#,
+            r#""reads":["sum"]"#,
+            "layer product: values to join: expected 2 elements, found 1",
+        ),
+        (r#""reads":["x"]"#, r#""reads":["x","x"]"#, "layer conv: values of a layer: expected 1 elements, found 2"),
+        (r#""reads":["x"]"#, r#""reads":[]"#, "layer conv: values of a layer: expected 1 elements, found 0"),
+        (r#""padding":1"#, r#""padding":0"#, "layer sum: x > conv and x: t - 2 frames for a sequence of t, and t"),
+        (r#""name":"gain""#, r#""name":"x""#, "layer x: layers of this name is 2, must be 1"),
+        (r#","features":2"#, r#","features":18446744073709551615"#, "layer x: features of all values together is"),
+        (
+            r#""value":"sum""#,
+            r#""value":"sum"},{"name":"sum","value":"x""#,
+            "layer sum: layers of this name is 2, must be 1",
+        ),
+    ] {
+        let found = refused_with(from, to);
+        assert!(found.starts_with(told), "{found}");
+    }
+    // A list may not have what came with graphs.
+    let (header, data) = split(&files()[3]);
+    for (from, to, entry) in [
+        (r#""layers":[{"#, r#""inputs":[{"name":"x","features":13}],"layers":[{"#, "inputs"),
+        (r#""attachments""#, r#""outputs":[{"name":"y","value":"fc"}],"attachments""#, "outputs"),
+        (r#""layer":{"#, r#""reads":["input"],"layer":{"#, "reads"),
+    ] {
+        let [from, to] = [from, to].map(|text| text.replace('"', r#"\""#));
+        assert!(header.contains(&from), "{from} is not in {header}");
+        let header = header.replacen(&from, &to, 1);
+        let told = refused(&join(&header, &data)).to_string();
+        assert_eq!(told, header_error(&format!("{entry} is unknown in version 1; it came with version 2")));
+        let newer = join(&header.replacen(r#"version\":\"1"#, r#"version\":\"2"#, 1), &data);
+        load_and_run(&newer, &ImportOptions::default());
+        model(&newer);
+    }
+}
+
+#[test]
 fn dimensions_of_zero_are_refused() {
     for (n, k) in [(0usize, 3usize), (3, 0), (0, 0)] {
         for (format, tensors) in [
@@ -213,11 +305,18 @@ fn dimensions_of_zero_are_refused() {
                     ("fc.weight.nibbles", "U8", [n, k.div_ceil(2)]),
                 ],
             ),
+            (
+                "int2 in groups of 64",
+                vec![
+                    ("fc.weight.multipliers", "I8", [n, k.div_ceil(64)]),
+                    ("fc.weight.quarters", "U8", [n, k.div_ceil(4)]),
+                ],
+            ),
         ] {
             let layer = format!(
                 r#"{{"linear":{{"weight":{{"dense":{{"n":{n},"k":{k},"format":"{format}"}}}},"bias":false,"activation":"identity"}}}}"#
             );
-            let model = format!(r#"{{"version":"1","layers":[{{"name":"fc","layer":{layer}}}]}}"#);
+            let model = format!(r#"{{"version":"2","layers":[{{"name":"fc","layer":{layer}}}]}}"#);
             let entries = tensors.iter().map(|(name, dtype, shape)| {
                 format!(r#","{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[0,0]}}"#)
             });
@@ -328,6 +427,23 @@ fn many_writers_of_a_file_leave_one_of_theirs() {
     });
     assert!(files.contains(&std::fs::read(&path).unwrap()));
     assert_eq!(folder.names(), ["model.safetensors"]);
+}
+
+#[test]
+fn two_bits_are_of_version_2_and_in_range() {
+    let (header, data) = split(&read("golden/int2.safetensors"));
+    let older = header.replace(r#"\"version\":\"2\""#, r#"\"version\":\"1\""#);
+    assert!(older != header);
+    let FileError::Header { reason, .. } = refused(&join(&older, &data)) else { panic!("another error") };
+    assert_eq!(reason, "the format int2 in groups of 64 is unknown in version 1; it came with version 2");
+    // Behind the floats come the bytes of 3 rows: 2 multipliers each, then the weights, of which any byte will do.
+    let at = data.len() - 3 * 18 - 6;
+    for (multiplier, fits) in [(-128i8, false), (-64, false), (-63, true), (63, true), (64, false), (127, false)] {
+        let mut data = data.clone();
+        data[at] = multiplier as u8;
+        let loaded = Model::from_bytes(&join(&header, &data), Tier::Portable);
+        assert_eq!(loaded.is_ok(), fits, "{multiplier}: {loaded:?}");
+    }
 }
 
 #[test]

@@ -11,11 +11,11 @@ mod random;
 use proptest::prelude::*;
 use random::Random;
 use skinny::kernels::{
-    Activation, Activations, Byte, Dequantize, DoubleRounding, Epilogue, FixedPoint, GROUP, MAX_DEPTH,
+    Activation, Activations, Byte, Dequantize, DoubleRounding, Epilogue, FixedPoint, GROUP, GROUP_I2, MAX_DEPTH,
     MAX_DEPTH_ZERO_POINT, Offsets, PackedMat, QuantizedMultipliers, Requantize, RequantizeFloat, Scales, Shift,
     SingleRounding, Sums, WeightFormat, Workspace, gemm, reference,
 };
-use skinny::{Error, MatMut, MatRef, Tier};
+use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
 /// A weight in one format, before any tier has packed it.
 struct Weights {
@@ -23,29 +23,43 @@ struct Weights {
     n: usize,
     k: usize,
     values: Vec<i8>,
-    /// Used only by `I4Group32`.
-    multipliers: Vec<u8>,
+    /// Of groups of 64 weights if there are 2 bits, else of 32. Used only by formats with groups.
+    multipliers: Vec<i8>,
 }
 
 impl Weights {
     fn random(format: WeightFormat, n: usize, k: usize, random: &mut Random) -> Self {
-        let values = if format == WeightFormat::I8 { random.bytes(n * k) } else { random.nibbles(n * k) };
-        Self { format, n, k, values, multipliers: random.multipliers(n * k.div_ceil(GROUP)) }
+        let values = match format {
+            WeightFormat::I8 => random.bytes(n * k),
+            WeightFormat::I2Group64 => random.quarters(n * k),
+            _ => random.nibbles(n * k),
+        };
+        let multipliers = match format {
+            WeightFormat::I2Group64 => random.multipliers_i2(n * k.div_ceil(GROUP_I2)),
+            _ => random.multipliers(n * k.div_ceil(GROUP)).into_iter().map(|m| m as i8).collect(),
+        };
+        Self { format, n, k, values, multipliers }
     }
 
     fn view(&self) -> MatRef<'_, i8> {
         MatRef::new(&self.values, self.n, self.k).unwrap()
     }
 
-    fn multipliers(&self) -> MatRef<'_, u8> {
-        MatRef::new(&self.multipliers, self.n, self.k.div_ceil(GROUP)).unwrap()
+    fn multipliers(&self) -> MatRef<'_, i8> {
+        MatRef::new(&self.multipliers, self.n, self.k.div_ceil(self.format.group().unwrap())).unwrap()
+    }
+
+    fn unsigned_multipliers(&self) -> Mat<u8> {
+        let multipliers = self.multipliers.iter().map(|&m| m as u8).collect();
+        Mat::from_vec(multipliers, self.n, self.k.div_ceil(GROUP)).unwrap()
     }
 
     fn pack(&self, tier: Tier) -> PackedMat {
         match self.format {
             WeightFormat::I8 => PackedMat::for_tier(self.view(), tier),
             WeightFormat::I4 => PackedMat::i4_for_tier(self.view(), tier),
-            _ => PackedMat::i4_grouped_for_tier(self.view(), self.multipliers(), tier),
+            WeightFormat::I2Group64 => PackedMat::i2_grouped_for_tier(self.view(), self.multipliers(), tier),
+            _ => PackedMat::i4_grouped_for_tier(self.view(), self.unsigned_multipliers().view(), tier),
         }
         .unwrap()
     }
@@ -53,7 +67,8 @@ impl Weights {
     fn reference(&self, x: MatRef<'_, i8>) -> Vec<i32> {
         match self.format {
             WeightFormat::I8 | WeightFormat::I4 => reference::gemm(self.view(), x),
-            _ => reference::gemm_grouped(self.view(), self.multipliers(), x),
+            WeightFormat::I2Group64 => reference::gemm_i2(self.view(), self.multipliers(), x),
+            _ => reference::gemm_grouped(self.view(), self.unsigned_multipliers().view(), x),
         }
     }
 }
@@ -125,12 +140,35 @@ fn small_shapes_i4_grouped() {
     small_shapes(WeightFormat::I4Group32);
 }
 
+#[test]
+fn small_shapes_i2_grouped() {
+    small_shapes(WeightFormat::I2Group64);
+}
+
+/// Depths of many groups: more than a kernel takes at once, and a last group that is short.
+#[test]
+fn deep_products_i2_grouped() {
+    let mut random = Random::new(13);
+    for (n, k) in [(9, 2048), (17, 2049), (5, 2048 + 64), (3, 4096), (19, 4096 + 80), (2, 9001)] {
+        let weights = Weights::random(WeightFormat::I2Group64, n, k, &mut random);
+        let x = random.bytes(3 * k);
+        let expected = weights.reference(batch(&x, 3, k));
+        for &tier in Tier::available() {
+            let packed = weights.pack(tier);
+            for m in 1..=3 {
+                let found = sums(&packed, batch(&x, m, k), &mut Workspace::new());
+                assert_eq!(found, expected[..m * n], "{tier}, batch {m}, n {n}, k {k}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn larger_shapes(
-        m in 1usize..=33, n in 1usize..400, k in 1usize..600, format in 0usize..3, seed in any::<u64>(),
+        m in 1usize..=33, n in 1usize..400, k in 1usize..600, format in 0usize..4, seed in any::<u64>(),
         extreme in any::<bool>(),
     ) {
         let mut random = Random::new(seed);
@@ -209,8 +247,13 @@ fn a_single_extreme_pair_anywhere() {
 
 /// The largest weights of a format.
 fn largest(format: WeightFormat, n: usize, k: usize) -> Weights {
-    let value = if format == WeightFormat::I8 { -128 } else { -7 };
-    Weights { format, n, k, values: vec![value; n * k], multipliers: vec![127; n * k.div_ceil(GROUP)] }
+    let (value, multiplier) = match format {
+        WeightFormat::I8 => (-128, 127),
+        WeightFormat::I2Group64 => (-2, 63),
+        _ => (-7, 127),
+    };
+    let multipliers = vec![multiplier; n * k.div_ceil(format.group().unwrap_or(GROUP))];
+    Weights { format, n, k, values: vec![value; n * k], multipliers }
 }
 
 /// The magnitude of the weights of [`largest`].
@@ -218,6 +261,7 @@ fn magnitude(format: WeightFormat) -> i64 {
     match format {
         WeightFormat::I8 => 128,
         WeightFormat::I4 => 7,
+        WeightFormat::I2Group64 => 2 * 63,
         _ => 7 * 127,
     }
 }
@@ -323,7 +367,7 @@ fn a_workspace_serves_any_sequence_of_products() {
     let mut random = Random::new(6);
     let mut workspace = Workspace::new();
     for _ in 0..200 {
-        let format = WeightFormat::ALL[random.bits() as usize % 3];
+        let format = WeightFormat::ALL[random.bits() as usize % 4];
         let tier = Tier::available()[random.bits() as usize % Tier::available().len()];
         let (n, k, m) = (random.within(0, 90) as usize, random.within(0, 130) as usize, random.within(0, 21) as usize);
         let weights = Weights::random(format, n, k, &mut random);

@@ -202,7 +202,7 @@ fn types_that_are_not_read_are_named() {
 #[test]
 fn files_of_other_formats_are_named() {
     let plain = ImportOptions::default();
-    let pytorch = "load it in PyTorch and write its state dict with safetensors.torch.save_file";
+    let pytorch = "convert it with `skinny convert`, or write its state dict with safetensors.torch.save_file";
     for (bytes, format) in [
         (
             &b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pklFB"[..],
@@ -215,7 +215,7 @@ fn files_of_other_formats_are_named() {
         (b"\x08\x07\x12\x07pytorch\x1a\x052.2.2:\x80\x01", "an ONNX file".into()),
         (b"GGUF\x03\0\0\0\0\0\0\0", "a GGUF file".into()),
         (b"\x89HDF\r\n\x1a\n\0\0\0\0", "an HDF5 file, as Keras writes it".into()),
-        (b"PK\x03\x04\0\0\0\0\0\0weight.npy", "NumPy arrays (.npz)".into()),
+        (b"PK\x03\x04\0\0\0\0\0\0weight.npy", "NumPy arrays (.npz), which `skinny convert` reads".into()),
     ] {
         let expected = format!("not a safetensors file: it is {format}");
         assert_eq!(refused_file(bytes, &plain), expected);

@@ -214,6 +214,29 @@ mod svd {
         }
     }
 
+    /// With the reset before the product, the candidate's recurrent weight is a matrix of its own in each scheme.
+    #[test]
+    fn schemes_of_a_gru_that_resets_before_the_product() {
+        let r = &mut Random(8);
+        let (w, rz, n) = (dense(r, 3 * HIDDEN, INPUT), dense(r, 2 * HIDDEN, HIDDEN), dense(r, HIDDEN, HIDDEN));
+        let gru = Gru::reset_before(w, rz, n, None, None).unwrap();
+        let shapes = |weight: &Weight| match weight {
+            Weight::Stacked(stack) => stack.parts().iter().map(|part| (part.n(), part.rank())).collect(),
+            whole => vec![(whole.n(), whole.rank())],
+        };
+        for (scheme, ih, hh) in [
+            (Scheme::Split, vec![HIDDEN; 3], vec![HIDDEN; 2]),
+            (Scheme::PartiallyJoint, vec![3 * HIDDEN], vec![2 * HIDDEN]),
+            (Scheme::Joint, vec![2 * HIDDEN, HIDDEN], vec![2 * HIDDEN]),
+        ] {
+            let factored = gru.factor_scheme(scheme, RankPolicy::Fixed(4), RankPolicy::Fixed(4)).unwrap();
+            let of = |rows: Vec<usize>| rows.into_iter().map(|n| (n, Some(4))).collect::<Vec<_>>();
+            assert_eq!(shapes(factored.weight_ih()), of(ih), "{scheme:?}");
+            assert_eq!(shapes(factored.weight_hh()), of(hh), "{scheme:?}");
+            assert_eq!(shapes(factored.weight_hh_n().unwrap()), of(vec![HIDDEN]), "{scheme:?}");
+        }
+    }
+
     #[test]
     fn full_rank_is_the_dense_layer_in_every_scheme() {
         let r = &mut Random(4);

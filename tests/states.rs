@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use skinny::kernels::WeightFormat;
-use skinny::model::{ImportOptions, Model, Session};
+use skinny::model::{Attachment, ImportOptions, Model, Session};
 use skinny::{Error, FileError, Mat, MatRef, TensorProblem, Tier};
 
 fn model(name: &str) -> Model {
@@ -90,6 +90,33 @@ fn what_is_no_state_is_refused_by_name_and_changes_nothing() {
         assert_eq!(session.set_state("rnn.l0.c", &values).unwrap_err().to_string(), told);
     }
     assert_eq!(states(&session), before);
+}
+
+#[test]
+fn frames_of_another_width_are_refused_and_change_nothing() {
+    let model = Arc::new(model("gru"));
+    let (x, width) = (frames(&model), model.input_size());
+    let mut expected = Session::new(Arc::clone(&model)).unwrap();
+    let mut session = expected.clone();
+    let mut outputs = session.push(rows(&x, 0..1)).unwrap().as_slice().to_vec();
+    for (rows, found) in [(1, width - 1), (1, width + 1), (width, 2), (0, 1)] {
+        let frames = Mat::<f32>::zeros(rows, found).unwrap();
+        let refused = session.push(frames.view()).unwrap_err();
+        assert_eq!(refused, Error::Shape { what: "frames", expected: (rows, width), found: (rows, found) });
+    }
+    outputs.extend(run(&mut session, rows(&x, 1..x.rows())));
+    assert_eq!(outputs, run(&mut expected, x.view()));
+}
+
+#[test]
+fn an_attachment_has_as_many_values_as_its_shape_says() {
+    let refused = |shape: &[usize], len: usize| Attachment::new(shape.to_vec(), vec![0.0; len]).unwrap_err();
+    let length = |expected, found| Error::Length { what: "attachment", expected, found };
+    assert_eq!(refused(&[2, 3], 5), length(6, 5));
+    assert_eq!(refused(&[2, 3], 7), length(6, 7));
+    assert_eq!(refused(&[], 0), length(1, 0));
+    assert_eq!(refused(&[usize::MAX, 2], 1), length(usize::MAX, 1));
+    assert!(matches!(refused(&[2, 0], 0), Error::Parameter { what: "dimension of an attachment", .. }));
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn check(lhs: &[u8], rhs: &[u8], shape: (usize, usize, usize), offsets: (i32, i3
     let mut workspace = UnsignedWorkspace::new();
     for &tier in Tier::available() {
         let mat = UnsignedMat::pack(MatRef::new(lhs, n, k).unwrap(), tier).unwrap();
+        assert_eq!((mat.n(), mat.k()), (n, k));
         let rhs = MatRef::new(rhs, m, k).unwrap();
         let mut sums = vec![-1; m * n];
         let out = MatMut::new(&mut sums, m, n).unwrap();

@@ -17,7 +17,8 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use skinny::kernels::{
-    Activations, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, WeightFormat, Workspace, gemm, reference,
+    Activations, MAX_I4, MAX_MULTIPLIER_I2, PackedMat, RequantizeFloat, Scales, WeightFormat, Workspace, gemm,
+    reference,
 };
 use skinny::{Mat, MatMut, MatRef, Tier};
 use skinny_benches::random_bytes;
@@ -34,8 +35,9 @@ struct Product {
     n: usize,
     k: usize,
     weights: Mat<i8>,
-    /// The multipliers of grouped weights.
+    /// The multipliers of grouped weights, if they have 4 bits or if they have 2.
     multipliers: Mat<u8>,
+    multipliers_i2: Mat<i8>,
     /// `BATCH` columns; smaller batches take the first.
     x: Mat<i8>,
     scales: Scales,
@@ -45,15 +47,20 @@ struct Product {
 impl Product {
     fn new(format: WeightFormat, n: usize, k: usize) -> Self {
         let (mut weights, x) = (random_bytes(1, n, k), random_bytes(2, BATCH, k));
-        if format != WeightFormat::I8 {
-            weights.as_mut_slice().iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+        match format {
+            WeightFormat::I8 => (),
+            WeightFormat::I2Group64 => weights.as_mut_slice().iter_mut().for_each(|w| *w >>= 6),
+            _ => weights.as_mut_slice().iter_mut().for_each(|w| *w %= MAX_I4 + 1),
         }
-        let multipliers = random_bytes(3, n, k.div_ceil(GROUP));
-        let multipliers = multipliers.as_slice().iter().map(|byte| byte.unsigned_abs()).collect();
-        let multipliers = Mat::from_vec(multipliers, n, k.div_ceil(GROUP)).expect("as many values as elements");
+        let groups = format.group().map_or(0, |group| k.div_ceil(group));
+        let mut multipliers_i2 = random_bytes(3, n, groups);
+        let multipliers = multipliers_i2.as_slice().iter().map(|byte| byte.unsigned_abs()).collect();
+        let multipliers = Mat::from_vec(multipliers, n, groups).expect("as many values as elements");
+        multipliers_i2.as_mut_slice().iter_mut().for_each(|m| *m %= MAX_MULTIPLIER_I2 + 1);
 
         let sums = match format {
             WeightFormat::I4Group32 => reference::gemm_grouped(weights.view(), multipliers.view(), x.view()),
+            WeightFormat::I2Group64 => reference::gemm_i2(weights.view(), multipliers_i2.view(), x.view()),
             _ => reference::gemm(weights.view(), x.view()),
         };
         // Spreads the outputs over the range of a byte, with a few beyond it.
@@ -62,7 +69,7 @@ impl Product {
         let byte = |&sum: &i32| (sum as f32 * scale).round_ties_even().clamp(-128.0, 127.0) as i8;
         let expected = sums.iter().map(byte).collect();
         let scales = Scales::new(vec![scale; n]).expect("finite");
-        Self { format, n, k, weights, multipliers, x, scales, expected }
+        Self { format, n, k, weights, multipliers, multipliers_i2, x, scales, expected }
     }
 
     fn pack(&self, tier: Tier) -> PackedMat {
@@ -70,6 +77,7 @@ impl Product {
         match self.format {
             WeightFormat::I4 => PackedMat::i4_for_tier(weights, tier),
             WeightFormat::I4Group32 => PackedMat::i4_grouped_for_tier(weights, self.multipliers.view(), tier),
+            WeightFormat::I2Group64 => PackedMat::i2_grouped_for_tier(weights, self.multipliers_i2.view(), tier),
             _ => PackedMat::for_tier(weights, tier),
         }
         .expect("an available tier")
@@ -81,6 +89,7 @@ impl Product {
         let weights = match self.format {
             WeightFormat::I4 => " i4",
             WeightFormat::I4Group32 => " i4 by groups",
+            WeightFormat::I2Group64 => " i2",
             _ => "",
         };
         let mut group = c.benchmark_group(format!("gemm {}x{}{weights} {tier}", self.n, self.k));
@@ -117,9 +126,9 @@ fn paper(c: &mut Criterion) {
     }
 }
 
-/// The same in half the bytes.
-fn four_bits(c: &mut Criterion) {
-    for format in [WeightFormat::I4, WeightFormat::I4Group32] {
+/// The same in half the bytes, and in a quarter.
+fn few_bits(c: &mut Criterion) {
+    for format in [WeightFormat::I4, WeightFormat::I4Group32, WeightFormat::I2Group64] {
         Product::new(format, 6144, 320).bench(c, tier(), BATCHES);
     }
 }
@@ -137,5 +146,5 @@ fn tier() -> Tier {
     Tier::select().expect("SKINNY_TIER names a tier of this machine")
 }
 
-criterion_group! { name = benches; config = settings::settings(); targets = paper, four_bits, low_rank }
+criterion_group! { name = benches; config = settings::settings(); targets = paper, few_bits, low_rank }
 criterion_main!(benches);

@@ -12,7 +12,7 @@ use crate::matrix::MatRef;
 /// What is added to the diagonal of a normal matrix, as a share of the diagonal's mean.
 const RIDGE: f64 = 1e-9;
 
-/// Factors in 8 or 4 bits.
+/// Factors in 8, 4 or 2 bits.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RoundedFactors {

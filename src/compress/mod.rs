@@ -9,7 +9,9 @@
 //!
 //! [`Model::decompose`](crate::model::Model::decompose) does all of it for a whole model.
 
+mod bytes;
 mod candidate;
+mod core;
 mod correct;
 mod cost;
 mod decomposition;
@@ -17,9 +19,10 @@ mod metrics;
 mod moment;
 mod ranks;
 
+pub use self::core::Core;
 pub use candidate::{Budget, Candidate, Choice, RANK_MULTIPLE};
 pub use correct::{RoundedFactors, round_corrected};
-pub use cost::{Core, Cost};
+pub use cost::Cost;
 pub use decomposition::Decomposition;
 pub use metrics::{explained_variance, nu, relative_error, signal_to_noise};
 pub use moment::Moment;

@@ -34,7 +34,7 @@ pub enum FileError {
     Version {
         /// The version in the file.
         found: String,
-        /// The version that this release reads and writes.
+        /// The versions that this release reads.
         supported: &'static str,
     },
     /// A tensor is not what the model needs.
@@ -50,6 +50,15 @@ pub enum FileError {
         layer: String,
         /// Why.
         problem: Box<Error>,
+    },
+    /// Values cannot be read by a node as their frames come: they have different strides or numbers of frames.
+    Paths {
+        /// The name of the node.
+        node: String,
+        /// For each of the values, the names of those that lead to it from an input of the model, and its own.
+        paths: Vec<Vec<String>>,
+        /// How their frames differ.
+        reason: String,
     },
     /// The list of layers names a layer that does not exist, or an option that its layer does not take.
     LayerList {
@@ -194,6 +203,13 @@ impl fmt::Display for FileError {
             }
             FileError::Tensor { tensor, problem } => write!(f, "tensor {}: {problem}", Quoted(tensor)),
             FileError::Layer { layer, problem } => write!(f, "layer {}: {problem}", Quoted(layer)),
+            FileError::Paths { node, paths, reason } => {
+                write!(f, "layer {}: ", Quoted(node))?;
+                for (i, path) in paths.iter().enumerate() {
+                    write!(f, "{}{}", if i == 0 { "" } else { " and " }, Names(path, " > "))?;
+                }
+                write!(f, ": {reason}")
+            }
             FileError::LayerList { item, reason } => write!(f, "list of layers, `{}`: {reason}", Quoted(item)),
             FileError::Order { layers, reason } => {
                 write!(f, "the order of the layers ({}) is unknown: {reason}", Names(layers, ", "))

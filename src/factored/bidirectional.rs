@@ -45,7 +45,7 @@ impl<L: Recurrent> Bidirectional<L> {
         Ok(Self { forward, reverse })
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`](super::Weight::quantize_to).

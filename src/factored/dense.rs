@@ -6,8 +6,8 @@ use super::scratch::Scratch;
 use super::{expect_bias_length, expect_finite};
 use crate::error::Result;
 use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
-use crate::matrix::{Mat, MatMut, MatRef};
-use crate::quant::{QuantizedActivations, ZeroPoint};
+use crate::matrix::{Mat, MatMut, MatRef, grow};
+use crate::quant::{QuantizedActivations, ZeroPoint, symmetric};
 
 /// An `n x k` weight ready for multiplication: a dense layer's weight, or one factor of a low-rank weight.
 ///
@@ -19,7 +19,7 @@ pub struct DenseWeight(pub(super) Storage);
 #[derive(Clone, Debug)]
 pub(super) enum Storage {
     F32(Mat<f32>),
-    /// 8 or 4 bits; the packed matrix knows which.
+    /// 8, 4 or 2 bits; the packed matrix knows which.
     Quantized {
         weights: PackedMat,
         scales: Vec<f32>,
@@ -42,6 +42,7 @@ impl DenseWeight {
     }
 
     /// Output features.
+    #[inline]
     pub fn n(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => w.rows(),
@@ -50,6 +51,7 @@ impl DenseWeight {
     }
 
     /// Depth: input features.
+    #[inline]
     pub fn k(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => w.cols(),
@@ -102,6 +104,7 @@ impl DenseWeight {
                 WeightFormat::I8 => "int8",
                 WeightFormat::I4 => "int4",
                 WeightFormat::I4Group32 => "int4 in groups of 32",
+                WeightFormat::I2Group64 => "int2 in groups of 64",
             },
         }
     }
@@ -125,6 +128,7 @@ impl DenseWeight {
 
     /// The same as [`apply`](Self::apply), for a caller that multiplies `x` with several weights: `shared` is `x`
     /// quantized once by [`shared_activations`].
+    #[inline]
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
@@ -158,13 +162,48 @@ impl DenseWeight {
     }
 }
 
+impl DenseWeight {
+    /// As [`apply`](Self::apply) for one vector, without an activation. Where a layer has a few units, what leads to the
+    /// product takes as long as the product: here it is a straight line.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply).
+    #[inline]
+    pub(super) fn apply_vector(
+        &self,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        match &self.0 {
+            Storage::Quantized { weights, scales } if x.len() == weights.k() => {
+                grow(&mut scratch.vector, x.len())?;
+                let values = &mut scratch.vector[..x.len()];
+                let column_scales = [symmetric(x, values)];
+                let epilogue = Dequantize {
+                    row_scales: scales,
+                    column_scales: &column_scales,
+                    bias,
+                    activation: Activation::Identity,
+                };
+                let x = Activations::new(MatRef::row_vector(values));
+                gemm(weights, x, &epilogue, MatMut::row_vector(out), &mut scratch.workspace)
+            }
+            _ => self.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
+        }
+    }
+}
+
 /// Quantizes `x` in the way that every quantized product does.
+#[inline]
 pub(super) fn shared_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
     quantized.quantize(x, ZeroPoint::None)
 }
 
 impl QuantizedActivations {
     /// The batch as an operand of [`gemm`], with the correction for its zero points if it has any.
+    #[inline]
     pub fn operand(&self) -> Activations<'_> {
         match self.zero_point() {
             ZeroPoint::None => Activations::new(self.values()),

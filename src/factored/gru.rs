@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
@@ -187,7 +187,7 @@ impl Gru {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
@@ -335,7 +335,13 @@ impl Gru {
         if x.len() != self.input_size() {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
-        self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        self.expect_state(state)?;
+        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
+        let done = one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
+            self.advance(input, &mut state.hidden, &mut buffer, scratch)
+        });
+        scratch.recurrent_gates = buffer;
+        done?;
         Ok(&state.hidden)
     }
 
@@ -365,30 +371,34 @@ impl Gru {
         scratch: &mut Scratch,
         mut output: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
-        if state.hidden.len() != self.hidden_size() {
-            return Err(Error::Length {
-                what: "hidden state",
-                expected: self.hidden_size(),
-                found: state.hidden.len(),
-            });
-        }
+        self.expect_state(state)?;
         let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
         let done = for_each_step(&self.weight_ih, self.bias_ih(), x, scratch, |t, input, scratch| {
-            let h = &mut state.hidden;
-            match &self.weight_hh_n {
-                None => {
-                    grow(&mut buffer, self.weight_hh.n())?;
-                    let recurrent = &mut buffer[..self.weight_hh.n()];
-                    product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
-                    gates::gru(h, input, recurrent);
-                }
-                Some(weight_hh_n) => self.step_reset_before(weight_hh_n, input, h, &mut buffer, scratch)?,
-            }
-            output(t, h);
+            self.advance(input, &mut state.hidden, &mut buffer, scratch)?;
+            output(t, &state.hidden);
             Ok(())
         });
         scratch.recurrent_gates = buffer;
         done
+    }
+
+    fn expect_state(&self, state: &GruState) -> Result<()> {
+        expect_length("hidden state", self.hidden_size(), state.hidden.len())
+    }
+
+    /// One time step; `input` is the input product.
+    #[inline]
+    fn advance(&self, input: &[f32], h: &mut [f32], buffer: &mut Vec<f32>, scratch: &mut Scratch) -> Result<()> {
+        match &self.weight_hh_n {
+            None => {
+                grow(buffer, self.weight_hh.n())?;
+                let recurrent = &mut buffer[..self.weight_hh.n()];
+                product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
+                gates::gru(h, input, recurrent);
+                Ok(())
+            }
+            Some(weight_hh_n) => self.step_reset_before(weight_hh_n, input, h, buffer, scratch),
+        }
     }
 
     /// One time step of a layer that resets before the recurrent product; `input` is the input product.

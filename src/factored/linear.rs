@@ -60,7 +60,7 @@ impl Linear {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).

@@ -119,7 +119,7 @@ impl LowRankLinear {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).

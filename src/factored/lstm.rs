@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
+use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, expect_length};
 use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::{MatMut, MatRef, grow};
 
@@ -165,7 +165,7 @@ impl Lstm {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
@@ -285,7 +285,15 @@ impl Lstm {
         if x.len() != self.input_size() {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
-        self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        self.expect_state(state)?;
+        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
+        let done = self.grow(&mut buffer).and_then(|()| {
+            one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
+                self.advance(input, state, &mut buffer, scratch)
+            })
+        });
+        scratch.recurrent_gates = buffer;
+        done?;
         Ok(&state.hidden)
     }
 
@@ -315,36 +323,46 @@ impl Lstm {
         scratch: &mut Scratch,
         mut output: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
-        let hidden = self.hidden_size();
-        for (what, expected, found) in
-            [("hidden state", self.output_size(), state.hidden.len()), ("cell state", hidden, state.cell.len())]
-        {
-            if expected != found {
-                return Err(Error::Length { what, expected, found });
-            }
-        }
-        let LstmState { hidden: h, cell } = state;
-        // The recurrent gates, followed by the vector to be projected.
-        let too_large = Error::TooLarge { what: "gates of a time step", rows: hidden, cols: GATES + 1 };
-        let len = hidden.checked_mul(GATES + 1).ok_or(too_large)?;
+        self.expect_state(state)?;
         let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
-        let done = grow(&mut buffer, len).and_then(|()| {
-            let (recurrent, unprojected) = buffer[..len].split_at_mut(GATES * hidden);
+        let done = self.grow(&mut buffer).and_then(|()| {
             for_each_step(&self.weight_ih, self.bias_ih(), x, scratch, |t, input, scratch| {
-                product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
-                match &self.weight_hr {
-                    None => gates::lstm(cell, h, input, recurrent),
-                    Some(weight_hr) => {
-                        gates::lstm(cell, unprojected, input, recurrent);
-                        product(weight_hr, None, unprojected, h, scratch)?;
-                    }
-                }
-                output(t, h);
+                self.advance(input, state, &mut buffer, scratch)?;
+                output(t, &state.hidden);
                 Ok(())
             })
         });
         scratch.recurrent_gates = buffer;
         done
+    }
+
+    fn expect_state(&self, state: &LstmState) -> Result<()> {
+        expect_length("hidden state", self.output_size(), state.hidden.len())?;
+        expect_length("cell state", self.hidden_size(), state.cell.len())
+    }
+
+    /// Makes room for the recurrent gates, followed by the vector to be projected.
+    fn grow(&self, buffer: &mut Vec<f32>) -> Result<()> {
+        let hidden = self.hidden_size();
+        let too_large = || Error::TooLarge { what: "gates of a time step", rows: hidden, cols: GATES + 1 };
+        grow(buffer, hidden.checked_mul(GATES + 1).ok_or_else(too_large)?)
+    }
+
+    /// One time step; `input` is the input product, and `buffer` is as [`grow`](Self::grow) leaves it.
+    #[inline]
+    fn advance(&self, input: &[f32], state: &mut LstmState, buffer: &mut [f32], scratch: &mut Scratch) -> Result<()> {
+        let LstmState { hidden: h, cell } = state;
+        let (recurrent, unprojected) = buffer.split_at_mut(GATES * cell.len());
+        product(&self.weight_hh, self.bias_hh(), h, recurrent, scratch)?;
+        match &self.weight_hr {
+            None => gates::lstm(cell, h, input, recurrent),
+            Some(weight_hr) => {
+                let unprojected = &mut unprojected[..cell.len()];
+                gates::lstm(cell, unprojected, input, recurrent);
+                product(weight_hr, None, unprojected, h, scratch)?;
+            }
+        }
+        Ok(())
     }
 }
 

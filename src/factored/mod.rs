@@ -17,7 +17,13 @@
 //! | [`Gru`] | gated recurrent unit, the reset after the recurrent product (PyTorch) or before it (ONNX's default) |
 //! | [`Lstm`] | long short-term memory (PyTorch), with an optional projection |
 //! | [`Bidirectional`] | two of one kind of [`Recurrent`] layer, one of which runs backward |
-//! | [`TimeConvolution`] | convolution over time, as a stream |
+//! | [`Rnn`] | recurrent without gates, with `tanh` or ReLU |
+//! | [`TimeConvolution`], [`DepthwiseConvolution`] | convolution over time, as a stream: strided, dilated, padded at either end |
+//! | [`Embedding`] | a row of a table for each index, in `f32` or 8 bits |
+//! | [`Mapping`] | a [`Function`] of each frame: activations, softmax, powers |
+//! | [`Affine`], [`LayerNorm`] | normalization: batch normalization, folded or as it is, and that of each frame |
+//! | [`OverTime`] | one frame of the sequence: the last, the mean, the sum, the largest |
+//! | [`Slice`] | some of the features |
 //!
 //! A [`Scheme`] says which matrices of a recurrent layer are factored together.
 //!
@@ -27,14 +33,20 @@
 //! Results are bit-identical on every target and tier, for any number of threads, and however a sequence is split into
 //! calls: each vector is quantized on its own, integer sums are exact, and `f32` sums have a fixed order.
 
+mod affine;
 mod bidirectional;
 mod dense;
+mod depthwise;
 #[cfg(feature = "svd")]
 mod eigen;
+mod elementary;
+mod embedding;
+mod function;
 pub mod gates;
 mod gru;
 #[cfg(feature = "svd")]
 mod jacobi;
+mod layer_norm;
 mod linear;
 mod low_rank;
 mod low_rank_linear;
@@ -43,33 +55,45 @@ mod lstm;
 #[path = "../../tests/common/matrices.rs"]
 mod matrices;
 mod onnx;
+mod over_time;
 mod packing;
 mod quantizer;
 mod recurrent;
+mod rnn;
 mod scheme;
 mod scratch;
+mod slice;
 #[cfg(feature = "svd")]
 mod svd;
 mod time_convolution;
 mod weight;
+mod windows;
 
+pub use affine::Affine;
 pub use bidirectional::Bidirectional;
 pub use dense::DenseWeight;
+pub use depthwise::DepthwiseConvolution;
 #[cfg(feature = "train")]
 pub(crate) use eigen::Eigen;
+pub use embedding::{Embedding, Table};
+pub use function::{Function, Mapping};
 pub use gru::{Gru, GruState};
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use low_rank::{LowRank, RankPolicy};
 pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
+pub use over_time::{OverTime, OverTimeState, Reduction};
 pub use packing::Unpacked;
 pub use recurrent::Recurrent;
+pub use rnn::{Rnn, RnnFunction, RnnState};
 pub use scheme::Scheme;
 #[cfg(feature = "svd")]
 pub(crate) use scheme::beside;
 #[cfg(any(feature = "svd", feature = "safetensors"))]
 pub(crate) use scheme::columns;
 pub use scratch::{DEFAULT_TIME_BATCH, MAX_TIME_BATCH, Scratch};
+pub use slice::Slice;
 #[cfg(feature = "svd")]
 pub(crate) use svd::Svd;
 #[cfg(feature = "svd")]
@@ -78,6 +102,7 @@ pub use svd::singular_values;
 pub(crate) use svd::tests;
 pub use time_convolution::{TimeConvolution, TimeConvolutionState};
 pub use weight::{StackedWeight, Weight};
+pub use windows::Windows;
 
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;
@@ -98,6 +123,7 @@ fn expect_bias(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()>
 }
 
 /// Fails unless there is no bias, or one of `n` elements.
+#[inline]
 fn expect_bias_length(what: &'static str, bias: Option<&[f32]>, n: usize) -> Result<()> {
     match bias {
         Some(bias) if bias.len() != n => Err(Error::Length { what, expected: n, found: bias.len() }),
@@ -106,6 +132,7 @@ fn expect_bias_length(what: &'static str, bias: Option<&[f32]>, n: usize) -> Res
 }
 
 /// Fails unless `x` has depth `k`.
+#[inline]
 fn expect_depth(what: &'static str, x: MatRef<'_, f32>, k: usize) -> Result<()> {
     x.expect_shape(what, x.rows(), k)
 }

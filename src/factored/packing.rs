@@ -4,7 +4,7 @@ use super::dense::{DenseWeight, Storage};
 use crate::error::{Error, Result};
 use crate::kernels::{PackedMat, Tier, WeightFormat};
 use crate::matrix::{Mat, MatRef};
-use crate::quant::{QuantizedMat, QuantizedMatI4};
+use crate::quant::{QuantizedMat, QuantizedMatI2, QuantizedMatI4};
 
 /// A matrix before it is packed for a processor's kernels.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +16,12 @@ pub enum Unpacked {
     I8(QuantizedMat),
     /// In 4 bits, with one scale for each output feature and, if grouped, a multiplier for each group.
     I4(QuantizedMatI4),
+    /// In 2 bits, with one scale for each output feature and a multiplier for each group.
+    I2(QuantizedMatI2),
 }
 
 impl Unpacked {
-    /// Quantizes `w` (`n x k`) to 8 or 4 bits.
+    /// Quantizes `w` (`n x k`) to 8, 4 or 2 bits.
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
@@ -28,6 +30,7 @@ impl Unpacked {
             WeightFormat::I8 => Unpacked::I8(QuantizedMat::quantize(w)?),
             WeightFormat::I4 => Unpacked::I4(QuantizedMatI4::quantize(w)?),
             WeightFormat::I4Group32 => Unpacked::I4(QuantizedMatI4::quantize_grouped(w)?),
+            WeightFormat::I2Group64 => Unpacked::I2(QuantizedMatI2::quantize(w)?),
         })
     }
 
@@ -40,6 +43,7 @@ impl Unpacked {
             Unpacked::F32(w) => DenseWeight::from_f32(w),
             Unpacked::I8(w) => w.pack(tier),
             Unpacked::I4(w) => w.pack(tier),
+            Unpacked::I2(w) => w.pack(tier),
         }
     }
 
@@ -52,6 +56,7 @@ impl Unpacked {
             Unpacked::F32(w) => Ok(w.clone()),
             Unpacked::I8(w) => w.dequantize(),
             Unpacked::I4(w) => w.dequantize(),
+            Unpacked::I2(w) => w.dequantize(),
         }
     }
 }
@@ -82,6 +87,17 @@ impl QuantizedMatI4 {
     }
 }
 
+impl QuantizedMatI2 {
+    /// Lays the weights out for the kernels of `tier` ([`Tier::select`] names the best).
+    ///
+    /// # Errors
+    /// Those of [`QuantizedMat::pack`].
+    pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
+        let weights = PackedMat::i2_grouped_for_tier(self.values(), self.multipliers(), tier)?;
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+    }
+}
+
 impl DenseWeight {
     /// The same in 8 bits, for the kernels of `tier`.
     ///
@@ -91,7 +107,7 @@ impl DenseWeight {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
@@ -122,6 +138,10 @@ impl DenseWeight {
                     WeightFormat::I4 | WeightFormat::I4Group32 => {
                         let multipliers = weights.unpack_multipliers()?;
                         Ok(Unpacked::I4(QuantizedMatI4::from_parts(values, multipliers, scales)?))
+                    }
+                    WeightFormat::I2Group64 => {
+                        let multipliers = weights.unpack_multipliers_i2()?.unwrap_or_default();
+                        Ok(Unpacked::I2(QuantizedMatI2::from_parts(values, multipliers, scales)?))
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! Quantization of weights to 8 or 4 bits.
+//! Quantization of weights to 8, 4 or 2 bits.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,7 +18,7 @@ impl Weight {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same weight in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same weight in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).

@@ -68,7 +68,7 @@ pub trait Recurrent: Sized {
         scratch: &mut Scratch,
     ) -> Result<()>;
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`].
@@ -169,6 +169,26 @@ pub(super) fn for_each_step(
     done
 }
 
+/// As [`for_each_step`], for a single vector: computes its product and calls `step` with it. Where a layer has a few units,
+/// what leads to the products takes as long as they do.
+#[inline]
+pub(super) fn one_step(
+    weight_ih: &Weight,
+    bias_ih: Option<&[f32]>,
+    x: &[f32],
+    scratch: &mut Scratch,
+    step: impl FnOnce(&[f32], &mut Scratch) -> Result<()>,
+) -> Result<()> {
+    let width = weight_ih.n();
+    // Taken out of the scratch while the products use the rest of it.
+    let mut gates = core::mem::take(&mut scratch.input_gates);
+    let done = grow(&mut gates, width)
+        .and_then(|()| product(weight_ih, bias_ih, x, &mut gates[..width], scratch))
+        .and_then(|()| step(&gates[..width], scratch));
+    scratch.input_gates = gates;
+    done
+}
+
 /// `gates * hidden`: the number of rows of the stacked gates.
 pub(super) fn gate_rows(gates: usize, hidden: usize) -> Result<usize> {
     hidden.checked_mul(gates).ok_or(Error::TooLarge { what: "weight_hh", rows: hidden, cols: gates })
@@ -192,6 +212,7 @@ pub(super) fn bytes<'w>(weights: impl IntoIterator<Item = &'w Weight>, biases: [
 }
 
 /// `out = weight x + bias` for one vector.
+#[inline(never)]
 pub(super) fn product(
     weight: &Weight,
     bias: Option<&[f32]>,
@@ -199,5 +220,8 @@ pub(super) fn product(
     out: &mut [f32],
     scratch: &mut Scratch,
 ) -> Result<()> {
-    weight.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch)
+    match weight {
+        Weight::Dense(weight) => weight.apply_vector(x, bias, out, scratch),
+        _ => weight.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
+    }
 }

@@ -31,6 +31,8 @@ pub struct Scratch {
     pub(super) workspace: Workspace,
     /// The quantized activations of the current product.
     pub(super) quantized: QuantizedActivations,
+    /// The quantized vector of a product with a single one.
+    pub(super) vector: Vec<i8>,
     /// `V x`, between the two products of a factored weight.
     pub(super) low_rank: Vec<f32>,
     /// The quantized input of a stack of weights, shared by all of them.
@@ -63,6 +65,7 @@ impl Scratch {
         Self {
             workspace: Workspace::with_threads(threads),
             quantized: QuantizedActivations::new(),
+            vector: Vec::new(),
             low_rank: Vec::new(),
             stack_input: QuantizedActivations::new(),
             stack_part: Vec::new(),

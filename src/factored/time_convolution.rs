@@ -6,6 +6,7 @@ use super::expect_depth;
 use super::linear::Linear;
 use super::scratch::Scratch;
 use super::weight::Weight;
+use super::windows::{Windows, WindowsState};
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
@@ -16,6 +17,8 @@ use crate::matrix::{Mat, MatMut, MatRef, grow};
 /// ```text
 /// y_j = activation(W [x_(j stride - padding); ..; x_(j stride - padding + kernel - 1)] + b)
 /// ```
+///
+/// With [`Windows`] frames may be `dilation` apart, and the padding may differ at both ends.
 ///
 /// It processes a stream: frames go in as they arrive, and each output is written once its last frame has arrived.
 /// [`finish`](Self::finish) ends the sequence with its padding. All outputs that are ready are computed in one product.
@@ -44,9 +47,7 @@ use crate::matrix::{Mat, MatMut, MatRef, grow};
 #[derive(Clone, Debug)]
 pub struct TimeConvolution {
     linear: Linear,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
+    windows: Windows,
 }
 
 impl TimeConvolution {
@@ -56,21 +57,46 @@ impl TimeConvolution {
     /// [`Error::Parameter`] unless `kernel` and `stride` are at least 1 and `padding` is below `kernel`;
     /// [`Error::Shape`] unless the number of inputs of `linear` is a positive multiple of `kernel`.
     pub fn new(linear: Linear, kernel: usize, stride: usize, padding: usize) -> Result<Self> {
-        for (what, value) in [("kernel", kernel), ("stride", stride)] {
-            if value == 0 {
-                return Err(Error::Parameter { what, value: 0.0, expected: "at least 1" });
-            }
-        }
-        if padding >= kernel {
-            return Err(Error::Parameter { what: "padding", value: padding as f64, expected: "below the kernel" });
-        }
-        let inputs = linear.input_size();
+        Self::with_windows(linear, Windows::new(kernel, stride, padding))
+    }
+
+    /// Makes a layer from a fully connected one, whose inputs are the frames of a window, the earliest first.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel; with a
+    /// dilation, both together must be below the extent of a window. [`Error::Shape`] unless the number of inputs of `linear` is a positive multiple of the kernel.
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::factored::{Linear, Scratch, TimeConvolution, Weight, Windows};
+    /// use skinny::{Mat, MatMut, MatRef};
+    ///
+    /// // The difference between a frame and the one two frames before.
+    /// let linear = Linear::new(Weight::dense(Mat::from_vec(vec![-1.0, 1.0], 1, 2)?)?, None)?;
+    /// let layer = TimeConvolution::with_windows(linear, Windows::causal(2, 2))?;
+    /// let (mut state, mut out) = (layer.state()?, [0.0; 4]);
+    /// let x = MatRef::new(&[1.0, 2.0, 4.0, 8.0], 4, 1)?;
+    /// layer.forward(x, &mut state, MatMut::new(&mut out, 4, 1)?, &mut Scratch::new())?;
+    /// assert_eq!(out, [1.0, 2.0, 3.0, 6.0]);
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn with_windows(linear: Linear, windows: Windows) -> Result<Self> {
+        windows.check()?;
+        let (inputs, kernel) = (linear.input_size(), windows.kernel);
         if inputs == 0 || !inputs.is_multiple_of(kernel) {
             let expected = inputs.div_ceil(kernel).max(1).saturating_mul(kernel);
             let rows = linear.output_size();
             return Err(Error::Shape { what: "weight", expected: (rows, expected), found: (rows, inputs) });
         }
-        Ok(Self { linear, kernel, stride, padding })
+        Ok(Self { linear, windows })
+    }
+
+    /// The same layer with another fully connected one.
+    ///
+    /// # Errors
+    /// Those of [`with_windows`](Self::with_windows).
+    pub fn with_linear(&self, linear: Linear) -> Result<Self> {
+        Self::with_windows(linear, self.windows)
     }
 
     /// Makes a layer from the weight of PyTorch's `Conv1d`, of shape `[out, in, kernel]`, and a bias of `out` elements.
@@ -112,7 +138,7 @@ impl TimeConvolution {
         self.quantize_to(WeightFormat::I8, tier)
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`.
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
@@ -136,7 +162,7 @@ impl TimeConvolution {
 
     /// Input features per frame.
     pub fn input_size(&self) -> usize {
-        self.linear.input_size() / self.kernel
+        self.linear.input_size() / self.windows.kernel
     }
 
     /// Output features.
@@ -144,19 +170,24 @@ impl TimeConvolution {
         self.linear.output_size()
     }
 
+    /// Which frames each output is made of.
+    pub fn windows(&self) -> Windows {
+        self.windows
+    }
+
     /// Number of frames per output.
     pub fn kernel(&self) -> usize {
-        self.kernel
+        self.windows.kernel
     }
 
     /// Frames from one output to the next.
     pub fn stride(&self) -> usize {
-        self.stride
+        self.windows.stride
     }
 
-    /// Number of frames of zeros before the first frame, and after the last.
+    /// Number of frames of zeros before the first frame; [`windows`](Self::windows) has that after the last.
     pub fn padding(&self) -> usize {
-        self.padding
+        self.windows.before
     }
 
     /// Weights and biases.
@@ -174,28 +205,22 @@ impl TimeConvolution {
     /// # Errors
     /// [`Error::Allocation`].
     pub fn state(&self) -> Result<TimeConvolutionState> {
-        let frames = Mat::zeros(self.kernel - 1, self.input_size())?;
-        Ok(TimeConvolutionState { frames, begun: false, held: self.padding, skip: 0 })
+        Ok(TimeConvolutionState(self.windows.state(self.input_size())?))
     }
 
     /// Sets a state back to the start of a sequence.
     pub fn reset(&self, state: &mut TimeConvolutionState) {
-        state.frames.as_mut_slice().fill(0.0);
-        (state.begun, state.held, state.skip) = (false, self.padding, 0);
+        self.windows.reset(&mut state.0);
     }
 
     /// Number of outputs that [`forward`](Self::forward) writes if it is given `frames` frames.
     pub fn outputs(&self, state: &TimeConvolutionState, frames: usize) -> usize {
-        let behind = state.skip.saturating_add(self.kernel);
-        match state.held.saturating_add(frames).checked_sub(behind) {
-            None => 0,
-            Some(more) => more / self.stride + 1,
-        }
+        self.windows.ready(&state.0, frames)
     }
 
     /// Number of outputs that [`finish`](Self::finish) writes: none for a sequence without frames.
     pub fn outputs_at_end(&self, state: &TimeConvolutionState) -> usize {
-        if state.begun { self.outputs(state, self.padding) } else { 0 }
+        self.windows.ready_at_end(&state.0)
     }
 
     /// Takes frames `x` (`time x in`), advances `state` and writes the outputs that are ready to the first rows of
@@ -212,9 +237,7 @@ impl TimeConvolution {
         scratch: &mut Scratch,
     ) -> Result<usize> {
         expect_depth("input", x, self.input_size())?;
-        let count = self.run(x.as_slice(), x.rows(), state, out, scratch)?;
-        state.begun |= x.rows() > 0;
-        Ok(count)
+        self.run(x.as_slice(), x.rows(), state, out, scratch)
     }
 
     /// Ends the sequence: appends the padding after its last frame, writes the remaining outputs to the first rows of
@@ -229,8 +252,7 @@ impl TimeConvolution {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<usize> {
-        let padding = if state.begun { self.padding } else { 0 };
-        let count = self.run(&[], padding, state, out, scratch)?;
+        let count = self.run(&[], self.windows.padding_at_end(&state.0), state, out, scratch)?;
         self.reset(state);
         Ok(count)
     }
@@ -244,9 +266,12 @@ impl TimeConvolution {
         mut out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<usize> {
-        state.frames.view().expect_shape("state", self.kernel - 1, self.input_size())?;
-        let count = self.outputs(state, time);
+        let input = self.input_size();
+        let (windows, state) = (&self.windows, &mut state.0);
+        windows.expect_state(state, input)?;
+        let count = windows.ready(state, time);
         out.expect_shape("output", out.rows().max(count), self.output_size())?;
+        windows.reserve(state, time)?;
         if count > 0 {
             let width = self.linear.input_size();
             let too_large = Error::TooLarge { what: "frames of outputs", rows: count, cols: width };
@@ -255,8 +280,11 @@ impl TimeConvolution {
             let mut stacked = core::mem::take(&mut scratch.sequence);
             let done = grow(&mut stacked, len).and_then(|()| {
                 let stacked = &mut stacked[..len];
-                for (j, frames) in stacked.chunks_exact_mut(width).enumerate() {
-                    self.copy_frames(state, x, state.skip + j * self.stride, frames);
+                for (i, frame) in stacked.chunks_exact_mut(input).enumerate() {
+                    match windows.frame(state, x, [i / windows.kernel, i % windows.kernel]) {
+                        Some(held) => frame.copy_from_slice(held),
+                        None => frame.fill(0.0),
+                    }
                 }
                 let out_len = count * self.output_size();
                 let out = MatMut::from_checked(&mut out.as_mut_slice()[..out_len], count, self.output_size());
@@ -265,61 +293,12 @@ impl TimeConvolution {
             scratch.sequence = stacked;
             done?;
         }
-        self.advance(x, time, count, state);
+        windows.advance(state, x, time, count);
         Ok(count)
     }
-
-    /// Copies frames, starting at frame `first`, from the sequence of frames held by `state`, then frames of `x`, then
-    /// zeros.
-    fn copy_frames(&self, state: &TimeConvolutionState, x: &[f32], first: usize, frames: &mut [f32]) {
-        let input = self.input_size();
-        let held = &state.frames.as_slice()[..state.held * input];
-        let start = first * input;
-        let from_held = &held[start.min(held.len())..(start + frames.len()).min(held.len())];
-        let (of_held, behind) = frames.split_at_mut(from_held.len());
-        of_held.copy_from_slice(from_held);
-        let start = (start + from_held.len()).saturating_sub(held.len()).min(x.len());
-        let from_x = &x[start..(start + behind.len()).min(x.len())];
-        let (of_x, zeros) = behind.split_at_mut(from_x.len());
-        of_x.copy_from_slice(from_x);
-        zeros.fill(0.0);
-    }
-
-    /// Keeps the frames that later outputs need, after `time` frames have arrived and `count` outputs have been
-    /// computed.
-    fn advance(&self, x: &[f32], time: usize, count: usize, state: &mut TimeConvolutionState) {
-        let input = self.input_size();
-        let total = state.held + time;
-        let next = state.skip.saturating_add(count.saturating_mul(self.stride));
-        if next >= total {
-            (state.held, state.skip) = (0, next - total);
-            return;
-        }
-        // Fewer than the kernel, otherwise one more output would have been ready.
-        let kept = total - next;
-        let from_held = state.held.saturating_sub(next);
-        let start = next.min(state.held) * input;
-        let frames = state.frames.as_mut_slice();
-        frames.copy_within(start..start + from_held * input, 0);
-        let behind = &mut frames[from_held * input..kept * input];
-        let start = (next.max(state.held) - state.held) * input;
-        let from_x = &x[start.min(x.len())..(start + behind.len()).min(x.len())];
-        let (of_x, zeros) = behind.split_at_mut(from_x.len());
-        of_x.copy_from_slice(from_x);
-        zeros.fill(0.0);
-        (state.held, state.skip) = (kept, 0);
-    }
 }
 
-/// The state of a [`TimeConvolution`] between pieces of a sequence.
+/// The state of a [`TimeConvolution`] or a [`DepthwiseConvolution`](super::DepthwiseConvolution) between pieces of a
+/// sequence: the frames of the next outputs that have arrived.
 #[derive(Clone, Debug)]
-pub struct TimeConvolutionState {
-    /// The frames of the next output that have arrived. There is room for all but its last: `kernel - 1` rows.
-    frames: Mat<f32>,
-    /// Whether a frame has arrived. Padding alone makes no outputs.
-    begun: bool,
-    /// Number of frames held.
-    held: usize,
-    /// Number of frames to skip before the next output's first frame, if the stride exceeds the kernel.
-    skip: usize,
-}
+pub struct TimeConvolutionState(pub(super) WindowsState);

@@ -146,6 +146,7 @@ impl Weight {
     }
 
     /// Output features.
+    #[inline]
     pub fn n(&self) -> usize {
         match self {
             Weight::Dense(weight) => weight.n(),
@@ -155,6 +156,7 @@ impl Weight {
     }
 
     /// Depth: input features.
+    #[inline]
     pub fn k(&self) -> usize {
         match self {
             Weight::Dense(weight) => weight.k(),
@@ -231,6 +233,7 @@ impl Weight {
     }
 
     /// The same as [`apply`](Self::apply), with `x` already quantized as in [`DenseWeight::apply_with`].
+    #[inline]
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,

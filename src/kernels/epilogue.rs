@@ -10,9 +10,9 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use cfg_if::cfg_if;
-use vectors::{LANES, Style};
+use vectors::Style;
 
-use super::portable::epilogue::requantize;
+use super::portable::epilogue::Operands;
 use super::rounding::Rounding;
 #[cfg(doc)]
 use super::rounding::{DoubleRounding, FixedPoint, Shift, SingleRounding};
@@ -79,6 +79,7 @@ pub enum Activation {
 
 impl Activation {
     /// Applies the function to each value. A NaN becomes 0, except by [`Identity`](Self::Identity).
+    #[inline]
     pub(crate) fn apply(self, values: &mut [f32]) {
         let limit = match self {
             Activation::Identity => return,
@@ -109,44 +110,100 @@ pub struct Dequantize<'a> {
 impl Epilogue for Dequantize<'_> {
     type Output = f32;
 
+    #[inline]
     fn check(&self, m: usize, n: usize) -> Result<()> {
-        expect_length("row scales", n, self.row_scales.len())?;
-        expect_length("column scales", m, self.column_scales.len())?;
-        expect_length("bias", n, self.bias.map_or(n, <[f32]>::len))
+        let bias = self.bias.map_or(n, <[f32]>::len);
+        // One branch for what nearly always fits.
+        if self.row_scales.len() == n && self.column_scales.len() == m && bias == n {
+            return Ok(());
+        }
+        expect_length("row scales", n, self.row_scales.len())
+            .and(expect_length("column scales", m, self.column_scales.len()))
+            .and(expect_length("bias", n, bias))
     }
 
+    /// Never inlined, as [`RequantizeFloat`]'s.
+    #[inline(never)]
     fn apply(&self, sums: &[i32], rows: Range<usize>, column: usize, out: &mut [f32]) {
-        let column_scale = self.column_scales[column];
-        let scaled =
-            sums.iter().zip(&self.row_scales[rows.clone()]).map(|(&sum, &scale)| sum as f32 * scale * column_scale);
-        match self.bias {
-            Some(bias) => {
-                for ((y, v), b) in out.iter_mut().zip(scaled).zip(&bias[rows]) {
-                    *y = v + b;
-                }
-            }
-            None => {
-                for (y, v) in out.iter_mut().zip(scaled) {
-                    *y = v;
-                }
-            }
-        }
+        let (column_scale, row_scales) = (self.column_scales[column], &self.row_scales[rows.clone()]);
+        dequantize(sums, row_scales, column_scale, self.bias.map(|bias| &bias[rows]), out);
         self.activation.apply(out);
     }
 }
 
+/// The number of outputs that [`dequantize`] computes at once: eight vectors, which hide each other's latency.
+const WIDE: usize = 32;
+
+/// The number of outputs that [`dequantize`] computes at once where fewer remain.
+const NARROW: usize = 16;
+
+/// Computes `f32(sum) * row_scale * column_scale + bias` for each row.
+#[inline(always)]
+fn dequantize(sums: &[i32], row_scales: &[f32], column_scale: f32, bias: Option<&[f32]>, out: &mut [f32]) {
+    match bias {
+        Some(bias) => dequantize_with(sums, row_scales, column_scale, bias, |v, bias| v + bias, out),
+        None => dequantize_with(sums, row_scales, column_scale, row_scales, |v, _| v, out),
+    }
+}
+
+/// Computes `finish(f32(sum) * row_scale * column_scale, bias)` for each row.
+#[inline(always)]
+fn dequantize_with(
+    sums: &[i32],
+    row_scales: &[f32],
+    column_scale: f32,
+    bias: &[f32],
+    finish: impl Fn(f32, f32) -> f32,
+    out: &mut [f32],
+) {
+    let n = out.len();
+    let (sums, row_scales, bias) = (&sums[..n], &row_scales[..n], &bias[..n]);
+    let one = |sum: i32, scale: f32, bias: f32| finish(sum as f32 * scale * column_scale, bias);
+    let (wide, rest) = out.as_chunks_mut::<WIDE>();
+    let first = n - rest.len();
+    let operands = sums.as_chunks().0.iter().zip(row_scales.as_chunks().0).zip(bias.as_chunks().0);
+    for (out, ((sums, scales), bias)) in wide.iter_mut().zip(operands) {
+        block::<WIDE>(sums, scales, bias, one, out);
+    }
+    let (narrow, tail) = rest.as_chunks_mut::<NARROW>();
+    let operands = sums[first..].as_chunks().0.iter().zip(row_scales[first..].as_chunks().0);
+    for (out, ((sums, scales), bias)) in narrow.iter_mut().zip(operands.zip(bias[first..].as_chunks().0)) {
+        block::<NARROW>(sums, scales, bias, one, out);
+    }
+    if tail.is_empty() {
+        return;
+    }
+    // Where there are enough outputs, one more block ends where they end, and computes some of them again.
+    let last = (sums.last_chunk(), row_scales.last_chunk(), bias.last_chunk(), out.last_chunk_mut());
+    if let (Some(sums), Some(scales), Some(bias), Some(out)) = last {
+        block::<NARROW>(sums, scales, bias, one, out);
+        return;
+    }
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = one(sums[i], row_scales[i], bias[i]);
+    }
+}
+
+/// Computes `one` for each of `N` rows.
+#[inline(always)]
+fn block<const N: usize>(
+    sums: &[i32; N],
+    scales: &[f32; N],
+    bias: &[f32; N],
+    one: impl Fn(i32, f32, f32) -> f32,
+    out: &mut [f32; N],
+) {
+    for i in 0..N {
+        out[i] = one(sums[i], scales[i], bias[i]);
+    }
+}
+
 mod sealed {
-    use super::{LANES, Style};
+    use super::{Operands, Style};
 
     pub trait Sealed: Sized {
         /// Applies the formula of [`RequantizeFloat`](super::RequantizeFloat).
-        fn requantize(
-            sums: &[[i32; LANES]],
-            scales: &[[f32; LANES]],
-            zero_point: Self,
-            style: Style,
-            out: &mut [[Self; LANES]],
-        );
+        fn requantize(operands: Operands<'_>, zero_point: Self, style: Style, out: &mut [Self]);
     }
 }
 
@@ -184,6 +241,7 @@ macro_rules! byte {
         impl Byte for $byte {
             const LOW: i32 = <$byte>::MIN as i32;
             const HIGH: i32 = <$byte>::MAX as i32;
+            #[inline]
             fn from_clamped(value: i32) -> Self {
                 value as $byte
             }
@@ -191,14 +249,8 @@ macro_rules! byte {
 
         impl sealed::Sealed for $byte {
             #[inline(always)]
-            fn requantize(
-                sums: &[[i32; LANES]],
-                scales: &[[f32; LANES]],
-                zero_point: $byte,
-                style: Style,
-                out: &mut [[$byte; LANES]],
-            ) {
-                $requantize(sums, scales, zero_point, style, out);
+            fn requantize(operands: Operands<'_>, zero_point: $byte, style: Style, out: &mut [$byte]) {
+                $requantize(operands, zero_point, style, out);
             }
         }
     };
@@ -221,7 +273,11 @@ pub struct RequantizeFloat<'a, O> {
 
 /// Finite scales, one per output feature: weight scale x activation scale / output scale.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scales(Vec<f32>);
+pub struct Scales {
+    values: Vec<f32>,
+    /// Found out here, once, and not in each product.
+    style: Style,
+}
 
 impl Scales {
     /// Checks the scales once, for all products that use them.
@@ -230,21 +286,23 @@ impl Scales {
     /// [`Error::NotFinite`] for the first scale that is infinite or NaN.
     pub fn new(scales: Vec<f32>) -> Result<Self> {
         match scales.iter().position(|scale| !scale.is_finite()) {
-            None => Ok(Self(scales)),
+            None => Ok(Self { values: scales, style: Style::of_this_core() }),
             Some(index) => Err(Error::NotFinite { what: "scales", index, value: scales[index] }),
         }
     }
 
     /// The scales.
+    #[inline]
     pub fn as_slice(&self) -> &[f32] {
-        &self.0
+        &self.values
     }
 }
 
 impl<'a, O: Byte> RequantizeFloat<'a, O> {
     /// Requantizes with `scales`. `zero_point` is the output that stands for 0.
+    #[inline]
     pub fn new(scales: &'a Scales, zero_point: O) -> Self {
-        Self { scales: &scales.0, bias: None, zero_point, style: Style::of_this_core() }
+        Self { scales: &scales.values, bias: None, zero_point, style: scales.style }
     }
 
     /// Adds `bias` to the sums, modulo `2^32`. Its unit is weight scale x activation scale.
@@ -257,38 +315,23 @@ impl<'a, O: Byte> RequantizeFloat<'a, O> {
 impl<O: Byte> Epilogue for RequantizeFloat<'_, O> {
     type Output = O;
 
+    #[inline]
     fn check(&self, _m: usize, n: usize) -> Result<()> {
-        expect_length("scales", n, self.scales.len())?;
-        expect_length("bias", n, self.bias.map_or(n, <[i32]>::len))
+        let bias = self.bias.map_or(n, <[i32]>::len);
+        // One branch for what nearly always fits.
+        if self.scales.len() == n && bias == n {
+            return Ok(());
+        }
+        expect_length("scales", n, self.scales.len()).and(expect_length("bias", n, bias))
     }
 
-    #[inline(always)]
+    /// A function of its own, which needs no registers that a caller expects unchanged: for a few outputs, saving these
+    /// takes as long as the rest.
+    #[inline(never)]
     fn apply(&self, sums: &[i32], rows: Range<usize>, _column: usize, out: &mut [O]) {
         let scales = &self.scales[rows.clone()];
-        let Some(bias) = self.bias else { return self.requantize(sums, scales, out) };
-        let bias = &bias[rows];
-        for (((sums, scales), bias), out) in
-            sums.chunks(LANES).zip(scales.chunks(LANES)).zip(bias.chunks(LANES)).zip(out.chunks_mut(LANES))
-        {
-            let mut biased = [0; LANES];
-            for ((biased, sum), bias) in biased.iter_mut().zip(sums).zip(bias) {
-                *biased = sum.wrapping_add(*bias);
-            }
-            self.requantize(&biased[..sums.len()], scales, out);
-        }
-    }
-}
-
-impl<O: Byte> RequantizeFloat<'_, O> {
-    #[inline(always)]
-    fn requantize(&self, sums: &[i32], scales: &[f32], out: &mut [O]) {
-        let (sums, sums_tail) = sums.as_chunks();
-        let (scales, scales_tail) = scales.as_chunks();
-        let (out, out_tail) = out.as_chunks_mut();
-        O::requantize(sums, scales, self.zero_point, self.style, out);
-        for ((&sum, &scale), out) in sums_tail.iter().zip(scales_tail).zip(out_tail) {
-            *out = O::from_clamped(requantize(sum, scale, self.zero_point.into(), O::LOW, O::HIGH));
-        }
+        let bias = self.bias.map(|bias| &bias[rows]);
+        O::requantize(Operands { sums, bias, scales }, self.zero_point, self.style, out);
     }
 }
 

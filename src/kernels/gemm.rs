@@ -3,15 +3,18 @@
 //! The driver works through the weights in blocks of rows. For each block, the micro-kernel leaves the `i32` sums of
 //! all columns on the stack, in L1. The epilogue turns these sums into outputs before the next block starts. Weights
 //! are therefore read once and in order, and sums never reach memory.
+//!
+//! A product whose sums fit a small block is a straight line: one call of a kernel, then the epilogue. Its cost counts
+//! where a cell of a few units runs thousands of times a second.
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::epilogue::Epilogue;
-use super::layout::{MAX_COLUMNS, STEP, column_groups, depth_multiple};
+use super::layout::{MAX_COLUMNS, STEP, column_groups};
 use super::micro::{Call, Kernels};
-use super::pack::PackedMat;
+use super::pack::{PackedMat, SMALL_SUMS};
 use super::pack_activations::pack_activations;
 use super::threads::Threads;
 use crate::error::{Error, Result, expect_length};
@@ -67,6 +70,25 @@ impl<'a> Activations<'a> {
     }
 }
 
+impl Offsets<'_> {
+    /// Fails unless they fit a product of `m` columns with `w`.
+    fn check(&self, m: usize, w: &PackedMat) -> Result<()> {
+        expect_length("column constants", m, self.constant.len())?;
+        expect_length("row sum factors", m, self.row_sum_factor.len())?;
+        let (k, max) = (w.k(), w.format().max_depth(true));
+        if k > max { Err(Error::Depth { k, max }) } else { Ok(()) }
+    }
+
+    /// Adds the terms of `column` to its sums.
+    #[inline(never)]
+    fn add(&self, column: usize, row_sums: &[i32], sums: &mut [i32]) {
+        let (constant, factor) = (self.constant[column], self.row_sum_factor[column]);
+        for (sum, &row_sum) in sums.iter_mut().zip(row_sums) {
+            *sum = sum.wrapping_add(row_sum.wrapping_mul(factor)).wrapping_add(constant);
+        }
+    }
+}
+
 /// Memory and threads for products, kept from call to call.
 ///
 /// Once the memory has grown, a product on the caller's thread allocates nothing. [`Threads`] says what a product on a
@@ -117,6 +139,7 @@ impl Workspace {
 /// assert_eq!(out, [-2, -2]);
 /// # Ok::<(), skinny::Error>(())
 /// ```
+#[inline]
 pub fn gemm<E: Epilogue>(
     w: &PackedMat,
     x: Activations<'_>,
@@ -124,38 +147,34 @@ pub fn gemm<E: Epilogue>(
     mut out: MatMut<'_, E::Output>,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let (m, k) = x.values.shape();
-    x.values.expect_shape("activations", m, w.k())?;
-    out.expect_shape("output", m, w.n())?;
-    epilogue.check(m, w.n())?;
-    if let Some(offsets) = x.offsets {
-        for (what, values) in [("column constants", offsets.constant), ("row sum factors", offsets.row_sum_factor)] {
-            expect_length(what, m, values.len())?;
-        }
-        let max = w.format().max_depth(true);
-        if k > max {
-            return Err(Error::Depth { k, max });
-        }
+    let ((m, k), n) = (x.values.shape(), w.n());
+    // One branch for what nearly always fits.
+    if k != w.k() || out.shape() != (m, n) {
+        x.values.expect_shape("activations", m, w.k())?;
+        out.expect_shape("output", m, n)?;
     }
-    if m == 0 || w.n() == 0 {
+    epilogue.check(m, n)?;
+    if let Some(offsets) = &x.offsets {
+        offsets.check(m, w)?;
+    }
+    if m == 0 || n == 0 {
         return Ok(());
     }
 
     // A single column is already in its packed layout, unless its depth needs padding.
-    let packed: &[i8] = if m == 1 && k.is_multiple_of(depth_multiple(w.format())) {
+    let packed: &[i8] = if m == 1 && k == w.steps() * STEP {
         x.values.as_slice()
     } else {
         pack_activations(w.family(), x.values, &mut workspace.packed)?;
         &workspace.packed
     };
 
-    let product = Product { w, packed, m, offsets: x.offsets, epilogue, out: out.as_mut_slice().as_mut_ptr() };
-    let units = w.n().div_ceil(ROW_UNIT);
-    workspace.threads.split(units, w.bytes(), |range| {
-        // SAFETY: `split` hands out disjoint ranges of rows, so no two threads write the same outputs. Each call ends
-        // before `split` returns, and `out` is borrowed until then.
-        unsafe { product.run_rows(range.start * ROW_UNIT..w.n().min(range.end * ROW_UNIT)) }
-    });
+    let product = Product { w, packed, m, offsets: x.offsets.as_ref(), epilogue, out: out.as_mut_slice().as_mut_ptr() };
+    if (1..=w.small_columns()).contains(&m) {
+        product.run_small();
+    } else {
+        product.run(&workspace.threads);
+    }
     Ok(())
 }
 
@@ -165,7 +184,7 @@ struct Product<'a, E: Epilogue> {
     /// The activations in the layout of `w`'s kernels.
     packed: &'a [i8],
     m: usize,
-    offsets: Option<Offsets<'a>>,
+    offsets: Option<&'a Offsets<'a>>,
     epilogue: &'a E,
     /// `m x n`, row-major.
     out: *mut E::Output,
@@ -176,6 +195,62 @@ struct Product<'a, E: Epilogue> {
 unsafe impl<E: Epilogue> Sync for Product<'_, E> {}
 
 impl<E: Epilogue> Product<'_, E> {
+    /// Computes all outputs of a product of at most [`PackedMat::small_columns`] columns.
+    fn run_small(&self) {
+        let mut sums = [MaybeUninit::<i32>::uninit(); SMALL_SUMS];
+        let (w, stride) = (self.w, self.w.panel_rows());
+        let call = Call {
+            weights: w.lines().as_ptr().cast(),
+            panels: w.panels(),
+            steps: w.steps(),
+            activations: self.packed.as_ptr(),
+            sums: sums.as_mut_ptr().cast(),
+            sums_stride: stride,
+            // So few bytes are in a cache on every tier.
+            from_memory: false,
+        };
+        debug_assert!(!w.is_from_memory());
+        // SAFETY: `PackedMat` proves that the processor has the tier, and holds the panels. `packed` has the same
+        // layout, for `steps` steps of `m` columns. The product is small, so the family's usual kernels serve all
+        // panels, and `sums` has room for all their rows in every column.
+        unsafe { w.family().kernels[self.m - 1](&call) };
+        let mut sums = sums.as_mut_ptr().cast::<i32>();
+        for column in 0..self.m {
+            // SAFETY: the kernel has written the column's sums of all rows.
+            let of_column = unsafe { core::slice::from_raw_parts_mut(sums, w.n()) };
+            sums = sums.wrapping_add(stride);
+            // SAFETY: `out` is borrowed, and no other thread works on this product.
+            unsafe { self.finish(of_column, 0..w.n(), column) };
+        }
+    }
+
+    /// Computes all outputs, on `threads`.
+    #[inline(never)]
+    fn run(&self, threads: &Threads) {
+        let n = self.w.n();
+        threads.split(n.div_ceil(ROW_UNIT), self.w.bytes(), |range| {
+            // SAFETY: `split` hands out disjoint ranges of rows, so no two threads write the same outputs. Each call
+            // ends before `split` returns, and `out` is borrowed until then.
+            unsafe { self.run_rows(range.start * ROW_UNIT..n.min(range.end * ROW_UNIT)) }
+        });
+    }
+
+    /// Turns the sums of `rows` in `column` into outputs.
+    ///
+    /// # Safety
+    /// `column < m` and `rows` lies within `n`. No other thread may access these outputs during the call.
+    #[inline(always)]
+    unsafe fn finish(&self, sums: &mut [i32], rows: Range<usize>, column: usize) {
+        if let Some(offsets) = self.offsets {
+            offsets.add(column, &self.w.row_sums()[rows.clone()], sums);
+        }
+        // SAFETY: by this function's contract, the slice lies inside the `m x n` elements of `out`, and nobody else
+        // accesses them.
+        let out =
+            unsafe { core::slice::from_raw_parts_mut(self.out.add(column * self.w.n() + rows.start), rows.len()) };
+        self.epilogue.apply(sums, rows, column, out);
+    }
+
     /// Computes the outputs of `rows` for all columns. `rows` starts at a multiple of [`ROW_UNIT`].
     ///
     /// # Safety
@@ -183,7 +258,6 @@ impl<E: Epilogue> Product<'_, E> {
     #[inline]
     unsafe fn run_rows(&self, rows: Range<usize>) {
         let mut sums = [MaybeUninit::<i32>::uninit(); BLOCK_SUMS];
-        let n = self.w.n();
         let height = block_rows(self.m.min(MAX_COLUMNS));
         for start in rows.clone().step_by(height) {
             let rows = start..rows.end.min(start + height);
@@ -193,17 +267,9 @@ impl<E: Epilogue> Product<'_, E> {
                     // SAFETY: `block_sums` has written the sums of all the block's rows for each column of the group.
                     let sums: &mut [i32] =
                         unsafe { core::slice::from_raw_parts_mut(sums[i * height..].as_mut_ptr().cast(), rows.len()) };
-                    if let Some(offsets) = self.offsets {
-                        let (constant, factor) = (offsets.constant[column], offsets.row_sum_factor[column]);
-                        for (sum, &row_sum) in sums.iter_mut().zip(&self.w.row_sums()[rows.clone()]) {
-                            *sum = sum.wrapping_add(row_sum.wrapping_mul(factor)).wrapping_add(constant);
-                        }
-                    }
-                    // SAFETY: `column < m` and `rows` lies within `n`, so the slice lies inside the `m x n` elements of
-                    // `out`. By this function's contract, nobody else accesses them.
-                    let out =
-                        unsafe { core::slice::from_raw_parts_mut(self.out.add(column * n + rows.start), rows.len()) };
-                    self.epilogue.apply(sums, rows.clone(), column, out);
+                    // SAFETY: the column is one of the `m`, and `rows` lies within `n`. By this function's contract,
+                    // nobody else accesses the outputs.
+                    unsafe { self.finish(sums, rows.clone(), column) };
                 }
             }
         }
@@ -233,6 +299,7 @@ impl<E: Epilogue> Product<'_, E> {
                 // SAFETY: the block's panels start inside its rows, hence inside the first column of `sums`.
                 sums: unsafe { sums.as_mut_ptr().cast::<i32>().add(panels.start * panel_rows - rows.start) },
                 sums_stride: height,
+                from_memory: self.w.is_from_memory(),
             };
             // SAFETY: `PackedMat` proves that the processor has the tier, and its panels hold `panel_bytes` each.
             // `packed` has the same layout, for `steps` steps of the group's columns. The block's panels have at most

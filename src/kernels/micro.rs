@@ -26,6 +26,9 @@ pub(crate) struct Call {
     pub sums: *mut i32,
     /// Elements from one column of sums to the next, at least `rows`.
     pub sums_stride: usize,
+    /// Whether the weights come from memory. If so, a kernel asks for their cache lines ahead of their use.
+    #[cfg_attr(not(kernel_aarch64), allow(dead_code, reason = "the portable kernels give no hints"))]
+    pub from_memory: bool,
 }
 
 /// A micro-kernel.

@@ -25,5 +25,8 @@ pub use rounding::{DoubleRounding, FixedPoint, QuantizedMultipliers, Rounding, S
 pub use threads::Threads;
 pub use unsigned::{UnsignedMat, UnsignedWorkspace};
 
-pub use crate::format::{GROUP, MAX_DEPTH, MAX_DEPTH_ZERO_POINT, MAX_I4, MAX_MULTIPLIER, WeightFormat};
+pub use crate::format::{
+    GROUP, GROUP_I2, MAX_DEPTH, MAX_DEPTH_ZERO_POINT, MAX_I2, MAX_I4, MAX_MULTIPLIER, MAX_MULTIPLIER_I2, MIN_I2,
+    WeightFormat,
+};
 pub use crate::tier::Tier;

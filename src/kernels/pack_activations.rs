@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::layout::{STEP, column_groups, depth_multiple};
+use super::layout::{column_groups, depth_multiple};
 use super::micro::Family;
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;
@@ -30,28 +30,48 @@ pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut 
     Ok(())
 }
 
-/// Fills `packed` as `[depth / RUN][columns][RUN]`. A step is one run of 16 or two runs of 8.
+/// Fills `packed` as `[depth / RUN][columns][RUN]`.
 fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, packed: &mut [i8]) {
     let columns = group.len();
     let (runs, _) = packed.as_chunks_mut::<RUN>();
-    let runs_per_step = columns * (STEP / RUN);
+    if runs.is_empty() {
+        return;
+    }
     for (column, row) in group.enumerate() {
-        let (whole, tail) = x.row(row).as_chunks::<STEP>();
-        let mut places = runs.chunks_exact_mut(runs_per_step);
-        for (step, place) in whole.iter().zip(&mut places) {
-            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
-                place[half * columns + column] = *run;
-            }
+        let (whole, tail) = x.row(row).as_chunks::<RUN>();
+        // The column's place among each depth's runs comes first.
+        let mut places = runs[column..].chunks_mut(columns).map(|runs| &mut runs[0]);
+        for (run, place) in whole.iter().zip(&mut places) {
+            *place = *run;
         }
-        for (i, place) in places.enumerate() {
-            let mut step = [0; STEP];
-            if i == 0 {
-                step[..tail.len()].copy_from_slice(tail);
-            }
-            for (half, run) in step.as_chunks::<RUN>().0.iter().enumerate() {
-                place[half * columns + column] = *run;
-            }
+        if let Some(place) = places.next() {
+            *place = padded(tail);
+            places.for_each(|place| *place = [0; RUN]);
         }
+    }
+}
+
+/// Fewer than `RUN` values, followed by zeros. Its copies have constant sizes, so they are loads and stores: a call of
+/// `memcpy` takes longer than they do.
+#[inline]
+fn padded<const RUN: usize>(mut values: &[i8]) -> [i8; RUN] {
+    debug_assert!(values.len() < RUN && RUN <= 16);
+    let mut run = [0; RUN];
+    let mut rest = &mut run[..];
+    copy_if::<8>(&mut values, &mut rest);
+    copy_if::<4>(&mut values, &mut rest);
+    copy_if::<2>(&mut values, &mut rest);
+    copy_if::<1>(&mut values, &mut rest);
+    run
+}
+
+/// Copies `N` values and steps over them, if there are so many.
+#[inline(always)]
+fn copy_if<const N: usize>(values: &mut &[i8], places: &mut &mut [i8]) {
+    if let (Some((first, values_left)), Some(_)) = (values.split_first_chunk::<N>(), places.first_chunk::<N>()) {
+        let (place, left) = core::mem::take(places).split_at_mut(N);
+        place.copy_from_slice(first);
+        (*values, *places) = (values_left, left);
     }
 }
 

@@ -49,12 +49,16 @@ mod tests {
         for (tier, format, shape) in [
             (Tier::Portable, WeightFormat::I8, [4, 16, 16]),
             (Tier::Portable, WeightFormat::I4, [4, 16, 16]),
+            (Tier::Portable, WeightFormat::I2Group64, [4, 16, 16]),
             (Tier::Neon, WeightFormat::I8, [4, 16, 16]),
             (Tier::Neon, WeightFormat::I4, [8, 16, 16]),
+            (Tier::Neon, WeightFormat::I2Group64, [8, 16, 16]),
             (Tier::Dotprod, WeightFormat::I8, [16, 4, 16]),
             (Tier::Dotprod, WeightFormat::I4, [16, 4, 16]),
+            (Tier::Dotprod, WeightFormat::I2Group64, [16, 4, 16]),
             (Tier::I8mm, WeightFormat::I8, [8, 8, 8]),
             (Tier::I8mm, WeightFormat::I4, [16, 4, 8]),
+            (Tier::I8mm, WeightFormat::I2Group64, [16, 4, 8]),
         ] {
             let Ok(supported) = tier.supported() else { continue };
             let family = select(supported, format);

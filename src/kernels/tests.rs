@@ -13,10 +13,10 @@ use alloc::vec::Vec;
 use guard::{EDGES, Guarded};
 use random::Random;
 
-use super::layout::{MAX_COLUMNS, STEP, depth_multiple};
+use super::layout::{MAX_COLUMNS, STEP, depth_multiple, rows_per_byte};
 use super::micro::{Call, Family, MicroKernel};
 use super::registry;
-use crate::format::{GROUP, WeightFormat};
+use crate::format::WeightFormat;
 use crate::tier::Tier;
 
 const CANARY: i32 = 0x5a5a_5a5a;
@@ -40,7 +40,7 @@ fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel
     let known_to_miri = match (family.tier, family.format) {
         (Tier::Portable, _) | (Tier::I8mm, WeightFormat::I8) => true,
         // A single column has a loop in assembly.
-        (Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32) => columns > 1,
+        (Tier::I8mm, WeightFormat::I4 | WeightFormat::I4Group32 | WeightFormat::I2Group64) => columns > 1,
         // Assembly, and intrinsics such as `vpadalq_s16` and `vrshrq_n_s8`.
         (Tier::Dotprod | Tier::Neon, _) => false,
     };
@@ -52,36 +52,48 @@ fn kernels(family: &Family, columns: usize) -> impl Iterator<Item = (MicroKernel
 struct Weights {
     values: Vec<i8>,
     /// One per group of a row; all 1 for formats without multipliers.
-    multipliers: Vec<u8>,
+    multipliers: Vec<i8>,
+    /// The number of weights in a group.
+    group: usize,
 }
 
-fn is_4_bit(format: WeightFormat) -> bool {
-    format != WeightFormat::I8
+/// The number of weights that share a multiplier, or any number for formats without multipliers.
+fn group(format: WeightFormat) -> usize {
+    format.group().unwrap_or(STEP)
+}
+
+/// The least and the greatest weight and multiplier of a format.
+fn ranges(format: WeightFormat) -> [(i8, i8); 2] {
+    match format {
+        WeightFormat::I8 => [(-128, 127), (1, 1)],
+        WeightFormat::I4 => [(-7, 7), (1, 1)],
+        WeightFormat::I4Group32 => [(-7, 7), (0, 127)],
+        WeightFormat::I2Group64 => [(-2, 1), (-63, 63)],
+    }
 }
 
 impl Weights {
     fn random(format: WeightFormat, rows: usize, depth: usize, random: &mut Random) -> Self {
-        let groups = rows * depth.div_ceil(GROUP);
-        Self {
-            values: if is_4_bit(format) { random.nibbles(rows * depth) } else { random.bytes(rows * depth) },
-            multipliers: match format {
-                WeightFormat::I4Group32 => random.multipliers(groups),
-                _ => vec![1; groups],
-            },
-        }
+        let group = group(format);
+        let mut within = |(low, high): (i8, i8), len| -> Vec<i8> {
+            (0..len).map(|_| random.within(low.into(), high.into()) as i8).collect()
+        };
+        let [weight, multiplier] = ranges(format);
+        let values = within(weight, rows * depth);
+        Self { values, multipliers: within(multiplier, rows * depth.div_ceil(group)), group }
     }
 
     /// The same weights, with -127 in place of -128. Only kernels for extreme pairs may be given two -128 in a step.
     fn without_extremes(&self) -> Self {
         let values = self.values.iter().map(|&w| w.max(-127)).collect();
-        Self { values, multipliers: self.multipliers.clone() }
+        Self { values, ..self.clone() }
     }
 
     /// The sum of one row and one column, by definition.
     fn sum(&self, row: usize, depth: usize, column: &[i8]) -> i32 {
-        let groups = depth.div_ceil(GROUP);
+        let groups = depth.div_ceil(self.group);
         let terms = column.iter().enumerate().map(|(k, &x)| {
-            let multiplier = i32::from(self.multipliers[row * groups + k / GROUP]);
+            let multiplier = i32::from(self.multipliers[row * groups + k / self.group]);
             multiplier * i32::from(self.values[row * depth + k]) * i32::from(x)
         });
         terms.sum()
@@ -98,36 +110,37 @@ impl Weights {
             for k in 0..depth {
                 let (block, in_run) = (k / layout.weight_run, k % layout.weight_run);
                 let value = self.values[row * depth + k];
-                let byte = |rows: usize, row: usize| (block * rows + row) * layout.weight_run + in_run;
-                let half = layout.panel_rows / 2;
-                if !is_4_bit(family.format) {
-                    panel[byte(layout.panel_rows, row_in_panel)] = value as u8;
-                } else if row_in_panel < half {
-                    panel[byte(half, row_in_panel)] = value as u8;
-                } else {
-                    // The byte already holds the low weight. Adding to it takes off what a negative low weight borrows.
-                    let place = &mut panel[byte(half, row_in_panel - half)];
-                    *place = (i32::from(*place as i8) + 16 * i32::from(value)) as u8;
-                }
+                let sharing = rows_per_byte(family.format);
+                let byte_rows = layout.panel_rows / sharing;
+                let (part, byte_row) = (row_in_panel / byte_rows, row_in_panel % byte_rows);
+                let place = &mut panel[(block * byte_rows + byte_row) * layout.weight_run + in_run];
+                // The byte already holds the rows of lower parts. Adding to it takes off what a negative one borrows.
+                let first = if sharing == 4 && part == 0 { 42 } else { i32::from(*place as i8) };
+                *place = (first + (i32::from(value) << (8 / sharing * part))) as u8;
             }
-            if family.format == WeightFormat::I4Group32 {
-                let groups = depth / GROUP;
-                // Four rows of the first half of a panel, or two if it has no more, then as many of the second half.
-                let fours = 4.min(layout.panel_rows / 2);
-                let order: Vec<usize> = (0..layout.panel_rows / 2)
-                    .step_by(fours)
-                    .flat_map(|first| [first, first + layout.panel_rows / 2])
-                    .flat_map(|first| first..first + fours)
-                    .collect();
-                let place = order.iter().position(|&row| row == row_in_panel).unwrap();
+            if family.format.group().is_some() {
+                let groups = depth.div_ceil(self.group);
+                let behind = layout.panel_rows * depth / rows_per_byte(family.format);
+                let place = multiplier_order(family).iter().position(|&row| row == row_in_panel).unwrap();
                 for group in 0..groups {
-                    let at = layout.panel_rows * depth / 2 + group * layout.panel_rows + place;
-                    panel[at] = self.multipliers[row * groups + group];
+                    panel[behind + group * layout.panel_rows + place] = self.multipliers[row * groups + group] as u8;
                 }
             }
         }
         packed
     }
+}
+
+/// The rows of a panel in the order of their multipliers.
+fn multiplier_order(family: &Family) -> Vec<usize> {
+    let rows = family.layout.panel_rows;
+    if family.format != WeightFormat::I4Group32 {
+        return (0..rows).collect();
+    }
+    // Four rows of the first half of a panel, or two if it has no more, then as many of the second half.
+    let (half, fours) = (rows / 2, 4.min(rows / 2));
+    let pairs = (0..half).step_by(fours).flat_map(|first| [first, first + half]);
+    pairs.flat_map(|first| first..first + fours).collect()
 }
 
 /// Packs columns of `depth` activations as `[depth / run][columns][run]`.
@@ -160,43 +173,43 @@ fn check_apart(
     let (steps, rows) = (depth / STEP, panels * family.layout.panel_rows);
     let packed = weights.packed(family, panels, steps);
     let activations = packed_activations(x, columns, depth, family.layout.activation_run);
-    for (edge, gap) in [(EDGES[0], 5), (EDGES[1], 0), (EDGES[0], 0), (EDGES[1], 5)] {
-        // Under Miri, an allocation ends where its operand ends, so one pass checks both edges.
-        if cfg!(miri) && gap == 0 {
-            break;
-        }
-        let sums_stride = rows + gap;
-        let packed = Guarded::apart(&packed, edge, apart[0]);
-        let activations = Guarded::apart(&activations, edge, apart[1]);
-        // There is no gap behind the last column.
-        let mut sums = Guarded::apart(&vec![CANARY; (columns - 1) * sums_stride + rows], edge, apart[2]);
-        let call = Call {
-            weights: packed.as_ptr(),
-            panels,
-            steps,
-            activations: activations.as_ptr(),
-            sums: sums.as_mut_ptr(),
-            sums_stride,
-        };
-        // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states.
-        unsafe { kernel(&call) };
-        assert!(packed.is_clean() && activations.is_clean() && sums.is_clean(), "{} wrote around", family.tier);
-        for (i, &found) in sums.iter().enumerate() {
-            let (column, row) = (i / sums_stride, i % sums_stride);
-            let expected = if row < rows { weights.sum(row, depth, &x[column * depth..][..depth]) } else { CANARY };
-            assert_eq!(
-                found, expected,
-                "{} {:?}, {columns} columns, {panels} panels, {steps} steps, {edge:?}, gap {gap}: row {row}, \
-                 column {column}",
-                family.tier, family.format
-            );
+    // Under Miri, an allocation ends where its operand ends, so one edge is enough.
+    for &edge in if cfg!(miri) { &EDGES[..1] } else { &EDGES } {
+        for (gap, from_memory) in [(5, true), (0, false)] {
+            let sums_stride = rows + gap;
+            let packed = Guarded::apart(&packed, edge, apart[0]);
+            let activations = Guarded::apart(&activations, edge, apart[1]);
+            // There is no gap behind the last column.
+            let mut sums = Guarded::apart(&vec![CANARY; (columns - 1) * sums_stride + rows], edge, apart[2]);
+            let call = Call {
+                weights: packed.as_ptr(),
+                panels,
+                steps,
+                activations: activations.as_ptr(),
+                sums: sums.as_mut_ptr(),
+                sums_stride,
+                from_memory,
+            };
+            // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states.
+            unsafe { kernel(&call) };
+            assert!(packed.is_clean() && activations.is_clean() && sums.is_clean(), "{} wrote around", family.tier);
+            for (i, &found) in sums.iter().enumerate() {
+                let (column, row) = (i / sums_stride, i % sums_stride);
+                let expected = if row < rows { weights.sum(row, depth, &x[column * depth..][..depth]) } else { CANARY };
+                assert_eq!(
+                    found, expected,
+                    "{} {:?}, {columns} columns, {panels} panels, {steps} steps, {edge:?}, gap {gap}, from memory \
+                 {from_memory}: row {row}, column {column}",
+                    family.tier, family.format
+                );
+            }
         }
     }
 }
 
 /// The step counts to test for a format. Kernels with groups take two steps at a time.
 fn steps_of(format: WeightFormat) -> impl Iterator<Item = usize> {
-    let steps = if cfg!(miri) { 0..=2usize } else { 0..=6 };
+    let steps = if cfg!(miri) { 0..=2usize } else { 0..=9 };
     steps.filter(move |steps| (steps * STEP).is_multiple_of(depth_multiple(format)))
 }
 
@@ -248,19 +261,16 @@ fn every_kernel_takes_operands_of_any_alignment() {
 #[test]
 fn every_kernel_is_exact_at_the_ends_of_the_range() {
     for family in families() {
-        let (low, high) = if is_4_bit(family.format) { (-7, 7) } else { (-128, 127) };
+        let [(low, high), (least, greatest)] = ranges(family.format);
         for columns in batches() {
             // Up to more steps than any kernel adds in a narrower type.
             for &steps in if cfg!(miri) { &[2][..] } else { &[2, 6, 64] } {
                 let (rows, depth) = (2 * family.layout.panel_rows, steps * STEP);
-                for (w, x) in [(low, -128i8), (low, 127), (high, -128), (high, 127), (low + 1, -127)] {
-                    let weights = Weights {
-                        values: vec![w; rows * depth],
-                        multipliers: vec![
-                            if family.format == WeightFormat::I4Group32 { 127 } else { 1 };
-                            rows * depth.div_ceil(GROUP)
-                        ],
-                    };
+                let operands = [(low, -128i8), (low, 127), (high, -128), (high, 127), (low + 1, -127)];
+                for ((w, x), m) in operands.into_iter().flat_map(|pair| [(pair, greatest), (pair, least)]) {
+                    let group = group(family.format);
+                    let multipliers = vec![m; rows * depth.div_ceil(group)];
+                    let weights = Weights { values: vec![w; rows * depth], multipliers, group };
                     let x = vec![x; columns * depth];
                     for (kernel, extreme) in kernels(family, columns) {
                         if extreme || family.extreme.is_none() || w != i8::MIN {
@@ -323,7 +333,7 @@ fn every_kernel_preserves_the_callee_saved_vector_registers() {
     for family in families() {
         for columns in batches() {
             for (kernel, _) in kernels(family, columns) {
-                for steps in steps_of(family.format) {
+                for (steps, from_memory) in steps_of(family.format).flat_map(|steps| [(steps, false), (steps, true)]) {
                     let panels = 3;
                     let weights = vec![1u8; panels * family.layout.panel_bytes(family.format, steps)];
                     let activations = vec![1i8; columns * steps * STEP];
@@ -336,6 +346,7 @@ fn every_kernel_preserves_the_callee_saved_vector_registers() {
                         activations: activations.as_ptr(),
                         sums: sums.as_mut_ptr(),
                         sums_stride: rows,
+                        from_memory,
                     };
                     let mut after = [0; 8];
                     // SAFETY: the family's tier is available, and the operands have the sizes that `Call` states. A

@@ -25,8 +25,7 @@ pub enum Threads {
 ///
 /// Waking a pool and waiting for it takes some 5 to 10 microseconds on phone-class cores. In that time, one core
 /// streams 20 to 80 KB of weights. With fewer bytes, a second thread costs more than it saves.
-#[cfg(feature = "rayon")]
-const BYTES_PER_THREAD: usize = 64 * 1024;
+pub(super) const BYTES_PER_THREAD: usize = 64 * 1024;
 
 impl Threads {
     /// Calls `run` with contiguous ranges that together cover `0..units`, and returns when all calls have ended.

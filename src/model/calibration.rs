@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use super::Model;
-use super::matrices::Factorable;
+use super::factorable::Factorable;
 use crate::compress::Moment;
 use crate::error::{Error, Result};
 use crate::factored::{Scheme, Scratch};
-use crate::matrix::{Mat, MatRef};
+use crate::matrix::MatRef;
 
 /// Second moments of the inputs of a model's matrices, collected from representative sequences.
 ///
@@ -33,17 +33,22 @@ impl Calibration {
     /// Runs `model` over a whole sequence (`time x input`) and adds the moments of its layers' inputs.
     ///
     /// # Errors
-    /// Nothing is added on an error. [`Error::Shape`] for frames that do not fit the model. [`Error::Length`] or
-    /// [`Error::Shape`] for a model whose layers differ from those before. [`Error::NotFinite`] if frames, or outputs
-    /// of layers, are infinite or NaN. [`Error::Allocation`].
+    /// Nothing is added on an error. [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] for a model
+    /// with several inputs. [`Error::Length`] or [`Error::Shape`] for a model whose layers differ from those before.
+    /// [`Error::NotFinite`] if frames, or outputs of layers, are infinite or NaN. [`Error::Allocation`].
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
-        frames.expect_shape("frames", frames.rows(), model.input_size())?;
-        let mut scratch = Scratch::new();
-        let mut x = Mat::from_vec(frames.as_slice().to_vec(), frames.rows(), frames.cols())?;
+        self.add_all(model, &[frames])
+    }
+
+    /// The same as [`add`](Self::add) for a model with several inputs: whole sequences of the same number of frames, in
+    /// the order of [`Model::inputs`].
+    ///
+    /// # Errors
+    /// Those of [`add`](Self::add).
+    pub fn add_all(&mut self, model: &Model, inputs: &[MatRef<'_, f32>]) -> Result<()> {
         let mut layers = Vec::new();
-        for (_, layer) in model.layers() {
-            let out = layer.run(x.view(), &mut scratch)?;
-            let inputs = layer.inputs(self.scheme, x.view(), out.view())?;
+        model.graph.run_whole(inputs, &mut Scratch::new(), |layer, x, out| {
+            let inputs = layer.inputs(self.scheme, x, out)?;
             let mut moments = Vec::new();
             for input in &inputs.distinct {
                 let mut moment = Moment::new(input.cols())?;
@@ -51,8 +56,8 @@ impl Calibration {
                 moments.push(moment);
             }
             layers.push((moments, inputs.of));
-            x = out;
-        }
+            Ok(())
+        })?;
         if self.layers.is_empty() {
             self.layers = layers;
         } else {
@@ -63,7 +68,7 @@ impl Calibration {
                 }
             }
         }
-        self.frames += frames.rows();
+        self.frames += inputs.first().map_or(0, MatRef::rows);
         Ok(())
     }
 

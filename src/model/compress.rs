@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::Model;
 use super::calibration::Calibration;
-use super::matrices::{Cuts, Factorable};
+use super::factorable::{Cuts, Factorable};
 use super::part::Part;
 use crate::compress::{Budget, Candidate, Choice, Cost, allocate};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub enum Cutting {
 /// How the weights of a compressed model are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storage {
-    /// 8 or 4 bits; `None` is `f32`.
+    /// 8, 4 or 2 bits; `None` is `f32`.
     pub format: Option<WeightFormat>,
     /// Whether factors are rounded so that they compensate each other's error
     /// ([`round_corrected`](crate::compress::round_corrected)).
@@ -241,11 +241,13 @@ impl Decomposed<'_> {
         self.candidates().iter().zip(plan).map(|(candidate, &choice)| candidate.cost(cost, choice)).sum()
     }
 
-    /// The predicted error of a plan: the root of its squared error divided by the squared error of cutting everything,
-    /// with the matrices weighted as in [`allocate`].
+    /// The predicted error of a plan: the root of its squared error divided by the squared error of cutting everything
+    /// that can be cut, with the matrices weighted as in [`allocate`].
     pub fn error(&self, plan: &[Choice]) -> f64 {
         let candidates = self.candidates();
-        let all: f64 = candidates.iter().map(|candidate| candidate.error(Choice::LowRank(0))).sum();
+        // A matrix that stays dense has no inputs in a calibration, so its error would be in other units.
+        let cuttable = candidates.iter().filter(|candidate| !candidate.pinned);
+        let all: f64 = cuttable.map(|candidate| candidate.error(Choice::LowRank(0))).sum();
         let cut: f64 = candidates.iter().zip(plan).map(|(candidate, &choice)| candidate.error(choice)).sum();
         if all > 0.0 { (cut / all).sqrt() } else { 0.0 }
     }

@@ -5,9 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Layer, Model};
 use crate::error::Result;
-use crate::factored::{
-    Bidirectional, DenseWeight, Gru, Linear, LowRankLinear, Lstm, Recurrent, TimeConvolution, Weight,
-};
+use crate::factored::{Bidirectional, DenseWeight, Gru, Linear, LowRankLinear, Lstm, Recurrent, Rnn, Weight};
 
 impl Model {
     /// The same model with all weights converted to `f32`. Factors stay factors. The rounding of weights cannot be
@@ -42,10 +40,17 @@ impl Layer {
         Ok(match self {
             Layer::Linear(layer) => Layer::Linear(linear(layer, &mut weights)?),
             Layer::TimeConvolution(layer) => {
-                let linear = linear(layer.linear(), &mut weights)?;
-                let (kernel, stride, padding) = (layer.kernel(), layer.stride(), layer.padding());
-                Layer::TimeConvolution(TimeConvolution::new(linear, kernel, stride, padding)?)
+                Layer::TimeConvolution(layer.with_linear(linear(layer.linear(), &mut weights)?)?)
             }
+            Layer::Rnn(layer) => Layer::Rnn(rnn(layer, &mut weights)?),
+            Layer::BidirectionalRnn(layers) => Layer::BidirectionalRnn(both(layers, rnn, &mut weights)?),
+            Layer::Embedding(layer) => Layer::Embedding(layer.dequantize()?),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => self.clone(),
             Layer::Gru(layer) => Layer::Gru(gru(layer, &mut weights)?),
             Layer::Lstm(layer) => Layer::Lstm(lstm(layer, &mut weights)?),
             Layer::BidirectionalGru(layers) => Layer::BidirectionalGru(both(layers, gru, &mut weights)?),
@@ -75,6 +80,12 @@ fn lstm<'w>(layer: &'w Lstm, weights: &mut Dequantizer<'w>) -> Result<Lstm> {
         None => Lstm::new(weight_ih, weight_hh, bias_ih, bias_hh),
         Some(weight) => Lstm::with_projection(weight_ih, weight_hh, weights.weight(weight)?, bias_ih, bias_hh),
     }
+}
+
+fn rnn<'w>(layer: &'w Rnn, weights: &mut Dequantizer<'w>) -> Result<Rnn> {
+    let (weight_ih, weight_hh) = (weights.weight(layer.weight_ih())?, weights.weight(layer.weight_hh())?);
+    let (bias_ih, bias_hh) = (layer.bias_ih().map(<[f32]>::to_vec), layer.bias_hh().map(<[f32]>::to_vec));
+    Ok(Rnn::new(weight_ih, weight_hh, bias_ih, bias_hh)?.with_function(layer.function()))
 }
 
 fn both<'w, L: Recurrent>(

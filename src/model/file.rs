@@ -2,7 +2,8 @@
 //! describes them.
 //!
 //! One entry of the metadata, `skinny`, holds a JSON object: `version`, `layers` (in order, each with its name and the
-//! storage of its weights), `attachments` and `metadata`. Tensors are named after their layer and parameter:
+//! storage of its weights), `attachments` and `metadata`; for a graph also `inputs`, `outputs` and what each layer reads.
+//! Tensors are named after their layer and parameter:
 //!
 //! | storage of a matrix `NAME`, `n x k` | tensors |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | int8 | `NAME.values`: I8, `n x k`; `NAME.scales`: F32, `n` |
 //! | int4 | `NAME.nibbles`: U8, `n x ceil(k / 2)`, the even column in the low half; `NAME.scales` |
 //! | int4 in groups of 32 | the same and `NAME.multipliers`: U8, `n x ceil(k / 32)` |
+//! | int2 in groups of 64 | `NAME.quarters`: U8, `n x ceil(k / 4)`; `NAME.multipliers`: I8, `n x ceil(k / 64)`; `NAME.scales` |
 //!
 //! A weight is one matrix, `WEIGHT`, or two factors, `WEIGHT.u` and `WEIGHT.v`, or a stack of these, `WEIGHT.0`,
 //! `WEIGHT.1`, ... The tensors must be exactly those that the header describes.
@@ -23,14 +25,13 @@ use core::fmt::Display;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Reader, Stored, Tensor, Writer};
+use super::graph_file::{GraphHeader, InputHeader, NodeHeader, OutputHeader, present};
+use super::stored::{Reader, Tensor, Writer};
 use super::tensors::Tensors;
-use super::{Attachment, Layer, Model};
+use super::version::Version;
+use super::{Attachment, Model};
 use crate::error::{Error, FileError, Result};
 use crate::kernels::Tier;
-
-/// The version that this release reads and writes.
-const VERSION: &str = "1";
 
 /// The metadata key of the header.
 pub(super) const KEY: &str = "skinny";
@@ -39,21 +40,20 @@ pub(super) const KEY: &str = "skinny";
 #[serde(deny_unknown_fields)]
 struct Header {
     version: String,
-    layers: Vec<LayerHeader>,
+    /// One called `input`, if left out.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    inputs: Option<Vec<InputHeader>>,
+    layers: Vec<NodeHeader>,
+    /// The last value as `output`, if left out.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    outputs: Option<Vec<OutputHeader>>,
     #[serde(default)]
     attachments: Vec<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayerHeader {
-    name: String,
-    layer: <Layer as Stored>::Header,
-}
-
-fn header_error(reason: impl Display) -> Error {
+pub(super) fn header_error(reason: impl Display) -> Error {
     FileError::Header { key: KEY.into(), reason: reason.to_string() }.into()
 }
 
@@ -75,40 +75,36 @@ impl Model {
         let mut tensors = Tensors::new(bytes)?;
         let json = tensors.metadata().get(KEY).ok_or_else(|| header_error("missing: not a model of this crate"))?;
         let Versioned { version } = serde_json::from_str(json).map_err(header_error)?;
-        if version != VERSION {
-            return Err(FileError::Version { found: version, supported: VERSION }.into());
-        }
+        let version = Version::named(&version)?;
         let header: Header = serde_json::from_str(json).map_err(header_error)?;
         let mut attachments = BTreeMap::new();
         for name in header.attachments {
             let (shape, values) = tensors.take_floats(&name)?;
             attachments.insert(name, Attachment::new(shape, values)?);
         }
-        let mut reader = Reader { tensors, tier };
-        let mut layers = Vec::new();
-        for LayerHeader { name, layer } in &header.layers {
-            layers.push((name.clone(), Layer::read(name, layer, &mut reader)?));
-        }
+        let mut reader = Reader { tensors, tier, version };
+        let Header { inputs, layers, outputs, .. } = header;
+        let graph = GraphHeader { inputs, layers, outputs }.read(&mut reader)?;
         reader.tensors.expect_empty()?;
-        Ok(Self::new(layers)?.with_attached(header.metadata, attachments))
+        Ok(graph.build()?.with_attached(header.metadata, attachments))
     }
 
-    /// Writes the model to bytes. The same model always gives the same bytes.
+    /// Writes the model to bytes, in the earliest version that has all that it needs. The same model always gives the
+    /// same bytes.
     ///
     /// # Errors
     /// [`Error::Allocation`]; [`Error::File`] if two tensors would have one name.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut writer = Writer::default();
-        let mut layers = Vec::new();
-        for (name, layer) in self.layers() {
-            layers.push(LayerHeader { name: name.into(), layer: layer.write(name, &mut writer)? });
-        }
+        let GraphHeader { inputs, layers, outputs } = GraphHeader::write(self, &mut writer)?;
         for (name, attachment) in self.attachments() {
             writer.put(name.clone(), Tensor::floats(attachment.shape().to_vec(), attachment.values()))?;
         }
         let header = Header {
-            version: VERSION.into(),
+            version: writer.version.name().into(),
+            inputs,
             layers,
+            outputs,
             attachments: self.attachments().keys().cloned().collect(),
             metadata: self.metadata().clone(),
         };

@@ -19,10 +19,10 @@ const SIGNATURES: [(usize, &[u8], &str); 14] = [
     (0, b"{", "JSON text without the length that safetensors begin with"),
 ];
 
-const PICKLE: &str = "a Python pickle, as torch.save wrote it before PyTorch 1.6 (.pt, .pth); load it in PyTorch and write \
-                      its state dict with safetensors.torch.save_file";
-const ZIP_OF_TORCH: &str = "a PyTorch file, as torch.save writes it (.pt, .pth); load it in PyTorch and write its state \
-                            dict with safetensors.torch.save_file";
+const PICKLE: &str = "a Python pickle, as torch.save wrote it before PyTorch 1.6 (.pt, .pth); convert it with `skinny \
+                      convert`, or write its state dict with safetensors.torch.save_file";
+const ZIP_OF_TORCH: &str = "a PyTorch file, as torch.save writes it (.pt, .pth); convert it with `skinny convert`, or \
+                            write its state dict with safetensors.torch.save_file";
 
 /// Describes a file that is not safetensors, if its format is known.
 pub(super) fn recognize(bytes: &[u8]) -> Option<&'static str> {
@@ -43,7 +43,7 @@ fn zip(bytes: &[u8]) -> &'static str {
     if has(b"/data.pkl") || has(b"/constants.pkl") {
         ZIP_OF_TORCH
     } else if has(b".npy") {
-        "NumPy arrays (.npz)"
+        "NumPy arrays (.npz), which `skinny convert` reads"
     } else {
         "a zip archive"
     }

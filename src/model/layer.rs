@@ -1,15 +1,14 @@
 //! The layers of a model.
 
-use alloc::vec::Vec;
-
-use crate::error::{Error, Result};
+use super::timing::Passage;
+use crate::error::Result;
 use crate::factored::{
-    Bidirectional, Gru, GruState, Linear, Lstm, LstmState, Recurrent, Scratch, TimeConvolution, TimeConvolutionState,
+    Affine, Bidirectional, DepthwiseConvolution, Embedding, Gru, LayerNorm, Linear, Lstm, Mapping, OverTime, Rnn,
+    Slice, TimeConvolution, Windows,
 };
 use crate::kernels::{Tier, WeightFormat};
-use crate::matrix::{MatMut, MatRef, grow};
 
-/// A layer of a [`Model`](super::Model).
+/// A layer of a [`Model`](super::Model): an operation on the frames of one value.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Layer {
@@ -17,39 +16,32 @@ pub enum Layer {
     Linear(Linear),
     /// A convolution over time.
     TimeConvolution(TimeConvolution),
+    /// A convolution over time of each feature by itself.
+    Depthwise(DepthwiseConvolution),
     /// A gated recurrent unit.
     Gru(Gru),
     /// A long short-term memory.
     Lstm(Lstm),
+    /// A recurrent layer without gates.
+    Rnn(Rnn),
     /// Two gated recurrent units, one of which runs backward.
     BidirectionalGru(Bidirectional<Gru>),
     /// Two long short-term memories, one of which runs backward.
     BidirectionalLstm(Bidirectional<Lstm>),
-}
-
-/// The state of a layer between frames.
-#[derive(Clone, Debug)]
-pub(super) enum LayerState {
-    None,
-    TimeConvolution(TimeConvolutionState),
-    Gru(GruState),
-    Lstm(LstmState),
-    /// All frames so far, for a layer that needs the whole sequence.
-    Frames(Vec<f32>),
-}
-
-/// Evaluates one expression for any kind of layer.
-macro_rules! each {
-    ($layer:expr, $inner:ident => $value:expr) => {
-        match $layer {
-            Layer::Linear($inner) => $value,
-            Layer::TimeConvolution($inner) => $value,
-            Layer::Gru($inner) => $value,
-            Layer::Lstm($inner) => $value,
-            Layer::BidirectionalGru($inner) => $value,
-            Layer::BidirectionalLstm($inner) => $value,
-        }
-    };
+    /// Two recurrent layers without gates, one of which runs backward.
+    BidirectionalRnn(Bidirectional<Rnn>),
+    /// A function of each frame.
+    Mapping(Mapping),
+    /// A scale and a shift for each feature.
+    Affine(Affine),
+    /// Normalization of each frame.
+    LayerNorm(LayerNorm),
+    /// A row of a table for each index.
+    Embedding(Embedding),
+    /// Some of the features.
+    Slice(Slice),
+    /// One frame of the whole sequence.
+    OverTime(OverTime),
 }
 
 impl Layer {
@@ -58,47 +50,116 @@ impl Layer {
         match self {
             Layer::Linear(_) => "linear",
             Layer::TimeConvolution(_) => "convolution over time",
+            Layer::Depthwise(_) => "depthwise convolution",
             Layer::Gru(_) => "GRU",
             Layer::Lstm(_) => "LSTM",
+            Layer::Rnn(_) => "RNN",
             Layer::BidirectionalGru(_) => "bidirectional GRU",
             Layer::BidirectionalLstm(_) => "bidirectional LSTM",
+            Layer::BidirectionalRnn(_) => "bidirectional RNN",
+            Layer::Mapping(_) => "function",
+            Layer::Affine(_) => "scale and shift",
+            Layer::LayerNorm(_) => "layer normalization",
+            Layer::Embedding(_) => "embedding",
+            Layer::Slice(_) => "slice",
+            Layer::OverTime(layer) => layer.reduction().name(),
+        }
+    }
+
+    /// Features per input frame and per output frame.
+    fn sizes(&self) -> [usize; 2] {
+        match self {
+            Layer::Linear(layer) => [layer.input_size(), layer.output_size()],
+            Layer::TimeConvolution(layer) => [layer.input_size(), layer.output_size()],
+            Layer::Depthwise(layer) => [layer.features(); 2],
+            Layer::Gru(layer) => [layer.input_size(), layer.output_size()],
+            Layer::Lstm(layer) => [layer.input_size(), layer.output_size()],
+            Layer::Rnn(layer) => [layer.input_size(), layer.output_size()],
+            Layer::BidirectionalGru(layer) => [layer.input_size(), layer.output_size()],
+            Layer::BidirectionalLstm(layer) => [layer.input_size(), layer.output_size()],
+            Layer::BidirectionalRnn(layer) => [layer.input_size(), layer.output_size()],
+            Layer::Mapping(layer) => [layer.features(); 2],
+            Layer::Affine(layer) => [layer.features(); 2],
+            Layer::LayerNorm(layer) => [layer.features(); 2],
+            Layer::Embedding(layer) => [1, layer.output_size()],
+            Layer::Slice(layer) => [layer.input_size(), layer.output_size()],
+            Layer::OverTime(layer) => [layer.features(); 2],
+        }
+    }
+
+    /// Number of parameters, and their bytes.
+    fn costs(&self) -> [usize; 2] {
+        match self {
+            Layer::Linear(layer) => [layer.parameters(), layer.bytes()],
+            Layer::TimeConvolution(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Depthwise(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Gru(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Lstm(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Rnn(layer) => [layer.parameters(), layer.bytes()],
+            Layer::BidirectionalGru(layer) => [layer.parameters(), layer.bytes()],
+            Layer::BidirectionalLstm(layer) => [layer.parameters(), layer.bytes()],
+            Layer::BidirectionalRnn(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Affine(layer) => [layer.parameters(), layer.bytes()],
+            Layer::LayerNorm(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Embedding(layer) => [layer.parameters(), layer.bytes()],
+            Layer::Mapping(_) | Layer::Slice(_) | Layer::OverTime(_) => [0; 2],
+        }
+    }
+
+    /// How its output frames follow from its input frames.
+    pub(super) fn passage(&self) -> Passage {
+        match self {
+            Layer::TimeConvolution(layer) => Passage::Windows(layer.windows()),
+            Layer::Depthwise(layer) => Passage::Windows(layer.windows()),
+            Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_) | Layer::BidirectionalRnn(_) => Passage::AtEnd,
+            Layer::OverTime(_) => Passage::Once,
+            Layer::Linear(_)
+            | Layer::Gru(_)
+            | Layer::Lstm(_)
+            | Layer::Rnn(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_) => Passage::Each,
         }
     }
 
     /// Features per input frame.
     pub fn input_size(&self) -> usize {
-        each!(self, layer => layer.input_size())
+        self.sizes()[0]
     }
 
     /// Features per output frame.
     pub fn output_size(&self) -> usize {
-        each!(self, layer => layer.output_size())
+        self.sizes()[1]
     }
 
     /// Input frames per output frame.
     pub fn stride(&self) -> usize {
-        match self {
-            Layer::TimeConvolution(layer) => layer.stride(),
-            _ => 1,
+        match self.passage() {
+            Passage::Windows(Windows { stride, .. }) => stride,
+            Passage::Each | Passage::AtEnd | Passage::Once => 1,
         }
     }
 
     /// Whether it is bidirectional, and so needs its whole input before it can begin.
     pub fn is_bidirectional(&self) -> bool {
-        matches!(self, Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_))
+        matches!(self.passage(), Passage::AtEnd)
     }
 
     /// Number of parameters, biases included.
     pub fn parameters(&self) -> usize {
-        each!(self, layer => layer.parameters())
+        self.costs()[0]
     }
 
     /// Bytes in memory, scales and biases included.
     pub fn bytes(&self) -> usize {
-        each!(self, layer => layer.bytes())
+        self.costs()[1]
     }
 
-    /// The same layer in 8 or 4 bits, for the kernels of `tier`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`. An embedding has 8 bits at least. Layers whose weights
+    /// are few, or none, stay in `f32`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize).
@@ -108,113 +169,17 @@ impl Layer {
             Layer::TimeConvolution(layer) => Layer::TimeConvolution(layer.quantize_to(format, tier)?),
             Layer::Gru(layer) => Layer::Gru(layer.quantize_to(format, tier)?),
             Layer::Lstm(layer) => Layer::Lstm(layer.quantize_to(format, tier)?),
+            Layer::Rnn(layer) => Layer::Rnn(layer.quantize_to(format, tier)?),
             Layer::BidirectionalGru(layer) => Layer::BidirectionalGru(layer.quantize_to(format, tier)?),
             Layer::BidirectionalLstm(layer) => Layer::BidirectionalLstm(layer.quantize_to(format, tier)?),
+            Layer::BidirectionalRnn(layer) => Layer::BidirectionalRnn(layer.quantize_to(format, tier)?),
+            Layer::Embedding(layer) => Layer::Embedding(layer.quantize()?),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => self.clone(),
         })
     }
-
-    /// A state for the start of a stream.
-    pub(super) fn state(&self) -> Result<LayerState> {
-        Ok(match self {
-            Layer::Linear(_) => LayerState::None,
-            Layer::TimeConvolution(layer) => LayerState::TimeConvolution(layer.state()?),
-            Layer::Gru(layer) => LayerState::Gru(layer.state()?),
-            Layer::Lstm(layer) => LayerState::Lstm(layer.state()?),
-            Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_) => LayerState::Frames(Vec::new()),
-        })
-    }
-
-    /// Resets a state made by [`state`](Self::state) to the start of a stream.
-    pub(super) fn reset(&self, state: &mut LayerState) {
-        match (self, state) {
-            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => layer.reset(state),
-            (_, LayerState::Gru(state)) => state.reset(),
-            (_, LayerState::Lstm(state)) => state.reset(),
-            (_, LayerState::Frames(frames)) => frames.clear(),
-            (_, LayerState::None | LayerState::TimeConvolution(_)) => {}
-        }
-    }
-
-    /// Takes the next frames `x`, writes the outputs to the beginning of `out`, which grows as needed, and returns the
-    /// number of output frames. The state must come from [`state`](Self::state).
-    pub(super) fn push(
-        &self,
-        x: MatRef<'_, f32>,
-        state: &mut LayerState,
-        out: &mut Vec<f32>,
-        scratch: &mut Scratch,
-    ) -> Result<usize> {
-        let rows = x.rows();
-        match (self, state) {
-            (Layer::Linear(layer), _) => {
-                layer.forward(x, room(out, rows, layer.output_size())?, scratch)?;
-                Ok(rows)
-            }
-            (Layer::Gru(layer), LayerState::Gru(state)) => {
-                layer.forward(x, state, room(out, rows, layer.hidden_size())?, scratch)?;
-                Ok(rows)
-            }
-            (Layer::Lstm(layer), LayerState::Lstm(state)) => {
-                layer.forward(x, state, room(out, rows, layer.output_size())?, scratch)?;
-                Ok(rows)
-            }
-            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
-                let ready = layer.outputs(state, rows);
-                layer.forward(x, state, room(out, ready, layer.output_size())?, scratch)
-            }
-            (Layer::BidirectionalGru(_) | Layer::BidirectionalLstm(_), LayerState::Frames(frames)) => {
-                let bytes = size_of_val(x.as_slice());
-                frames.try_reserve(x.as_slice().len()).map_err(|_| Error::Allocation { bytes })?;
-                frames.extend_from_slice(x.as_slice());
-                Ok(0)
-            }
-            (layer, state) => unreachable!("a {} layer has no state {state:?}", layer.kind()),
-        }
-    }
-
-    /// Ends the stream and writes the remaining outputs, as in [`push`](Self::push).
-    pub(super) fn finish(&self, state: &mut LayerState, out: &mut Vec<f32>, scratch: &mut Scratch) -> Result<usize> {
-        match (self, state) {
-            (Layer::TimeConvolution(layer), LayerState::TimeConvolution(state)) => {
-                let ready = layer.outputs_at_end(state);
-                layer.finish(state, room(out, ready, layer.output_size())?, scratch)
-            }
-            (Layer::BidirectionalGru(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
-            (Layer::BidirectionalLstm(layer), LayerState::Frames(frames)) => whole(layer, frames, out, scratch),
-            _ => Ok(0),
-        }
-    }
-}
-
-#[cfg(feature = "svd")]
-impl Layer {
-    /// Runs a whole sequence and returns its outputs.
-    pub(super) fn run(&self, x: MatRef<'_, f32>, scratch: &mut Scratch) -> Result<crate::matrix::Mat<f32>> {
-        let (mut state, mut out, mut end) = (self.state()?, Vec::new(), Vec::new());
-        let rows = self.push(x, &mut state, &mut out, scratch)?;
-        let more = self.finish(&mut state, &mut end, scratch)?;
-        out.truncate(rows * self.output_size());
-        out.extend_from_slice(&end[..more * self.output_size()]);
-        crate::matrix::Mat::from_vec(out, rows + more, self.output_size())
-    }
-}
-
-/// Runs a bidirectional layer over all its frames.
-fn whole<L: Recurrent>(
-    layer: &Bidirectional<L>,
-    frames: &[f32],
-    out: &mut Vec<f32>,
-    scratch: &mut Scratch,
-) -> Result<usize> {
-    let width = layer.input_size();
-    let rows = frames.len() / width;
-    layer.forward(MatRef::from_checked(frames, rows, width), room(out, rows, layer.output_size())?, scratch)?;
-    Ok(rows)
-}
-
-/// The beginning of `out` as a `rows x cols` matrix; `out` grows to hold it.
-fn room(out: &mut Vec<f32>, rows: usize, cols: usize) -> Result<MatMut<'_, f32>> {
-    let len = rows.checked_mul(cols).ok_or(Error::TooLarge { what: "frames", rows, cols })?;
-    grow(out, len)?;
-    Ok(MatMut::from_checked(&mut out[..len], rows, cols))
 }

@@ -1,124 +1,15 @@
-//! How layers are split into the matrices to be factored, and rebuilt from the results.
+//! The matrices of each kind of layer, and the layer rebuilt from the results.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Layer;
-use crate::error::{Error, Result};
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Scheme, TimeConvolution, Weight, beside, columns};
+use super::factorable::{Cuts, Factorable, Inputs, Matrix, Replaced};
+use crate::error::Result;
+use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Rnn, Scheme, TimeConvolution, beside, columns};
 use crate::matrix::{Mat, MatRef};
-
-/// A matrix to be factored.
-#[derive(Debug)]
-pub(super) struct Matrix {
-    /// Its name within its layer.
-    pub name: String,
-    pub weight: Mat<f32>,
-    /// Whether it is multiplied with the state of the previous step, so that a time batch cannot share it.
-    pub recurrent: bool,
-    /// Whether it must stay one matrix. A projection is already a thin factor.
-    pub dense: bool,
-    /// The number of columns of the first matrix, if it is two matrices side by side.
-    pub halves: Option<usize>,
-}
-
-/// The inputs of a layer's matrices over a sequence.
-#[derive(Default)]
-pub(super) struct Inputs {
-    /// One `time x k` matrix for each distinct input.
-    pub distinct: Vec<Mat<f32>>,
-    /// For each matrix of the layer, the index of its input, or `None` if the input cannot be seen from outside the
-    /// layer.
-    pub of: Vec<Option<usize>>,
-}
-
-impl Inputs {
-    /// Adds an input shared by the next `matrices` matrices.
-    fn add(&mut self, input: Mat<f32>, matrices: usize) {
-        self.of.extend(core::iter::repeat_n(Some(self.distinct.len()), matrices));
-        self.distinct.push(input);
-    }
-
-    fn extend(&mut self, more: Inputs) {
-        let first = self.distinct.len();
-        self.of.extend(more.of.into_iter().map(|input| input.map(|input| first + input)));
-        self.distinct.extend(more.distinct);
-    }
-}
-
-/// The result for a matrix.
-pub(super) enum Cut {
-    Whole(Replaced),
-    /// The first [`Matrix::halves`] columns, and the rest.
-    Halves([Replaced; 2]),
-}
-
-/// A weight that replaces another.
-pub(super) struct Replaced {
-    pub weight: Weight,
-    /// What to add to the bias, if anything: the mean difference between the products of the old weight and the new.
-    pub shift: Option<Vec<f32>>,
-}
-
-impl Replaced {
-    /// The bias with the shift added. There may have been no bias before.
-    fn bias(&self, bias: Option<&[f32]>) -> Option<Vec<f32>> {
-        match (bias, &self.shift) {
-            (bias, None) => bias.map(<[f32]>::to_vec),
-            (None, Some(shift)) => Some(shift.clone()),
-            (Some(bias), Some(shift)) => Some(bias.iter().zip(shift).map(|(bias, shift)| bias + shift).collect()),
-        }
-    }
-}
-
-/// A layer whose matrices can be factored. [`matrices`](Self::matrices), [`inputs`](Self::inputs) and
-/// [`rebuild`](Self::rebuild) use the same order.
-pub(super) trait Factorable: Sized {
-    /// The matrices that `scheme` factors, whatever form the weights have now.
-    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>>;
-
-    /// The matrices' inputs, as far as they follow from the layer's input `x` and its outputs `out`.
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs>;
-
-    /// The same layer with other weights.
-    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self>;
-}
-
-/// The results for the matrices of a model, taken in order.
-pub(super) struct Cuts(pub alloc::vec::IntoIter<Cut>);
-
-impl Cuts {
-    fn next(&mut self) -> Result<Cut> {
-        self.0.next().ok_or(Error::Length { what: "cut matrices", expected: 1, found: 0 })
-    }
-
-    fn whole(&mut self) -> Result<Replaced> {
-        match self.next()? {
-            Cut::Whole(weight) => Ok(weight),
-            Cut::Halves(_) => Err(Error::Stored { operation: "rebuild", expected: "one weight", found: "two" }),
-        }
-    }
-
-    fn halves(&mut self) -> Result<[Replaced; 2]> {
-        match self.next()? {
-            Cut::Halves(halves) => Ok(halves),
-            Cut::Whole(_) => Err(Error::Stored { operation: "rebuild", expected: "two weights", found: "one" }),
-        }
-    }
-
-    fn stack(&mut self, parts: usize) -> Result<Replaced> {
-        let (mut weights, mut shift, mut shifted) = (Vec::new(), Vec::new(), false);
-        for _ in 0..parts {
-            let Replaced { weight, shift: of_part } = self.whole()?;
-            shifted |= of_part.is_some();
-            shift.extend(of_part.unwrap_or_else(|| alloc::vec![0.0; weight.n()]));
-            weights.push(weight);
-        }
-        Ok(Replaced { weight: Weight::stack(weights)?, shift: shifted.then_some(shift) })
-    }
-}
 
 fn copy(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
     Mat::from_vec(x.as_slice().to_vec(), x.rows(), x.cols())
@@ -225,7 +116,7 @@ impl Factorable for TimeConvolution {
         for t in 0..out.rows() {
             for (tap, frame) in stacked.view_mut().row_mut(t).chunks_exact_mut(x.cols()).enumerate() {
                 // There are zeros before the first frame and after the last.
-                if let Some(at) = (t * self.stride() + tap).checked_sub(self.padding())
+                if let Some(at) = (t * self.stride() + tap * self.windows().dilation).checked_sub(self.padding())
                     && at < x.rows()
                 {
                     frame.copy_from_slice(x.row(at));
@@ -238,13 +129,14 @@ impl Factorable for TimeConvolution {
     }
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
-        Self::new(self.linear().rebuild(scheme, cuts)?, self.kernel(), self.stride(), self.padding())
+        self.with_linear(self.linear().rebuild(scheme, cuts)?)
     }
 }
 
-/// The gates of a GRU and of an LSTM, in the order of their rows.
+/// The gates of recurrent layers, in the order of their rows; h stands for a layer without any.
 const GRU_GATES: &str = "rzn";
 const LSTM_GATES: &str = "ifgo";
+const RNN_GATES: &str = "h";
 
 /// The scheme for a GRU whose reset comes before the recurrent product. It has no joint form, because r * h and h are
 /// different inputs.
@@ -326,6 +218,22 @@ impl Factorable for Lstm {
     }
 }
 
+impl Factorable for Rnn {
+    fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
+        recurrent_matrices(scheme, self.weight_ih().dequantize()?, self.weight_hh().dequantize()?, RNN_GATES)
+    }
+
+    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+        recurrent_inputs(scheme, x, out, RNN_GATES.len())
+    }
+
+    fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
+        let [w, r] = recurrent_weights(scheme, cuts, RNN_GATES.len())?;
+        let (bias_ih, bias_hh) = (w.bias(self.bias_ih()), r.bias(self.bias_hh()));
+        Ok(Rnn::new(w.weight, r.weight, bias_ih, bias_hh)?.with_function(self.function()))
+    }
+}
+
 impl<L: Factorable + Recurrent> Factorable for Bidirectional<L> {
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>> {
         let (forward, reverse) = self.layers();
@@ -361,6 +269,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => layer.matrices(scheme),
             Layer::BidirectionalGru(layer) => layer.matrices(scheme),
             Layer::BidirectionalLstm(layer) => layer.matrices(scheme),
+            Layer::Rnn(layer) => layer.matrices(scheme),
+            Layer::BidirectionalRnn(layer) => layer.matrices(scheme),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => Ok(Vec::new()),
         }
     }
 
@@ -372,6 +289,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => layer.inputs(scheme, x, out),
             Layer::BidirectionalGru(layer) => layer.inputs(scheme, x, out),
             Layer::BidirectionalLstm(layer) => layer.inputs(scheme, x, out),
+            Layer::Rnn(layer) => layer.inputs(scheme, x, out),
+            Layer::BidirectionalRnn(layer) => layer.inputs(scheme, x, out),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => Ok(Inputs::default()),
         }
     }
 
@@ -383,6 +309,15 @@ impl Factorable for Layer {
             Layer::Lstm(layer) => Layer::Lstm(layer.rebuild(scheme, cuts)?),
             Layer::BidirectionalGru(layer) => Layer::BidirectionalGru(layer.rebuild(scheme, cuts)?),
             Layer::BidirectionalLstm(layer) => Layer::BidirectionalLstm(layer.rebuild(scheme, cuts)?),
+            Layer::Rnn(layer) => Layer::Rnn(layer.rebuild(scheme, cuts)?),
+            Layer::BidirectionalRnn(layer) => Layer::BidirectionalRnn(layer.rebuild(scheme, cuts)?),
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Embedding(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => self.clone(),
         })
     }
 }
@@ -390,8 +325,8 @@ impl Factorable for Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::factored::Scratch;
     use crate::factored::tests::weight;
+    use crate::factored::{Scratch, Weight};
 
     fn convolution(kernel: usize, stride: usize, padding: usize) -> TimeConvolution {
         let linear = Linear::new(Weight::dense(weight(5, kernel * 3)).unwrap(), Some(Vec::from([0.5; 5]))).unwrap();

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::compress::{MatrixReport, Storage, Weighting};
-use super::matrices::{Cut, Matrix, Replaced};
+use super::factorable::{Cut, Matrix, Replaced};
 use crate::compress::{
     Choice, Cost, Decomposition, Moment, RoundedFactors, explained_variance, nu, relative_error, round_corrected,
     signal_to_noise,

@@ -6,12 +6,14 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Model;
-use super::layer::LayerState;
+use super::frames::Frames;
+use super::graph::Operation;
+use super::streaming::LayerState;
+use super::{Model, Node};
 use crate::error::{Error, FileError, Result, TensorProblem};
 use crate::factored::Scratch;
 use crate::kernels::Threads;
-use crate::matrix::{MatRef, grow};
+use crate::matrix::MatRef;
 
 /// A stream of frames through a [`Model`]: the states of its layers and their working memory.
 ///
@@ -41,14 +43,19 @@ use crate::matrix::{MatRef, grow};
 #[derive(Debug)]
 pub struct Session {
     model: Arc<Model>,
+    /// Of the nodes.
     states: Vec<LayerState>,
     scratch: Scratch,
+    /// The frames of each value that some reader has not taken yet.
+    values: Vec<Frames>,
+    /// For each read of a value ([`Graph::edges`](super::Graph::edges)), how many of its frames the reader has taken.
+    taken: Vec<usize>,
+    /// For each value, how many frames all its readers have taken. Working memory of [`drop_taken`](Self::drop_taken).
+    by_all: Vec<usize>,
     /// Input frames that wait for a complete time batch.
-    pending: Vec<f32>,
-    /// Frames between two layers: the output of one, the input of the next.
-    frames: Vec<f32>,
-    next: Vec<f32>,
-    outputs: Vec<f32>,
+    waiting: usize,
+    /// What the last call made ready.
+    outputs: Vec<Frames>,
 }
 
 impl Session {
@@ -69,9 +76,13 @@ impl Session {
     }
 
     fn with_scratch(model: Arc<Model>, scratch: Scratch) -> Result<Self> {
-        let states = model.layers().map(|(_, layer)| layer.state()).collect::<Result<_>>()?;
-        let (pending, frames, next, outputs) = Default::default();
-        Ok(Self { model, states, scratch, pending, frames, next, outputs })
+        let state = |node: &Node| node.layer().map_or(Ok(LayerState::None), |(_, layer)| layer.state());
+        let graph = &model.graph;
+        let states = graph.nodes().iter().map(state).collect::<Result<_>>()?;
+        let values: Vec<Frames> = graph.widths().map(Frames::new).collect();
+        let outputs = graph.outputs().iter().map(|&(_, value)| Frames::new(graph.width(value))).collect();
+        let (taken, by_all) = (graph.edges().map(|_| 0).collect(), values.iter().map(|_| 0).collect());
+        Ok(Self { model, states, scratch, values, taken, by_all, waiting: 0, outputs })
     }
 
     /// Sets the number of steps of the recurrent layers whose input products are computed at once. It may change in the
@@ -99,27 +110,62 @@ impl Session {
         &self.model
     }
 
-    /// Takes any number of frames (`frames x input`) and returns the outputs that are ready (`ready x output`).
+    /// Takes any number of frames (`frames x input`) and returns the outputs that are ready (`ready x output`): those of
+    /// the first output, if the model has several.
     ///
     /// # Errors
-    /// [`Error::Shape`] for frames that do not fit; the stream is unchanged then. [`Error::Allocation`], after which
-    /// the stream cannot continue and the session should be [reset](Self::reset).
+    /// [`Error::Shape`] for frames that do not fit; [`Error::Length`] for a model with several inputs. The stream is
+    /// unchanged then. [`Error::Allocation`], and [`Error::File`] with the name of an embedding and an index that it does
+    /// not have; then the stream cannot continue and the session should be [reset](Self::reset).
     pub fn push(&mut self, frames: MatRef<'_, f32>) -> Result<MatRef<'_, f32>> {
-        let width = self.model.input_size();
-        frames.expect_shape("frames", frames.rows(), width)?;
-        self.outputs.clear();
+        self.push_all(&[frames])
+    }
+
+    /// Takes the same number of frames for each of the model's inputs, in their order ([`Model::inputs`]). Returns what is
+    /// ready of the first output; [`output`](Self::output) has the others.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push).
+    ///
+    /// # Example
+    /// ```
+    /// use std::sync::Arc;
+    /// use skinny::{MatRef, model::{Graph, Session}};
+    ///
+    /// let mut graph = Graph::new();
+    /// let inputs = [graph.input("signal", 2)?, graph.input("gain", 1)?];
+    /// let product = graph.multiply("product", &inputs)?;
+    /// graph.output("louder", product)?;
+    /// let mut session = Session::new(Arc::new(graph.build()?))?.with_time_batch(1)?;
+    /// let y = session.push_all(&[MatRef::row_vector(&[0.5, -1.0]), MatRef::row_vector(&[3.0])])?;
+    /// assert_eq!(y.row(0), [1.5, -3.0]);
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn push_all(&mut self, inputs: &[MatRef<'_, f32>]) -> Result<MatRef<'_, f32>> {
+        let rows = self.model.graph.expect_inputs(inputs)?;
+        self.clear_outputs();
         let batch = self.frames_per_batch();
         let mut start = 0;
-        while start < frames.rows() {
+        while start < rows {
             // More frames than a batch may be waiting if the time batch was reduced in the middle of the stream.
-            let count = batch.saturating_sub(self.pending.len() / width).min(frames.rows() - start);
-            append(&mut self.pending, frames.rows_range(start..start + count).as_slice())?;
+            let count = batch.saturating_sub(self.waiting).min(rows - start);
+            for (value, frames) in self.values.iter_mut().zip(inputs) {
+                value.extend(frames.rows_range(start..start + count))?;
+            }
             start += count;
-            if self.pending.len() / width >= batch {
-                self.run_pending()?;
+            self.waiting += count;
+            if self.waiting >= batch {
+                self.run(false)?;
             }
         }
         Ok(self.ready())
+    }
+
+    /// What the last call of [`push`](Self::push), [`flush`](Self::flush) or [`finish`](Self::finish) made ready of an
+    /// output of this name, or `None` if the model has no such output.
+    pub fn output(&self, name: &str) -> Option<MatRef<'_, f32>> {
+        let index = self.model.outputs().position(|(output, _)| output == name)?;
+        Some(self.outputs[index].all())
     }
 
     /// Runs the frames that wait for a complete time batch and returns their outputs. The stream continues. The outputs
@@ -128,8 +174,10 @@ impl Session {
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).
     pub fn flush(&mut self) -> Result<MatRef<'_, f32>> {
-        self.outputs.clear();
-        self.run_pending()?;
+        self.clear_outputs();
+        if self.waiting > 0 {
+            self.run(false)?;
+        }
         Ok(self.ready())
     }
 
@@ -159,12 +207,9 @@ impl Session {
     /// # Ok::<(), skinny::Error>(())
     /// ```
     pub fn states(&self) -> impl Iterator<Item = (String, &[f32])> {
-        self.model.layers().zip(&self.states).flat_map(|((layer, _), state)| {
-            let (h, c) = match state {
-                LayerState::Gru(state) => (Some(state.hidden()), None),
-                LayerState::Lstm(state) => (Some(state.hidden()), Some(state.cell())),
-                LayerState::None | LayerState::TimeConvolution(_) | LayerState::Frames(_) => (None, None),
-            };
+        self.model.nodes().iter().zip(&self.states).flat_map(|(node, state)| {
+            let layer = node.name();
+            let [h, c] = state.vectors();
             let h = h.map(|values| (format!("{layer}.h"), values));
             h.into_iter().chain(c.map(|values| (format!("{layer}.c"), values)))
         })
@@ -179,13 +224,8 @@ impl Session {
     pub fn set_state(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let refused = |problem| Err(Error::File(FileError::Tensor { tensor: name.into(), problem }));
         let invalid = |cause| refused(TensorProblem::Invalid(Box::new(cause)));
-        let layers = self.model.layers().zip(&mut self.states);
-        let of_name = layers.filter_map(|((layer, _), state)| match (name.strip_prefix(layer)?, state) {
-            (".h", LayerState::Gru(state)) => Some(state.hidden_mut()),
-            (".h", LayerState::Lstm(state)) => Some(state.hidden_mut()),
-            (".c", LayerState::Lstm(state)) => Some(state.cell_mut()),
-            _ => None,
-        });
+        let nodes = self.model.nodes().iter().zip(&mut self.states);
+        let of_name = nodes.filter_map(|(node, state)| state.vector_mut(name.strip_prefix(node.name())?));
         let Some(state) = of_name.last() else { return refused(TensorProblem::Unexpected) };
         if state.len() != values.len() {
             return invalid(Error::Length { what: "state", expected: state.len(), found: values.len() });
@@ -202,85 +242,106 @@ impl Session {
     /// # Errors
     /// [`Error::Allocation`], as [`push`](Self::push).
     pub fn finish(&mut self) -> Result<MatRef<'_, f32>> {
-        self.outputs.clear();
-        self.run_pending()?;
-        let model = Arc::clone(&self.model);
-        for (i, (_, layer)) in model.layers().enumerate() {
-            let rows = layer.finish(&mut self.states[i], &mut self.frames, &mut self.scratch)?;
-            if rows > 0 {
-                self.run(i + 1, rows, None)?;
-            }
-        }
+        self.clear_outputs();
+        self.run(true)?;
         self.reset();
         Ok(self.ready())
     }
 
     /// Resets to the start of a stream. Frames that were not run are dropped.
     pub fn reset(&mut self) {
-        self.pending.clear();
-        for ((_, layer), state) in self.model.layers().zip(&mut self.states) {
-            layer.reset(state);
-        }
-    }
-
-    /// Runs the pending frames through the model.
-    fn run_pending(&mut self) -> Result<()> {
-        let rows = self.pending.len() / self.model.input_size();
-        if rows == 0 {
-            return Ok(());
-        }
-        // Taken out of the session while the layers use the rest of it.
-        let mut pending = core::mem::take(&mut self.pending);
-        let done = self.run(0, rows, Some(&pending));
-        pending.clear();
-        self.pending = pending;
-        done
-    }
-
-    /// Runs the first `rows` rows of `input`, or of `frames`, through the layers from index `first` on, and appends the
-    /// result to the outputs.
-    fn run(&mut self, first: usize, mut rows: usize, mut input: Option<&[f32]>) -> Result<()> {
-        let model = Arc::clone(&self.model);
-        for (i, (_, layer)) in model.layers().enumerate().skip(first) {
-            let x = &input.take().unwrap_or(&self.frames)[..rows * layer.input_size()];
-            let x = MatRef::from_checked(x, rows, layer.input_size());
-            rows = layer.push(x, &mut self.states[i], &mut self.next, &mut self.scratch)?;
-            if rows == 0 {
-                return Ok(());
+        for (node, state) in self.model.nodes().iter().zip(&mut self.states) {
+            if let Some((_, layer)) = node.layer() {
+                layer.reset(state);
             }
-            core::mem::swap(&mut self.frames, &mut self.next);
-            // As large as the other, because they swap: otherwise a later run would allocate again.
-            grow(&mut self.next, self.frames.len())?;
         }
-        let len = rows * model.output_size();
-        append(&mut self.outputs, &input.unwrap_or(&self.frames)[..len])
+        self.values.iter_mut().for_each(Frames::clear);
+        self.taken.fill(0);
+        self.waiting = 0;
     }
 
+    /// Runs the frames that wait through the nodes, and appends what becomes ready to the outputs. If the sequence ends
+    /// with them, so do the layers.
+    fn run(&mut self, end: bool) -> Result<()> {
+        self.waiting = 0;
+        let graph = &self.model.graph;
+        let mut unused = &mut self.taken[..];
+        for (i, (node, state)) in graph.nodes().iter().zip(&mut self.states).enumerate() {
+            let (values, own) = self.values.split_at_mut(graph.inputs().len() + i);
+            let (taken, rest) = unused.split_at_mut(node.reads().len());
+            unused = rest;
+            let arrived = node.reads().iter().zip(&*taken).map(|(value, taken)| values[value.0].rows() - taken);
+            let rows = arrived.fold(usize::MAX, usize::min);
+            let mut parts = node.reads().iter().zip(&*taken).map(|(value, &t)| values[value.0].view(t..t + rows));
+            match node.operation() {
+                Operation::Layer(layer) => {
+                    if let Some(x) = parts.next().filter(|x| x.rows() > 0) {
+                        layer.push(x, state, &mut own[0], &mut self.scratch).map_err(|cause| named(node, cause))?;
+                    }
+                    if end {
+                        layer.finish(state, &mut own[0], &mut self.scratch)?;
+                    }
+                }
+                Operation::Join(join) => join.run(parts, own[0].append(rows)?),
+            }
+            taken.iter_mut().for_each(|taken| *taken += rows);
+        }
+        for ((out, &(_, value)), taken) in self.outputs.iter_mut().zip(graph.outputs()).zip(unused) {
+            let value = &self.values[value.0];
+            out.extend(value.view(*taken..value.rows()))?;
+            *taken = value.rows();
+        }
+        self.drop_taken();
+        Ok(())
+    }
+
+    /// Drops the frames that all readers have taken.
+    fn drop_taken(&mut self) {
+        for (by_all, value) in self.by_all.iter_mut().zip(&self.values) {
+            *by_all = value.rows();
+        }
+        let graph = &self.model.graph;
+        for (value, &taken) in graph.edges().zip(&self.taken) {
+            self.by_all[value.0] = self.by_all[value.0].min(taken);
+        }
+        for (value, taken) in graph.edges().zip(&mut self.taken) {
+            *taken -= self.by_all[value.0];
+        }
+        for (value, &rows) in self.values.iter_mut().zip(&self.by_all) {
+            value.drop_first(rows);
+        }
+    }
+
+    fn clear_outputs(&mut self) {
+        self.outputs.iter_mut().for_each(Frames::clear);
+    }
+
+    /// What is ready of the first output.
     fn ready(&self) -> MatRef<'_, f32> {
-        let width = self.model.output_size();
-        MatRef::from_checked(&self.outputs, self.outputs.len() / width, width)
+        self.outputs[0].all()
+    }
+}
+
+/// An error with the name of the node, if it is about the frames and not about memory.
+fn named(node: &Node, cause: Error) -> Error {
+    match cause {
+        Error::Parameter { .. } => FileError::layer(node.name(), cause),
+        cause => cause,
     }
 }
 
 /// A second stream that continues from the current state, with its own memory.
 impl Clone for Session {
     fn clone(&self) -> Self {
-        let (frames, next, outputs) = Default::default();
         Self {
             model: Arc::clone(&self.model),
             states: self.states.clone(),
             scratch: self.scratch.fresh(),
-            pending: self.pending.clone(),
-            frames,
-            next,
-            outputs,
+            values: self.values.clone(),
+            taken: self.taken.clone(),
+            by_all: self.by_all.clone(),
+            waiting: self.waiting,
+            outputs: self.outputs.clone(),
         }
     }
-}
-
-fn append(to: &mut Vec<f32>, values: &[f32]) -> Result<()> {
-    let bytes = size_of_val(values);
-    to.try_reserve(values.len()).map_err(|_| Error::Allocation { bytes })?;
-    to.extend_from_slice(values);
-    Ok(())
 }

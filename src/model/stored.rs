@@ -2,6 +2,7 @@
 //! two directions side by side.
 
 mod layers;
+mod operations;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -12,23 +13,27 @@ use alloc::vec::Vec;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::layers::LayerKind;
 use super::tensors::Tensors;
+use super::version::Version;
 use crate::error::{FileError, Result, TensorProblem};
 use crate::factored::{DenseWeight, LowRankLinear, Unpacked, Weight};
 use crate::kernels::Tier;
 use crate::matrix::Mat;
-use crate::quant::{QuantizedMat, QuantizedMatI4};
+use crate::quant::{QuantizedMat, QuantizedMatI2, QuantizedMatI4};
 
-/// The tensors of a file being read, and the tier to pack for.
+/// The tensors of a file being read, the tier to pack for, and the version that the file states.
 pub(super) struct Reader<'a> {
     pub tensors: Tensors<'a>,
     pub tier: Tier,
+    pub version: Version,
 }
 
-/// The tensors of a file being written.
+/// The tensors of a file being written, and the version that they need.
 #[derive(Default)]
 pub(super) struct Writer {
     pub tensors: BTreeMap<String, Tensor>,
+    pub version: Version,
 }
 
 pub(super) struct Tensor {
@@ -38,12 +43,21 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
+    pub fn signed(shape: Vec<usize>, values: &[i8]) -> Self {
+        Self { dtype: Dtype::I8, shape, bytes: values.iter().map(|&value| value as u8).collect() }
+    }
+
     pub fn floats(shape: Vec<usize>, values: &[f32]) -> Self {
         Self { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
     }
 }
 
 impl Writer {
+    /// The file has something that came with this version.
+    pub fn needs(&mut self, version: Version) {
+        self.version = self.version.max(version);
+    }
+
     pub fn put(&mut self, name: String, tensor: Tensor) -> Result<()> {
         match self.tensors.insert(name.clone(), tensor) {
             None => Ok(()),
@@ -72,6 +86,8 @@ pub(super) enum Format {
     I4,
     #[serde(rename = "int4 in groups of 32")]
     I4Group32,
+    #[serde(rename = "int2 in groups of 64")]
+    I2Group64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,8 +110,7 @@ impl Stored for DenseWeight {
                 Format::F32
             }
             Unpacked::I8(w) => {
-                let bytes = w.values().as_slice().iter().map(|&value| value as u8).collect();
-                to.put(format!("{name}.values"), Tensor { dtype: Dtype::I8, shape: vec_of([n, k]), bytes })?;
+                to.put(format!("{name}.values"), Tensor::signed(vec_of([n, k]), w.values().as_slice()))?;
                 let (name, tensor) = scales(w.scales());
                 to.put(name, tensor)?;
                 Format::I8
@@ -115,11 +130,26 @@ impl Stored for DenseWeight {
                 to.put(name, tensor)?;
                 format
             }
+            Unpacked::I2(w) => {
+                to.needs(Version::TWO_BITS);
+                let bytes = (0..n).flat_map(|row| w.values().row(row).chunks(4).map(pack_quarters)).collect();
+                let shape = vec_of([n, k.div_ceil(4)]);
+                to.put(format!("{name}.quarters"), Tensor { dtype: Dtype::U8, shape, bytes })?;
+                let bytes = w.multipliers().as_slice().iter().map(|&multiplier| multiplier as u8).collect();
+                let shape = vec_of([n, w.multipliers().cols()]);
+                to.put(format!("{name}.multipliers"), Tensor { dtype: Dtype::I8, shape, bytes })?;
+                let (name, tensor) = scales(w.scales());
+                to.put(name, tensor)?;
+                Format::I2Group64
+            }
         };
         Ok(MatHeader { n, k, format })
     }
 
     fn read(name: &str, &MatHeader { n, k, format }: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
+        if format == Format::I2Group64 {
+            from.version.expect(Version::TWO_BITS, "the format int2 in groups of 64")?;
+        }
         let tensors = &mut from.tensors;
         let unpacked = match format {
             Format::F32 => Ok(Unpacked::F32(tensors.take_floats_of(name, n, k)?)),
@@ -140,6 +170,13 @@ impl Stored for DenseWeight {
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
                 QuantizedMatI4::from_parts(unpack_nibbles(&nibbles, k)?, multipliers, scales).map(Unpacked::I4)
             }
+            Format::I2Group64 => {
+                let quarters = tensors.take_unsigned(&format!("{name}.quarters"), n, k.div_ceil(4))?;
+                let groups = k.div_ceil(crate::kernels::GROUP_I2);
+                let multipliers = tensors.take_signed(&format!("{name}.multipliers"), n, groups)?;
+                let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
+                QuantizedMatI2::from_parts(unpack_quarters(&quarters, k)?, multipliers, scales).map(Unpacked::I2)
+            }
         };
         let packed = unpacked.and_then(|unpacked| unpacked.pack(from.tier));
         packed.map_err(|cause| FileError::invalid(name, cause))
@@ -153,6 +190,22 @@ fn unpack_nibbles(nibbles: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
         for (i, value) in values.view_mut().row_mut(row).iter_mut().enumerate() {
             let byte = nibbles.view().row(row)[i / 2] as i8;
             *value = if i % 2 == 0 { byte << 4 >> 4 } else { byte >> 4 };
+        }
+    }
+    Ok(values)
+}
+
+/// Up to four 2-bit values in a byte, the first in the low bits.
+fn pack_quarters(values: &[i8]) -> u8 {
+    values.iter().rev().fold(0, |byte, &value| byte << 2 | value as u8 & 3)
+}
+
+/// Unpacks rows of `k` 2-bit values, four per byte.
+fn unpack_quarters(quarters: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
+    let mut values = Mat::zeros(quarters.rows(), k)?;
+    for row in 0..quarters.rows() {
+        for (i, value) in values.view_mut().row_mut(row).iter_mut().enumerate() {
+            *value = (quarters.view().row(row)[i / 4] << (6 - i % 4 * 2)) as i8 >> 6;
         }
     }
     Ok(values)

@@ -73,10 +73,10 @@ impl QuantizedActivations {
         let (m, k) = x.shape();
         (self.m, self.k, self.zero_point) = (0, 0, zero_point);
         grow(&mut self.values, m * k)?;
-        grow(&mut self.scales, m)?;
-        grow(&mut self.zero_points, m)?;
-        grow(&mut self.row_sum_factors, m)?;
-        grow(&mut self.constants, m)?;
+        // The last of the vectors with one element per column: the others are as long.
+        if self.constants.len() < m {
+            self.grow_columns(m)?;
+        }
         for column in 0..m {
             let values = &mut self.values[column * k..][..k];
             let (scale, z) = match zero_point {
@@ -91,6 +91,15 @@ impl QuantizedActivations {
         Ok(())
     }
 
+    /// Makes room for the numbers of `m` columns.
+    #[cold]
+    fn grow_columns(&mut self, m: usize) -> Result<()> {
+        grow(&mut self.scales, m)?;
+        grow(&mut self.zero_points, m)?;
+        grow(&mut self.row_sum_factors, m)?;
+        grow(&mut self.constants, m)
+    }
+
     /// The number of vectors in the batch.
     pub fn m(&self) -> usize {
         self.m
@@ -102,11 +111,13 @@ impl QuantizedActivations {
     }
 
     /// The 8-bit values, `m x k`.
+    #[inline]
     pub fn values(&self) -> MatRef<'_, i8> {
         MatRef::from_checked(&self.values[..self.m * self.k], self.m, self.k)
     }
 
     /// One scale per column.
+    #[inline]
     pub fn scales(&self) -> &[f32] {
         &self.scales[..self.m]
     }
@@ -117,6 +128,7 @@ impl QuantizedActivations {
     }
 
     /// How the batch was quantized.
+    #[inline]
     pub fn zero_point(&self) -> ZeroPoint {
         self.zero_point
     }
@@ -132,26 +144,61 @@ impl QuantizedActivations {
     }
 }
 
-/// Fills `values` and returns the scale.
-fn symmetric(x: &[f32], values: &mut [i8]) -> f32 {
-    let mut largest = magnitude_bits(x);
-    let finite = largest <= LARGEST_FINITE;
-    if !finite {
-        largest = magnitude_bits_of_finite(x);
+/// Fills `values` and returns the scale: the symmetric quantization of one column.
+#[inline(never)]
+pub(crate) fn symmetric(x: &[f32], values: &mut [i8]) -> f32 {
+    let largest = magnitude_bits(x);
+    if largest > LARGEST_FINITE {
+        return symmetric_of_finite(x, values);
     }
-    let largest = f32::from_bits(largest).max(LARGEST_BYTE * f32::MIN_POSITIVE);
-    let inverse = LARGEST_BYTE / largest;
+    let (largest, inverse) = symmetric_range(largest);
     // Magnitudes exceed 127 by at most a rounding error, which rounding removes.
-    if finite {
-        for (value, &x) in values.iter_mut().zip(x) {
-            *value = round_to_i32(x * inverse) as i8;
-        }
-    } else {
-        for (value, &x) in values.iter_mut().zip(x) {
-            *value = round_to_i32(finite_or(x, largest) * inverse) as i8;
-        }
+    round_each(x, inverse, values);
+    largest / LARGEST_BYTE
+}
+
+/// As [`symmetric`], for columns with values that are not finite.
+#[cold]
+fn symmetric_of_finite(x: &[f32], values: &mut [i8]) -> f32 {
+    let (largest, inverse) = symmetric_range(magnitude_bits_of_finite(x));
+    for (value, &x) in values.iter_mut().zip(x) {
+        *value = round_to_i32(finite_or(x, largest) * inverse) as i8;
     }
     largest / LARGEST_BYTE
+}
+
+/// The magnitude that becomes 127, and the inverse of the scale, from the bits of the greatest magnitude.
+#[inline]
+fn symmetric_range(largest: u32) -> (f32, f32) {
+    let largest = f32::from_bits(largest).max(LARGEST_BYTE * f32::MIN_POSITIVE);
+    (largest, LARGEST_BYTE / largest)
+}
+
+/// Rounds each `x * inverse` to a byte, in blocks of sixteen. The last one is shifted to end where the values end, so it
+/// computes some of them again.
+#[inline]
+fn round_each(x: &[f32], inverse: f32, values: &mut [i8]) {
+    const BLOCK: usize = 16;
+    let one = |x: f32| round_to_i32(x * inverse) as i8;
+    let block = |x: &[f32; BLOCK], values: &mut [i8; BLOCK]| {
+        for i in 0..BLOCK {
+            values[i] = one(x[i]);
+        }
+    };
+    let (blocks, tail) = values.as_chunks_mut::<BLOCK>();
+    for (values, x) in blocks.iter_mut().zip(x.as_chunks().0) {
+        block(x, values);
+    }
+    if tail.is_empty() {
+        return;
+    }
+    if let (Some(values), Some(x)) = (values.last_chunk_mut(), x.last_chunk()) {
+        block(x, values);
+        return;
+    }
+    for (value, &x) in values.iter_mut().zip(x) {
+        *value = one(x);
+    }
 }
 
 /// Fills `values` and returns the scale and the zero point.

@@ -27,7 +27,7 @@ pub struct QuantizedMat {
 }
 
 /// The largest scale. Times 127, it must not round to infinity.
-const LARGEST_SCALE: f32 = (f32::MAX / LARGEST_BYTE).next_down();
+pub(super) const LARGEST_SCALE: f32 = (f32::MAX / LARGEST_BYTE).next_down();
 
 impl QuantizedMat {
     /// Quantizes each row of `w` (`n x k`) to -127..=127.

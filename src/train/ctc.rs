@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::data::Batch;
 use super::tensors::values;
+use crate::error::Result;
 
 /// The CTC loss: minus the log-probability of the target classes over all alignments, summed over the batch. `scores`
 /// is `(steps batch) x classes`, before the softmax.
@@ -11,10 +12,11 @@ use super::tensors::values;
 /// The loss and its gradient are computed on the host, because the recursions over time would be thousands of small
 /// operations in the graph. The gradient enters the graph, on any device, as the gradient of a sum of products.
 ///
-/// # Panics
-/// If a target is not one of the classes. [`Recognizer::scores`](super::Recognizer::scores) refuses such a batch.
-pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
+/// # Errors
+/// [`Error::Parameter`](crate::Error::Parameter) for a target that is not one of the classes.
+pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Result<Tensor<1>> {
     let [rows, classes] = scores.dims();
+    batch.expect_classes(classes)?;
     let on_host = values(scores.clone());
     let mut gradient = vec![0.0f32; on_host.len()];
     let mut loss = 0.0;
@@ -33,7 +35,7 @@ pub fn ctc_loss(scores: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let products = scores * Tensor::from_data(TensorData::new(gradient, [rows, classes]), &device);
     let sum = products.sum();
     // The gradient of the sum, with the value of the loss.
-    sum.clone() - sum.detach() + loss as f32
+    Ok(sum.clone() - sum.detach() + loss as f32)
 }
 
 /// Log-probabilities of classes, step by step.
@@ -47,10 +49,14 @@ fn log_softmax<'a>(steps: impl Iterator<Item = &'a [f32]>) -> Vec<f64> {
     log_probabilities
 }
 
+/// A share `e^-NEGLIGIBLE` of a sum is below the precision of `f64`.
+const NEGLIGIBLE: f64 = 40.0;
+
 /// `ln(e^a + e^b)`.
 fn log_add(a: f64, b: f64) -> f64 {
     let (greater, less) = if a > b { (a, b) } else { (b, a) };
-    if less == f64::NEG_INFINITY { greater } else { greater + (less - greater).exp().ln_1p() }
+    // In a trained model most sums have only one term that counts, and exponentials are most of the cost.
+    if less > greater - NEGLIGIBLE { greater + (less - greater).exp().ln_1p() } else { greater }
 }
 
 /// The alignments of one sequence with its classes, summed.
@@ -112,7 +118,10 @@ impl Alignments {
         let mut gradient: Vec<f64> = log_probabilities.iter().map(|log_p| log_p.exp()).collect();
         for (t, gradient) in gradient.chunks_exact_mut(classes).enumerate() {
             for s in 0..positions {
-                gradient[class(s)] -= (alpha[t * positions + s] + beta[t * positions + s] - total).exp();
+                let log_share = alpha[t * positions + s] + beta[t * positions + s] - total;
+                if log_share > -NEGLIGIBLE {
+                    gradient[class(s)] -= log_share.exp();
+                }
             }
         }
         Self { loss: -total, gradient }

@@ -73,6 +73,17 @@ impl Batch {
         self.lengths.iter().copied().max().unwrap_or(0)
     }
 
+    /// Fails unless each target is one of this many classes.
+    pub(super) fn expect_classes(&self, classes: usize) -> Result<()> {
+        match self.targets.iter().flatten().find(|&&class| class >= classes) {
+            None => Ok(()),
+            Some(&class) => {
+                let expected = "below the number of classes of the model";
+                Err(Error::Parameter { what: "class", value: class as f64, expected })
+            }
+        }
+    }
+
     /// Number of target classes of all sequences together.
     pub(super) fn symbols(&self) -> usize {
         self.targets.iter().map(Vec::len).sum()

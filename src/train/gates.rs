@@ -117,6 +117,18 @@ impl GateWeights {
         }
     }
 
+    /// The products of all rows of `x` with the input matrices (`rows x g hidden`), and the recurrent matrices
+    /// (`g hidden x hidden`).
+    pub(super) fn input_products(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        match self {
+            GateWeights::PartiallyJoint { ih, hh } => (ih.apply(x), hh.matrix()),
+            _ => {
+                let (ih, hh) = self.matrices();
+                (x.matmul(ih.transpose()), hh)
+            }
+        }
+    }
+
     fn to_mats(&self) -> Result<(Mat<f32>, Mat<f32>)> {
         let (ih, hh) = self.matrices();
         Ok((matrix(&ih)?, matrix(&hh)?))

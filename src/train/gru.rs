@@ -54,8 +54,8 @@ impl Gru {
     /// The states for a batch of sequences, starting from zero. `x` is `(steps batch) x input`, step by step, with all
     /// sequences of a step together. The result, `(steps batch) x hidden`, has the same order.
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
-        let (w_ih, w_hh) = self.weights.matrices();
-        let gates = x.matmul(w_ih.transpose()) + self.bias_ih.clone();
+        let (products, w_hh) = self.weights.input_products(x);
+        let gates = products + self.bias_ih.clone();
         sweep::states(&gates, &w_hh, &self.bias_hh, batch)
             .unwrap_or_else(|| step_by_step(gates, w_hh, self.bias_hh.clone(), batch))
     }

@@ -51,10 +51,10 @@ impl Lstm {
     pub fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
         let [rows, _] = x.dims();
         let (steps, hidden) = (rows / batch, self.hidden_size());
-        let (w_ih, w_hh) = self.weights.matrices();
-        let w_hh = w_hh.transpose();
         let zeros = Tensor::zeros([batch, hidden], &x.device().without_autodiff());
-        let gates = x.matmul(w_ih.transpose()) + (self.bias_ih.clone() + self.bias_hh.clone());
+        let (products, w_hh) = self.weights.input_products(x);
+        let w_hh = w_hh.transpose();
+        let gates = products + (self.bias_ih.clone() + self.bias_hh.clone());
 
         let (mut h, mut c) = (zeros.clone(), zeros);
         let mut outputs = Vec::with_capacity(steps);

@@ -131,13 +131,7 @@ impl Recognizer {
             return Err(Error::Length { what: "features of a step", expected: self.input_size(), found: batch.input });
         }
         let [classes, _] = self.output.weight.shape();
-        match batch.targets.iter().flatten().find(|&&class| class >= classes) {
-            None => Ok(()),
-            Some(&class) => {
-                let expected = "below the number of classes of the model";
-                Err(Error::Parameter { what: "class", value: class as f64, expected })
-            }
-        }
+        batch.expect_classes(classes)
     }
 
     /// Fails unless [`truncate`](Self::truncate) can satisfy this policy.

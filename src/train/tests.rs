@@ -176,19 +176,32 @@ fn ctc_is_the_sum_over_all_alignments() {
     let (classes, steps) = (3, 5);
     let targets: [&[usize]; 6] = [&[1], &[2, 1], &[1, 1], &[], &[1, 2, 1], &[2, 2]];
     let lengths = [5, 4, 3, 2, 5, 5];
-    let scores = random_matrix(steps * targets.len(), classes, 3);
     let pairs: Vec<_> = lengths.iter().zip(targets).map(|(&n, target)| (vec![0.0; n], target.to_vec())).collect();
     let batch = Batch::new(&pairs, 1).unwrap();
-    let mut expected = 0.0;
-    for (i, (&length, target)) in lengths.iter().zip(targets).enumerate() {
-        let softmax = |t: usize| {
-            let e: Vec<f64> = scores.view().row(t * targets.len() + i).iter().map(|&s| f64::from(s).exp()).collect();
-            e.iter().map(|e_i| e_i / e.iter().sum::<f64>()).collect()
-        };
-        expected -= brute_force(&(0..length).map(softmax).collect::<Vec<_>>(), target).ln();
+    // Also for scores so far apart that most alignments do not count.
+    for (seed, scale) in [(3, 1.0), (4, 60.0)] {
+        let mut scores = random_matrix(steps * targets.len(), classes, seed);
+        scores.as_mut_slice().iter_mut().for_each(|score| *score *= scale);
+        let mut expected = 0.0;
+        for (i, (&length, target)) in lengths.iter().zip(targets).enumerate() {
+            let softmax = |t: usize| {
+                let e: Vec<f64> =
+                    scores.view().row(t * targets.len() + i).iter().map(|&s| f64::from(s).exp()).collect();
+                e.iter().map(|e_i| e_i / e.iter().sum::<f64>()).collect()
+            };
+            expected -= brute_force(&(0..length).map(softmax).collect::<Vec<_>>(), target).ln();
+        }
+        let found = f64::from(scalar(ctc_loss(tensor(scores.view(), &Device::flex()), &batch).unwrap()));
+        assert!((found - expected).abs() < 1e-6 * expected.max(1e3), "{found} for {expected}");
     }
-    let found = f64::from(scalar(ctc_loss(tensor(scores.view(), &Device::flex()), &batch)));
-    assert!((found - expected).abs() < 1e-3, "{found} for {expected}");
+}
+
+#[test]
+fn ctc_refuses_a_class_that_has_no_score() {
+    let scores = random_matrix(4, 3, 1);
+    let batch = Batch::new(&[(vec![0.0; 4], vec![1, 3])], 1).unwrap();
+    let error = ctc_loss(tensor(scores.view(), &Device::flex()), &batch).unwrap_err();
+    assert!(matches!(error, Error::Parameter { what: "class", value: 3.0, .. }), "{error}");
 }
 
 #[test]
@@ -197,7 +210,7 @@ fn the_gradient_of_ctc_is_that_of_the_sum_over_all_alignments() {
     let scores = random_matrix(steps, classes, 4);
     let batch = Batch::new(&[(vec![0.0; steps], target.to_vec())], 1).unwrap();
     let of = parameter(scores.view(), &Device::flex());
-    let gradients = ctc_loss(of.clone(), &batch).backward();
+    let gradients = ctc_loss(of.clone(), &batch).unwrap().backward();
     let found = values(of.grad(&gradients).unwrap());
     let loss = |scores: &[f64]| {
         let step = |t: usize| {
@@ -255,8 +268,10 @@ fn gradients_match_finite_differences() {
     let sequence = |seed, steps: usize| random_matrix(steps, 3, seed).into_vec();
     // More steps than a block has, and padding.
     let batch = Batch::new(&[(sequence(1, 11), vec![1, 2]), (sequence(2, 9), vec![2, 2, 1])], 3).unwrap();
+    // At rank 1 the layer multiplies by the factors, not by their product.
+    let low_rank = SCHEMES.map(|scheme| Initialization::Spectral(scheme, RankPolicy::Fixed(1)));
     let dense = [Initialization::Dense];
-    for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain(dense) {
+    for initialization in SCHEMES.map(Initialization::Factored).into_iter().chain(low_rank).chain(dense) {
         let model = Recognizer::new(&shape, initialization, &mut Random::new(5), &Device::flex()).unwrap();
         let penalty = match initialization {
             Initialization::Dense => Penalty::L2 { recurrent: 0.3, non_recurrent: 0.1 },
@@ -265,7 +280,7 @@ fn gradients_match_finite_differences() {
         check_gradients(&model, Recognizer::parameters_mut, |model| {
             let weights = model.weights();
             let weights = weights.iter().map(|&(_, kind, weight)| (kind, weight));
-            ctc_loss(model.scores(&batch).unwrap(), &batch) + penalty.of(weights).unwrap()
+            ctc_loss(model.scores(&batch).unwrap(), &batch).unwrap() + penalty.of(weights).unwrap()
         });
     }
 }

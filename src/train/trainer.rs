@@ -233,7 +233,7 @@ impl Trainer {
         let batch = data.batch(&mut self.random)?;
         let scores = self.as_it_runs(plan)?.scores(&batch)?;
         let symbols = batch.symbols().max(1) as f32;
-        let mut loss = ctc_loss(scores.clone(), &batch).div_scalar(symbols);
+        let mut loss = ctc_loss(scores.clone(), &batch)?.div_scalar(symbols);
         let value = scalar(loss.clone());
         if !value.is_finite() {
             return Err(Error::NotFinite { what: "loss", index, value });

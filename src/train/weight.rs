@@ -61,6 +61,16 @@ impl Weight {
         Ok(Self::factored(&low_rank, device))
     }
 
+    /// `x W^T` for many rows `x`, by whichever order of the products is cheaper.
+    pub(super) fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Weight::Factored { u, v } if v.dims()[0] * (u.dims()[0] + v.dims()[1]) < u.dims()[0] * v.dims()[1] => {
+                x.matmul(v.clone().transpose()).matmul(u.clone().transpose())
+            }
+            _ => x.matmul(self.matrix().transpose()),
+        }
+    }
+
     /// `W` as part of the graph. Layers compute it once per batch, so that a time step costs one product whether the
     /// weight is factored or not.
     pub fn matrix(&self) -> Tensor<2> {

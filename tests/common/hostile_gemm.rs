@@ -1,7 +1,7 @@
 //! Products of arguments that may not fit, against a naive oracle, for the tests and the fuzz target.
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, DoubleRounding, Epilogue, FixedPoint, GROUP, Offsets, PackedMat,
+    Activation, Activations, Dequantize, DoubleRounding, Epilogue, FixedPoint, GROUP, GROUP_I2, Offsets, PackedMat,
     QuantizedMultipliers, Requantize, RequantizeFloat, Scales, Shift, SingleRounding, Sums, WeightFormat, Workspace,
     gemm,
 };
@@ -20,10 +20,19 @@ pub fn multiply(data: &[u8]) {
     let with_offsets = bytes.byte() % 2 == 1;
 
     let mut weights: Vec<i8> = bytes.cycle(n * k).into_iter().map(|b| b as i8).collect();
-    let mut multipliers = bytes.cycle(n * k.div_ceil(GROUP));
-    if format != WeightFormat::I8 && wrong != 1 {
-        weights.iter_mut().for_each(|w| *w = (*w).rem_euclid(15) - 7);
-        multipliers.iter_mut().for_each(|m| *m &= 127);
+    let group = format.group().unwrap_or(GROUP);
+    let mut multipliers: Vec<i8> = bytes.cycle(n * k.div_ceil(group)).into_iter().map(|b| b as i8).collect();
+    match format {
+        _ if wrong == 1 => (),
+        WeightFormat::I8 => (),
+        WeightFormat::I2Group64 => {
+            weights.iter_mut().for_each(|w| *w = (*w).rem_euclid(4) - 2);
+            multipliers.iter_mut().for_each(|m| *m = (*m).rem_euclid(127) - 63);
+        }
+        _ => {
+            weights.iter_mut().for_each(|w| *w = (*w).rem_euclid(15) - 7);
+            multipliers.iter_mut().for_each(|m| *m &= 127);
+        }
     }
     let x: Vec<i8> = bytes.cycle(m * (k + off(2))).into_iter().map(|b| b as i8).collect();
     let column = |bytes: &mut Bytes| -> Vec<i32> { (0..m + off(3)).map(|_| bytes.i32()).collect() };
@@ -38,7 +47,9 @@ pub fn multiply(data: &[u8]) {
     // The oracle: `i64` cannot overflow at these depths.
     let weight = |row: usize, d: usize| {
         let multiplier = match format {
-            WeightFormat::I4Group32 => i64::from(multipliers[row * k.div_ceil(GROUP) + d / GROUP]),
+            WeightFormat::I4Group32 | WeightFormat::I2Group64 => {
+                i64::from(multipliers[row * k.div_ceil(group) + d / group])
+            }
             _ => 1,
         };
         multiplier * i64::from(weights[row * k + d])
@@ -158,7 +169,7 @@ struct Case {
     k: usize,
     m: usize,
     weights: Vec<i8>,
-    multipliers: Vec<u8>,
+    multipliers: Vec<i8>,
     x: Vec<i8>,
     x_depth: usize,
     constant: Vec<i32>,
@@ -174,8 +185,13 @@ impl Case {
         match self.format {
             WeightFormat::I8 => PackedMat::for_tier(weights, tier),
             WeightFormat::I4 => PackedMat::i4_for_tier(weights, tier),
+            WeightFormat::I2Group64 => {
+                let multipliers = MatRef::new(&self.multipliers, self.n, self.k.div_ceil(GROUP_I2))?;
+                PackedMat::i2_grouped_for_tier(weights, multipliers, tier)
+            }
             _ => {
-                let multipliers = MatRef::new(&self.multipliers, self.n, self.k.div_ceil(GROUP))?;
+                let multipliers: Vec<u8> = self.multipliers.iter().map(|&m| m as u8).collect();
+                let multipliers = MatRef::new(&multipliers, self.n, self.k.div_ceil(GROUP))?;
                 PackedMat::i4_grouped_for_tier(weights, multipliers, tier)
             }
         }
@@ -185,7 +201,11 @@ impl Case {
         match self.format {
             WeightFormat::I8 => true,
             WeightFormat::I4 => self.weights.iter().all(|w| (-7..=7).contains(w)),
-            _ => self.weights.iter().all(|w| (-7..=7).contains(w)) && self.multipliers.iter().all(|&m| m <= 127),
+            WeightFormat::I2Group64 => {
+                let multipliers = self.multipliers.iter().all(|m| (-63..=63).contains(m));
+                multipliers && self.weights.iter().all(|w| (-2..=1).contains(w))
+            }
+            _ => self.weights.iter().all(|w| (-7..=7).contains(w)) && self.multipliers.iter().all(|&m| m >= 0),
         }
     }
 

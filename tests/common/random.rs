@@ -29,7 +29,17 @@ impl Random {
         (0..len).map(|_| self.within(-7, 7) as i8).collect()
     }
 
-    /// Multipliers of groups.
+    /// 2-bit weights.
+    pub fn quarters(&mut self, len: usize) -> Vec<i8> {
+        (0..len).map(|_| self.within(-2, 1) as i8).collect()
+    }
+
+    /// Multipliers of groups of 2-bit weights.
+    pub fn multipliers_i2(&mut self, len: usize) -> Vec<i8> {
+        (0..len).map(|_| self.within(-63, 63) as i8).collect()
+    }
+
+    /// Multipliers of groups of 4-bit weights.
     pub fn multipliers(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.within(0, 127) as u8).collect()
     }

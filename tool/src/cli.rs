@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{bench, completions, compress, gemm, inspect, run};
+use crate::commands::{bench, completions, compress, convert, gemm, inspect, run};
 #[cfg(feature = "train")]
 use crate::commands::{study, train};
 use crate::console::Console;
@@ -37,6 +37,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Inspect(inspect::InspectArgs),
+    Convert(convert::ConvertArgs),
     Compress(Box<compress::CompressArgs>),
     Run(Box<run::RunArgs>),
     Bench(Box<bench::BenchArgs>),
@@ -55,6 +56,7 @@ impl Cli {
         let console = Console { quiet: self.quiet };
         match &self.command {
             Command::Inspect(args) => inspect::run(args, console),
+            Command::Convert(args) => convert::run(args, console),
             Command::Compress(args) => compress::run(args, console),
             Command::Run(args) => run::run(args, console),
             Command::Bench(args) => bench::run(args, console),

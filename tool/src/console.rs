@@ -48,6 +48,11 @@ impl Console {
         }
     }
 
+    /// Writes a remark that must not be overlooked, unless quiet.
+    pub fn warn(self, text: impl Display) {
+        self.remark(format_args!("{ATTENTION}warning:{ATTENTION:#} {text}"));
+    }
+
     /// Writes the error that ends the program.
     pub fn fail(self, failure: &Failure) {
         if !matches!(failure, Failure::Closed) {

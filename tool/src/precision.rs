@@ -18,6 +18,8 @@ pub enum Precision {
     Int4,
     /// 4 bits, one scale per group of 32
     Int4Groups,
+    /// 2 bits, one scale per group of 64: ruins most models that were not trained for it
+    Int2,
 }
 
 impl Precision {
@@ -28,6 +30,7 @@ impl Precision {
             Precision::Int8 => Some(WeightFormat::I8),
             Precision::Int4 => Some(WeightFormat::I4),
             Precision::Int4Groups => Some(WeightFormat::I4Group32),
+            Precision::Int2 => Some(WeightFormat::I2Group64),
         }
     }
 
@@ -48,6 +51,7 @@ pub fn name(format: Option<WeightFormat>) -> &'static str {
         Some(WeightFormat::I8) => "int8",
         Some(WeightFormat::I4) => "int4",
         Some(WeightFormat::I4Group32) => "int4-groups",
+        Some(WeightFormat::I2Group64) => "int2",
         Some(_) => "other",
     }
 }

@@ -1,9 +1,9 @@
 //! The weights of a layer: their names, matrices and costs.
 
 use skinny::compress::Core;
-use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Weight};
+use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Rnn, Weight};
 use skinny::kernels::Activation;
-use skinny::model::{Layer, Model};
+use skinny::model::Layer;
 
 use crate::precision;
 
@@ -24,6 +24,11 @@ pub fn of(layer: &Layer) -> Vec<LayerWeight<'_>> {
         Layer::TimeConvolution(layer) => linear(layer.linear()),
         Layer::Gru(layer) => gru(layer, ""),
         Layer::Lstm(layer) => lstm(layer, ""),
+        Layer::Rnn(layer) => rnn(layer, ""),
+        Layer::BidirectionalRnn(layers) => {
+            let (forward, reverse) = layers.layers();
+            [rnn(forward, "forward."), rnn(reverse, "reverse.")].concat()
+        }
         Layer::BidirectionalGru(layers) => {
             let (forward, reverse) = layers.layers();
             [gru(forward, "forward."), gru(reverse, "reverse.")].concat()
@@ -48,6 +53,10 @@ fn gru<'m>(layer: &'m Gru, direction: &str) -> Vec<LayerWeight<'m>> {
 fn lstm<'m>(layer: &'m Lstm, direction: &str) -> Vec<LayerWeight<'m>> {
     let recurrent = [("weight_hh", Some(layer.weight_hh())), ("weight_hr", layer.weight_hr())];
     gates(direction, layer.weight_ih(), recurrent)
+}
+
+fn rnn<'m>(layer: &'m Rnn, direction: &str) -> Vec<LayerWeight<'m>> {
+    gates(direction, layer.weight_ih(), [("weight_hh", Some(layer.weight_hh())), ("", None)])
 }
 
 fn gates<'m>(direction: &str, input: &'m Weight, recurrent: [(&str, Option<&'m Weight>); 2]) -> Vec<LayerWeight<'m>> {
@@ -90,10 +99,11 @@ impl LayerWeight<'_> {
         self.weight.bytes() as f64 / if self.recurrent { 1.0 } else { time_batch as f64 }
     }
 
-    /// The microseconds per step that the model of a core predicts.
-    pub fn predicted_us(&self, core: &Core) -> f64 {
-        let product =
-            |matrix: &&DenseWeight| core.product_us(matrix.n(), matrix.k(), matrix.stored_as(), self.recurrent);
+    /// The microseconds per step that the model of a core predicts. Weights that are not recurrent are read once per
+    /// `time_batch` steps.
+    pub fn predicted_us(&self, core: &Core, time_batch: usize) -> f64 {
+        let batch = if self.recurrent { 1 } else { time_batch };
+        let product = |matrix: &&DenseWeight| core.step_us(matrix.n(), matrix.k(), matrix.stored_as(), batch);
         self.matrices().iter().map(product).sum()
     }
 }
@@ -120,10 +130,4 @@ pub fn activation(layer: &Layer) -> Option<String> {
         Activation::ClippedRelu(max) => Some(format!("clip={max}")),
         _ => Some("unknown".into()),
     }
-}
-
-/// How often each layer runs per output frame of the model: more than once if a later layer has a stride.
-pub fn runs_per_output(model: &Model) -> Vec<usize> {
-    let strides: Vec<usize> = model.layers().map(|(_, layer)| layer.stride()).collect();
-    (0..strides.len()).map(|i| strides[i + 1..].iter().product()).collect()
 }

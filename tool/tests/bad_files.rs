@@ -182,6 +182,9 @@ fn numbers_that_make_no_sense() {
         &["run", &model, "--input", &input],
         &["bench"],
         &["bench", "--shape", "rnn:4"],
+        &["bench", "--shape", "gru:4", "--rank-share", "0.5"],
+        &["bench", "--paper", "--rank-share", "25"],
+        &["bench", "--paper", "--shape", "gru:4"],
         &["nonsense"],
         &[],
     ] {

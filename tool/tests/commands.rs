@@ -236,8 +236,8 @@ fn run_in_other_precisions_is_close() {
         let compared = json(&[&arguments[..], &KEPT].concat());
         compared["comparison"]["signal_to_noise_db"].as_f64().unwrap()
     };
-    let [f32, int8, int4] = ["f32", "int8", "int4"].map(decibels);
-    assert!(f32 > 100.0 && int8 > 25.0 && int8 < f32 && int4 < int8, "{f32} {int8} {int4}");
+    let [f32, int8, int4, int2] = ["f32", "int8", "int4", "int2"].map(decibels);
+    assert!(f32 > 100.0 && int8 > 25.0 && int8 < f32 && int4 < int8 && int2 < int4, "{f32} {int8} {int4} {int2}");
 }
 
 #[test]
@@ -257,6 +257,21 @@ fn bench_tells_layers_precisions_and_time_batches() {
     let told = stdout(&[&["bench", &pytorch("lstm_bidirectional"), "--core", "cortex-a76"][..], &KEPT].concat());
     assert!(told.contains("us, cortex-a76") && told.contains("the end"), "{told}");
     assert_eq!(line(&told, "rnn.l0")[..3], ["rnn.l0", "bidirectional", "LSTM"]);
+}
+
+#[test]
+fn bench_predicts_the_papers_model() {
+    let paper = ["bench", "--paper", "--rank-share", "0.1", "--predict"];
+    let told = json(&[&paper[..], &["--json"]].concat());
+    let core = &told["predicted"]["cortex-a53"];
+    assert_eq!(core["layers"].as_array().unwrap().len(), 7);
+    // 50 steps per second, as the first convolution has a stride of 2.
+    let number = |value: &Value| value.as_f64().unwrap();
+    let us = number(&core["us_per_step"]);
+    assert!((number(&core["ms_per_second_of_sound"]) - 0.05 * us).abs() < 1e-9 * us);
+    assert!(number(&core["us_per_step_range"][0]) <= us && us <= number(&core["us_per_step_range"][1]));
+    let told = stdout(&paper);
+    assert!(told.contains("at 0.1 of the rank") && told.contains("ms per s of sound"), "{told}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use skinny::kernels::{
-    Activation, Activations, Dequantize, GROUP, MAX_I4, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums,
-    Threads, WeightFormat, Workspace, gemm, reference,
+    Activation, Activations, Dequantize, MAX_I4, MAX_MULTIPLIER_I2, PackedMat, Requantize, RequantizeFloat, Scales,
+    Shift, Sums, Threads, WeightFormat, Workspace, gemm, reference,
 };
 use skinny::kernels::{UnsignedMat, UnsignedWorkspace};
 use skinny::quant::{QuantizedActivations, ZeroPoint};
@@ -20,9 +20,9 @@ use skinny::{MatMut, MatRef, Tier};
 
 const USAGE: &str = "\
 usage: gemm [--n N] [--k K] [--batch B | B..C] [--tier portable|neon|dotprod|i8mm]
-            [--weights i8|i4|i4g|u8] [--input i8|f32|u8] [--output i8|u8|i32|f32] [--threads T] [--reps R]
+            [--weights i8|i4|i4g|i2|u8] [--input i8|f32|u8] [--output i8|u8|i32|f32] [--threads T] [--reps R]
 
-i4g: 4 bits in groups of 32 along k. An input of f32 is quantized in each call, by column; its output is f32. Weights of
+i4g: 4 bits in groups of 32 along k; i2: 2 bits in groups of 64. An input of f32 is quantized in each call, by column; its output is f32. Weights of
 u8 take an input of u8: farm's and gemmlowp's unsigned interface with offsets; its output is u8 or i32.";
 
 type Failure = Box<dyn std::error::Error>;
@@ -87,6 +87,7 @@ impl Options {
                         "i8" => WeightFormat::I8,
                         "i4" => WeightFormat::I4,
                         "i4g" => WeightFormat::I4Group32,
+                        "i2" => WeightFormat::I2Group64,
                         _ => return Err(format!("--weights {value}?\n{USAGE}").into()),
                     }
                 }
@@ -167,34 +168,39 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Makes one call.
     fn call(&mut self, output: Output) -> skinny::Result<()> {
+        self.calls(output, 1)
+    }
+
+    /// Makes `count` calls. What they take and what they give is chosen before the first.
+    fn calls(&mut self, output: Output, count: usize) -> skinny::Result<()> {
         let (m, n) = (self.x.rows(), self.w.n());
-        let mut x = Activations::new(self.x);
-        let mut column_scales = self.column_scales;
-        if let (Some(values), Output::F32) = (self.x_f32, output) {
-            self.quantized.quantize(values, ZeroPoint::None)?;
-            (x, column_scales) = (self.quantized.operand(), self.quantized.scales());
-        }
-        let workspace = &mut self.workspace;
+        // Each call reads its operands anew: nothing of it can be done once for all of them.
+        let mut repeat =
+            |call: &dyn Fn(&mut Self) -> skinny::Result<()>| (0..count).try_for_each(|_| call(black_box(self)));
         match output {
-            Output::I8 => {
-                let epilogue = RequantizeFloat::new(self.scales, 0i8);
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.i8, m, n)?, workspace)
+            Output::I8 => repeat(&|b| {
+                let epilogue = RequantizeFloat::new(b.scales, 0i8);
+                gemm(b.w, Activations::new(b.x), &epilogue, MatMut::new(&mut b.i8, m, n)?, &mut b.workspace)
+            }),
+            Output::U8 => repeat(&|b| {
+                let epilogue = RequantizeFloat::new(b.scales, 128u8);
+                gemm(b.w, Activations::new(b.x), &epilogue, MatMut::new(&mut b.u8, m, n)?, &mut b.workspace)
+            }),
+            Output::I32 => {
+                repeat(&|b| gemm(b.w, Activations::new(b.x), &Sums, MatMut::new(&mut b.i32, m, n)?, &mut b.workspace))
             }
-            Output::U8 => {
-                let epilogue = RequantizeFloat::new(self.scales, 128u8);
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.u8, m, n)?, workspace)
-            }
-            Output::I32 => gemm(self.w, x, &Sums, MatMut::new(&mut self.i32, m, n)?, workspace),
-            Output::F32 => {
-                let epilogue = Dequantize {
-                    row_scales: self.scales.as_slice(),
-                    column_scales,
-                    bias: None,
-                    activation: Activation::Identity,
-                };
-                gemm(self.w, x, &epilogue, MatMut::new(&mut self.f32, m, n)?, workspace)
-            }
+            Output::F32 => repeat(&|b| {
+                let (mut x, mut column_scales) = (Activations::new(b.x), b.column_scales);
+                if let Some(values) = b.x_f32 {
+                    b.quantized.quantize(values, ZeroPoint::None)?;
+                    (x, column_scales) = (b.quantized.operand(), b.quantized.scales());
+                }
+                let row_scales = b.scales.as_slice();
+                let epilogue = Dequantize { row_scales, column_scales, bias: None, activation: Activation::Identity };
+                gemm(b.w, x, &epilogue, MatMut::new(&mut b.f32, m, n)?, &mut b.workspace)
+            }),
         }
     }
 }
@@ -218,16 +224,22 @@ fn run() -> Result<(), Failure> {
     let Options { n, k, .. } = options;
     let len = |a: usize, b: usize| a.checked_mul(b).ok_or("these dimensions do not fit the memory");
     let mut weights = random_bytes(1, len(n, k)?);
-    if options.weights != WeightFormat::I8 {
-        weights.iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+    match options.weights {
+        WeightFormat::I8 => (),
+        WeightFormat::I2Group64 => weights.iter_mut().for_each(|w| *w >>= 6),
+        _ => weights.iter_mut().for_each(|w| *w %= MAX_I4 + 1),
     }
     let weights = MatRef::new(&weights, n, k)?;
-    let groups = k.div_ceil(GROUP);
-    let multipliers: Vec<u8> = random_bytes(3, len(n, groups)?).into_iter().map(i8::unsigned_abs).collect();
+    let groups = options.weights.group().map_or(0, |group| k.div_ceil(group));
+    let random = random_bytes(3, len(n, groups)?);
+    let multipliers: Vec<u8> = random.iter().map(|m| m.unsigned_abs()).collect();
     let multipliers = MatRef::new(&multipliers, n, groups)?;
+    let signed: Vec<i8> = random.iter().map(|m| m % (MAX_MULTIPLIER_I2 + 1)).collect();
+    let signed = MatRef::new(&signed, n, groups)?;
     let packed = match options.weights {
         WeightFormat::I4 => PackedMat::i4_for_tier(weights, options.tier)?,
         WeightFormat::I4Group32 => PackedMat::i4_grouped_for_tier(weights, multipliers, options.tier)?,
+        WeightFormat::I2Group64 => PackedMat::i2_grouped_for_tier(weights, signed, options.tier)?,
         _ => PackedMat::for_tier(weights, options.tier)?,
     };
     let scales = Scales::new(vec![1.0 / (127.0 * (k.max(1) as f32).sqrt()); n])?;
@@ -261,14 +273,13 @@ fn run() -> Result<(), Failure> {
             f32: vec![0.0; len(m, n)?],
         };
         if let Some(reps) = options.reps {
-            for _ in 0..reps {
-                black_box(&mut bench).call(output)?;
-            }
+            bench.calls(output, reps)?;
             continue;
         }
         bench.call(Output::I32)?;
         let expected = match options.weights {
             WeightFormat::I4Group32 => reference::gemm_grouped(weights, multipliers, bench.x),
+            WeightFormat::I2Group64 => reference::gemm_i2(weights, signed, bench.x),
             _ => reference::gemm(weights, bench.x),
         };
         if bench.i32 != expected {

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --bin layers
 //!
+//! `--units N` sets the width of the recurrent layers, both of their input and of their state (256 by default).
+//!
 //! With `--layer NAME --reps R` it makes exactly R steps of one 8-bit layer after packing and does little else, for
 //! tools that count instructions. NAME is `products` (the two bare products of the low-rank layer), `low-rank`,
 //! `linear`, `gru`, `gru-products`, `gru-low-rank`, `lstm`, `lstm-products` or `lstm-low-rank`.
@@ -19,8 +21,8 @@ type Failure = Box<dyn std::error::Error>;
 /// The width of the factored layer, of the paper's kind: 1024 -> 128 -> 1024.
 const FEATURES: usize = 1024;
 const RANK: usize = 128;
-/// The width of the recurrent layer, both of its input and of its state.
-const HIDDEN: usize = 256;
+/// The default width of the recurrent layers, both of their input and of their state.
+const UNITS: usize = 256;
 
 /// Random-looking numbers in -1..1 (a linear congruential generator).
 fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
@@ -34,24 +36,23 @@ fn random(seed: u32, rows: usize, cols: usize) -> Result<Mat<f32>, Failure> {
 
 /// A layer at batch 1, ready for repeated steps.
 struct Bench {
-    name: &'static str,
     /// Multiply-accumulates and bytes of weights per step.
     macs: usize,
     bytes: usize,
     step: Box<dyn FnMut() -> skinny::Result<()>>,
 }
 
-fn linear(name: &'static str, layer: Linear) -> Result<Bench, Failure> {
+fn linear(layer: Linear) -> Result<Bench, Failure> {
     let x = random(7, 1, layer.input_size())?;
     let mut out = Mat::zeros(1, layer.output_size())?;
     let mut scratch = Scratch::new();
     let (macs, bytes) = (layer.weight().parameters(), layer.weight().bytes());
     let step = Box::new(move || layer.forward(x.view(), out.view_mut(), &mut scratch));
-    Ok(Bench { name, macs, bytes, step })
+    Ok(Bench { macs, bytes, step })
 }
 
 /// The bench of a recurrent layer; `weights` returns its weights.
-fn recurrent<L>(name: &'static str, layer: L, weights: impl Fn(&L) -> [&Weight; 2]) -> Result<Bench, Failure>
+fn recurrent<L>(layer: L, weights: impl Fn(&L) -> [&Weight; 2]) -> Result<Bench, Failure>
 where
     L: Recurrent<State: 'static> + 'static,
 {
@@ -61,11 +62,11 @@ where
     let macs = weights(&layer).map(Weight::parameters).iter().sum();
     let bytes = weights(&layer).map(Weight::bytes).iter().sum();
     let step = Box::new(move || layer.step(x.as_slice(), &mut state, &mut scratch).map(|_| ()));
-    Ok(Bench { name, macs, bytes, step })
+    Ok(Bench { macs, bytes, step })
 }
 
 /// The bench of products alone, one after the other. They take 8 bits and give `f32`, and nothing is quantized.
-fn products(name: &'static str, shapes: [(usize, usize); 2], tier: Tier) -> Result<Bench, Failure> {
+fn products(shapes: [(usize, usize); 2], tier: Tier) -> Result<Bench, Failure> {
     let mut calls = Vec::new();
     let (mut macs, mut bytes) = (0, 0);
     for (n, k) in shapes {
@@ -83,66 +84,90 @@ fn products(name: &'static str, shapes: [(usize, usize); 2], tier: Tier) -> Resu
         }
         Ok(())
     });
-    Ok(Bench { name, macs, bytes, step })
+    Ok(Bench { macs, bytes, step })
 }
 
-/// The benches of all layers. 8-bit layers are quantized for `tier`.
-fn benches(tier: Tier) -> Result<Vec<Bench>, Failure> {
+/// The names of all benches.
+const NAMES: [&str; 15] = [
+    "linear-f32",
+    "linear",
+    "low-rank-f32",
+    "low-rank",
+    "products",
+    "gru-f32",
+    "gru",
+    "gru-products",
+    "gru-low-rank-f32",
+    "gru-low-rank",
+    "lstm-f32",
+    "lstm",
+    "lstm-products",
+    "lstm-low-rank-f32",
+    "lstm-low-rank",
+];
+
+/// The bench of a name. 8-bit layers are quantized for `tier`; recurrent ones have `units` units. Tools that count see
+/// all that the program does, so it makes no layer that it does not run.
+fn bench(name: &'static str, tier: Tier, units: usize) -> Result<Bench, Failure> {
     let factors = |n, k, rank| -> Result<LowRank, Failure> {
         Ok(LowRank::from_factors(random(1, n, rank)?, random(2, rank, k)?)?)
     };
-    let dense_linear = Linear::new(Weight::dense(random(1, FEATURES, FEATURES)?)?, None)?;
-    let low_rank = Linear::new(LowRankLinear::from(factors(FEATURES, FEATURES, RANK)?), None)?;
-    let weight = |seed, n| -> Result<Weight, Failure> { Ok(Weight::dense(random(seed, n, HIDDEN)?)?) };
+    // A matrix, or its factors: random ones of a quarter of the rank.
+    let weight = |seed, n, k: usize, low_rank: bool| -> Result<Weight, Failure> {
+        Ok(if low_rank { factors(n, k, (k / 4).max(1))?.into() } else { Weight::dense(random(seed, n, k)?)? })
+    };
+    let low_rank = name.contains("low-rank");
     let bias = |n| Some(vec![0.1; n]);
-    let rank = HIDDEN / 4;
-
-    let n = 3 * HIDDEN;
-    let dense_gru = Gru::new(weight(1, n)?, weight(2, n)?, bias(n), bias(n))?;
-    let low_rank_gru = Gru::new(factors(n, HIDDEN, rank)?, factors(n, HIDDEN, rank)?, bias(n), bias(n))?;
-    let gru = |name, layer| recurrent(name, layer, |gru: &Gru| [gru.weight_ih(), gru.weight_hh()]);
-    let gru_products = [(n, HIDDEN), (n, HIDDEN)];
-
-    let n = 4 * HIDDEN;
-    let dense_lstm = Lstm::new(weight(1, n)?, weight(2, n)?, bias(n), bias(n))?;
-    let low_rank_lstm = Lstm::new(factors(n, HIDDEN, rank)?, factors(n, HIDDEN, rank)?, bias(n), bias(n))?;
-    let lstm = |name, layer| recurrent(name, layer, |lstm: &Lstm| [lstm.weight_ih(), lstm.weight_hh()]);
-    let lstm_products = [(n, HIDDEN), (n, HIDDEN)];
-
-    Ok(vec![
-        linear("linear-f32", dense_linear.clone())?,
-        linear("linear", dense_linear.quantize(tier)?)?,
-        linear("low-rank-f32", low_rank.clone())?,
-        linear("low-rank", low_rank.quantize(tier)?)?,
-        products("products", [(RANK, FEATURES), (FEATURES, RANK)], tier)?,
-        gru("gru-f32", dense_gru.clone())?,
-        gru("gru", dense_gru.quantize(tier)?)?,
-        products("gru-products", gru_products, tier)?,
-        gru("gru-low-rank-f32", low_rank_gru.clone())?,
-        gru("gru-low-rank", low_rank_gru.quantize(tier)?)?,
-        lstm("lstm-f32", dense_lstm.clone())?,
-        lstm("lstm", dense_lstm.quantize(tier)?)?,
-        products("lstm-products", lstm_products, tier)?,
-        lstm("lstm-low-rank-f32", low_rank_lstm.clone())?,
-        lstm("lstm-low-rank", low_rank_lstm.quantize(tier)?)?,
-    ])
+    let gru = || -> Result<Gru, Failure> {
+        let n = 3 * units;
+        Ok(Gru::new(weight(1, n, units, low_rank)?, weight(2, n, units, low_rank)?, bias(n), bias(n))?)
+    };
+    let lstm = || -> Result<Lstm, Failure> {
+        let n = 4 * units;
+        Ok(Lstm::new(weight(1, n, units, low_rank)?, weight(2, n, units, low_rank)?, bias(n), bias(n))?)
+    };
+    let of_gru = |gru| recurrent(gru, |gru: &Gru| [gru.weight_ih(), gru.weight_hh()]);
+    let of_lstm = |lstm| recurrent(lstm, |lstm: &Lstm| [lstm.weight_ih(), lstm.weight_hh()]);
+    let dense_linear = || -> Result<Linear, Failure> { Ok(Linear::new(weight(1, FEATURES, FEATURES, false)?, None)?) };
+    let low_rank_linear = || -> Result<Linear, Failure> {
+        Ok(Linear::new(LowRankLinear::from(factors(FEATURES, FEATURES, RANK)?), None)?)
+    };
+    match name {
+        "linear-f32" => linear(dense_linear()?),
+        "linear" => linear(dense_linear()?.quantize(tier)?),
+        "low-rank-f32" => linear(low_rank_linear()?),
+        "low-rank" => linear(low_rank_linear()?.quantize(tier)?),
+        "products" => products([(RANK, FEATURES), (FEATURES, RANK)], tier),
+        "gru-f32" | "gru-low-rank-f32" => of_gru(gru()?),
+        "gru" | "gru-low-rank" => of_gru(gru()?.quantize(tier)?),
+        "gru-products" => products([(3 * units, units); 2], tier),
+        "lstm-f32" | "lstm-low-rank-f32" => of_lstm(lstm()?),
+        "lstm" | "lstm-low-rank" => of_lstm(lstm()?.quantize(tier)?),
+        "lstm-products" => products([(4 * units, units); 2], tier),
+        _ => Err(format!("no layer {name}").into()),
+    }
 }
 
 fn main() -> Result<(), Failure> {
-    let (mut tier, mut layer, mut reps) = (Tier::select()?, None, None);
+    let (mut tier, mut units, mut layer, mut reps) = (Tier::select()?, UNITS, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or("usage: layers [--tier TIER] [--layer NAME --reps R]")?;
+        let value = arguments.next().ok_or("usage: layers [--tier TIER] [--units N] [--layer NAME --reps R]")?;
         match name.as_str() {
             "--tier" => tier = value.parse()?,
+            "--units" => units = value.parse()?,
             "--layer" => layer = Some(value),
             "--reps" => reps = Some(value.parse::<usize>()?),
-            _ => return Err(format!("{name}? usage: layers [--tier TIER] [--layer NAME --reps R]").into()),
+            _ => return Err(format!("{name}? usage: layers [--tier TIER] [--units N] [--layer NAME --reps R]").into()),
         }
     }
-    let mut benches = benches(tier)?;
-    if let (Some(layer), Some(reps)) = (&layer, reps) {
-        let bench = benches.iter_mut().find(|bench| bench.name == layer).ok_or_else(|| format!("no layer {layer}"))?;
+    let names: Vec<&'static str> =
+        NAMES.into_iter().filter(|name| layer.as_ref().is_none_or(|layer| layer == name)).collect();
+    if let (Some(layer), true) = (&layer, names.is_empty()) {
+        return Err(format!("no layer {layer}").into());
+    }
+    if let (&[name], Some(reps)) = (&names[..], reps) {
+        let mut bench = bench(name, tier, units)?;
         for _ in 0..reps {
             black_box(&mut bench.step)()?;
         }
@@ -150,11 +175,12 @@ fn main() -> Result<(), Failure> {
     }
 
     println!(
-        "batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU and LSTM {HIDDEN} -> {HIDDEN} (rank {})",
-        HIDDEN / 4
+        "batch 1, tier {tier}: linear {FEATURES} -> {FEATURES} (rank {RANK}), GRU and LSTM {units} -> {units} (rank {})",
+        (units / 4).max(1)
     );
     println!("{:<18} {:>10} {:>10} {:>10} {:>8}", "layer", "us/step", "MAC", "bytes", "GB/s");
-    for Bench { name, macs, bytes, step } in benches.iter_mut().filter(|b| layer.as_ref().is_none_or(|l| b.name == l)) {
+    for name in names {
+        let Bench { macs, bytes, mut step } = bench(name, tier, units)?;
         step()?;
         let mut microseconds: Vec<f64> = Vec::new();
         for _ in 0..31 {
@@ -166,7 +192,7 @@ fn main() -> Result<(), Failure> {
         }
         microseconds.sort_by(f64::total_cmp);
         let median = microseconds[microseconds.len() / 2];
-        println!("{name:<18} {median:>10.2} {macs:>10} {bytes:>10} {:>8.2}", *bytes as f64 / median / 1e3);
+        println!("{name:<18} {median:>10.2} {macs:>10} {bytes:>10} {:>8.2}", bytes as f64 / median / 1e3);
     }
     Ok(())
 }

@@ -11,9 +11,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -268,10 +268,7 @@ macro_rules! step_16x5 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -282,10 +279,7 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -295,10 +289,8 @@ tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -309,10 +301,8 @@ tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -323,10 +313,8 @@ tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 256, align: 9,
 }
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 256, align: 9,
-    prefetch: [
-        "prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-        "prfm pldl1keep, [{w}, #960]"
-    ],
+    all: [768 832 896 960], last: [768 832 896 960 1024 1088 1152 1216],
+    half: ["{ahead}" "{behind}"] [ahead = 0, behind = Line::BYTES],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"],
@@ -363,34 +351,53 @@ pub(super) unsafe fn store<const COLUMNS: usize>(
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s8s8s32_16x4<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s8s8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s8s8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
+    let panel_bytes = ROWS * STEP * steps;
+    let hints = Hints::of(FROM_MEMORY);
+    let [first, second] = Hints::of_two(FROM_MEMORY, panel_bytes, ROWS * STEP);
     for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let w = call.weights.add(panel * panel_bytes);
             let x = |column| call.activations.add(column * STEP);
             let one = || {
-                let [even, odd] = tile_16x1(w, x(0), x_step, steps);
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps, hints);
                 let sums = core::array::from_fn(|v| vaddq_s32(even[v], odd[v]));
                 store(call, panel, 0, [sums]);
             };
-            let two = |column| store(call, panel, column, tile_16x2(w, x(column), x_step, steps));
-            let three = |column| store(call, panel, column, tile_16x3(w, x(column), x_step, steps));
-            let four = |column| store(call, panel, column, tile_16x4(w, x(column), x_step, steps));
-            let five = |column| store(call, panel, column, tile_16x5(w, x(column), x_step, steps));
+            let two = |column, hints| store(call, panel, column, tile_16x2(w, x(column), x_step, steps, hints));
+            let three = |column, hints| store(call, panel, column, tile_16x3(w, x(column), x_step, steps, hints));
+            let four = |column, hints| store(call, panel, column, tile_16x4(w, x(column), x_step, steps, hints));
+            let five = |column, hints| store(call, panel, column, tile_16x5(w, x(column), x_step, steps, hints));
             match COLUMNS {
                 _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
                 1 => one(),
-                2 => two(0),
-                3 => three(0),
-                4 => four(0),
-                5 => five(0),
-                6 => (three(0), three(3)).0,
-                7 => (four(0), three(4)).0,
-                8 => (four(0), four(4)).0,
-                9 => (five(0), four(5)).0,
-                _ => (five(0), five(5)).0,
+                2 => two(0, hints),
+                3 => three(0, hints),
+                4 => four(0, hints),
+                5 => five(0, hints),
+                6 => (three(0, first), three(3, second)).0,
+                7 => (four(0, first), three(4, second)).0,
+                8 => (four(0, first), four(4, second)).0,
+                9 => (five(0, first), four(5, second)).0,
+                _ => (five(0, first), five(5, second)).0,
             }
         }
     }

@@ -10,7 +10,7 @@ use super::super::layout::STEP;
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
 use super::ops::split;
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -61,7 +61,7 @@ macro_rules! step_16x1 {
 }
 
 tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
     ],
@@ -127,7 +127,7 @@ macro_rules! step_16x2 {
 }
 
 tile! { "neon,dotprod", tile_16x2, 2, step_16x2, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]
@@ -144,7 +144,7 @@ macro_rules! step_16x3 {
 }
 
 tile! { "neon,dotprod", tile_16x3, 3, step_16x3, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -162,7 +162,7 @@ macro_rules! step_16x4 {
 }
 
 tile! { "neon,dotprod", tile_16x4, 4, step_16x4, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -181,7 +181,7 @@ macro_rules! step_16x5 {
 }
 
 tile! { "neon,dotprod", tile_16x5, 5, step_16x5, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -200,7 +200,7 @@ macro_rules! step_8x6 {
 }
 
 tile! { "neon,dotprod", tile_8x6, 3, step_8x6, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -216,7 +216,7 @@ macro_rules! step_8x8 {
 }
 
 tile! { "neon,dotprod", tile_8x8, 4, step_8x8, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -233,7 +233,7 @@ macro_rules! step_8x10 {
 }
 
 tile! { "neon,dotprod", tile_8x10, 5, step_8x10, w_step: 128, align: 9,
-    prefetch: ["prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]"],
+    all: [768 832], last: [768 832 896 960], half: ["{ahead}"] [ahead = 0],
     sums: zeroed [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"],
         [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
@@ -258,26 +258,45 @@ fn rows([l0, l1, b0, b1]: [int32x4_t; VECTORS]) -> [int32x4_t; VECTORS] {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4s8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
     let x_step = COLUMNS * STEP;
+    let panel_bytes = BYTE_ROWS * STEP * steps;
+    let hints = Hints::of(FROM_MEMORY);
+    let [first, second] = Hints::of_two(FROM_MEMORY, panel_bytes, BYTE_ROWS * STEP);
     for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            let w = call.weights.add(panel * BYTE_ROWS * STEP * steps);
+            let w = call.weights.add(panel * panel_bytes);
             let x = |column| call.activations.add(column * STEP);
             let one = || {
-                let [even, odd] = tile_16x1(w, x(0), x_step, steps);
+                let [even, odd] = tile_16x1(w, x(0), x_step, steps, hints);
                 store(call, panel, 0, [rows(core::array::from_fn(|v| vaddq_s32(even[v], odd[v])))]);
             };
             macro_rules! full {
-                ($tile:ident at $column:literal) => {
-                    store(call, panel, $column, $tile(w, x($column), x_step, steps).map(|sums| rows(sums)))
+                ($tile:ident at $column:literal, $hints:expr) => {
+                    store(call, panel, $column, $tile(w, x($column), x_step, steps, $hints).map(|sums| rows(sums)))
                 };
             }
             macro_rules! halves {
                 ($tile:ident) => {
-                    for half in 0..2 {
-                        let pairs = $tile(w.add(16 * half), x(0), x_step, steps);
+                    for (half, hints) in [first, second].into_iter().enumerate() {
+                        let pairs = $tile(w.add(16 * half), x(0), x_step, steps, hints);
                         store_half(
                             call,
                             panel,
@@ -291,14 +310,14 @@ pub(crate) unsafe fn gemm_s4s8s32_16x4<const COLUMNS: usize>(call: &Call) {
             match COLUMNS {
                 _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]])),
                 1 => one(),
-                2 => full!(tile_16x2 at 0),
-                3 => full!(tile_16x3 at 0),
-                4 => full!(tile_16x4 at 0),
-                5 => full!(tile_16x5 at 0),
+                2 => full!(tile_16x2 at 0, hints),
+                3 => full!(tile_16x3 at 0, hints),
+                4 => full!(tile_16x4 at 0, hints),
+                5 => full!(tile_16x5 at 0, hints),
                 6 => halves!(tile_8x6),
-                7 => (full!(tile_16x4 at 0), full!(tile_16x3 at 4)).0,
+                7 => (full!(tile_16x4 at 0, first), full!(tile_16x3 at 4, second)).0,
                 8 => halves!(tile_8x8),
-                9 => (full!(tile_16x5 at 0), full!(tile_16x4 at 5)).0,
+                9 => (full!(tile_16x5 at 0, first), full!(tile_16x4 at 5, second)).0,
                 _ => halves!(tile_8x10),
             }
         }

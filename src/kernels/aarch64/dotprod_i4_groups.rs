@@ -11,10 +11,12 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::STEP;
+use super::super::layout::{Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod::{LAYOUT, dots, store};
 use super::dotprod_i4::{lane_16x1, store_half};
+use super::instructions::prefetch;
+use super::tile::{Hints, hints};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -31,20 +33,33 @@ const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
 /// The number of sum vectors of a column.
 const VECTORS: usize = ROWS / 4;
+/// Bytes of the weights of a group, in a panel.
+const GROUP_BYTES: usize = 2 * BYTE_ROWS * STEP;
+/// How far ahead [`Hints::All`] asks for lines.
+const HINT: usize = 1024;
 
 /// The sums of `groups >= 1` groups of two steps, for 16 rows x 1 column. `m` points to the multipliers.
 ///
-/// The registers are the same as in `tile_16x1` of the weights without groups, but the sums of a group are in 4..7. They are split as
-/// [`split`](super::ops::split) does, then multiplied. A group's operands are loaded at its start: there are enough loads that nothing waits for one.
+/// The registers are the same as in `tile_16x1` of the weights without groups, but the sums of a group are in 4..7. They
+/// are split as [`split`](super::ops::split) does, then multiplied. A group's operands are loaded at its start: there are
+/// enough loads that nothing waits for one.
 ///
 /// # Safety
 /// The steps of the panel and of the column, and the groups of multipliers, must be readable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; VECTORS] {
+unsafe fn grouped_tile_16x1(
+    w: *const u8,
+    x: *const i8,
+    m: *const u8,
+    groups: usize,
+    hints: bool,
+) -> [int32x4_t; VECTORS] {
     let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
     // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
+        macro_rules! tile {
+            ($hints:expr) => {
         asm!(
             "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
             "b 2f",
@@ -64,6 +79,7 @@ unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: us
             lane_16x1!(last, 1, 9, [18, 19], [4, 5, 6, 7], ["", ""]),
             lane_16x1!(last, 2, 9, [20, 21], [4, 5, 6, 7], ["", ""]),
             lane_16x1!(last, 3, 9, [22, 23], [4, 5, 6, 7], ["", ""]),
+            $hints,
             "subs {groups}, {groups}, #1",
             "shrn v4.4h, v4.4s, #4", "shrn v5.4h, v5.4s, #4",
             "ssubw v6.4s, v6.4s, v4.4h", "ssubw v7.4s, v7.4s, v5.4h",
@@ -77,7 +93,11 @@ unsafe fn grouped_tile_16x1(w: *const u8, x: *const i8, m: *const i8, groups: us
             out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
             out("v23") _, out("v24") _, out("v25") _,
             options(readonly, nostack)
-        );
+        )
+            };
+        }
+        // The pointer is a group further.
+        if hints { tile!(hints!(768 832 896 960)) } else { tile!("") }
     }
     [a0, a1, a2, a3]
 }
@@ -131,19 +151,30 @@ macro_rules! half_tile {
     ($name:ident, $columns:literal, scratch: [$($scratch:ident),*], temporaries: $t0:ident $t1:ident $t2:ident,
      columns: [$($sb:ident $sh:ident $al:ident $ah:ident $x:ident $x_at:literal),*], early: [$($early:expr),*], late: [$($late:expr),*],
      blocks: [$($b:ident $h:ident $load:expr),*]) => {
-        /// Runs the tile. The multipliers of a group are `ROWS` bytes behind those of the group before. `ahead` is the
-        /// distance of the two lines that a group prefetches.
+        /// Runs the tile. The multipliers of a group are `ROWS` bytes behind those of the group before.
         ///
         /// # Safety
         /// The groups of the half panel, of the columns and of the multipliers must be readable, and there must be at
         /// least one.
         #[inline]
         #[target_feature(enable = "neon,dotprod")]
-        unsafe fn $name(w: *const u8, x: *const i8, x_step: usize, m: *const u8, groups: usize, ahead: usize) -> [[int32x4_t; 2]; $columns] {
+        unsafe fn $name(w: *const u8, x: *const i8, x_step: usize, m: *const u8, groups: usize, hints: Hints) -> [[int32x4_t; 2]; $columns] {
             let zero = vdupq_n_s32(0);
             $(let ($al, $ah): (int32x4_t, int32x4_t);)*
             // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
             unsafe {
+                match hints {
+                    Hints::All => half_tile!(@asm hints!(1024 1088 1152 1216), [] [$($scratch),*; $t0 $t1 $t2; $($sb $sh $al $ah $x $x_at),*; $($early),*; $($late),*; $($b $h $load),*; zero w x x_step m groups]),
+                    Hints::Half(ahead) => half_tile!(@asm hints!("{ahead}" "{ahead_next}"), [ahead = ahead, ahead_next = ahead + 64] [$($scratch),*; $t0 $t1 $t2; $($sb $sh $al $ah $x $x_at),*; $($early),*; $($late),*; $($b $h $load),*; zero w x x_step m groups]),
+                    Hints::None => half_tile!(@asm "", [] [$($scratch),*; $t0 $t1 $t2; $($sb $sh $al $ah $x $x_at),*; $($early),*; $($late),*; $($b $h $load),*; zero w x x_step m groups]),
+                }
+            }
+            [$([$al, $ah]),*]
+        }
+    };
+    (@asm $hints:expr, [$($operand:ident = $value:expr),*] [$($scratch:ident),*; $t0:ident $t1:ident $t2:ident;
+     $($sb:ident $sh:ident $al:ident $ah:ident $x:ident $x_at:literal),*; $($early:expr),*; $($late:expr),*;
+     $($b:ident $h:ident $load:expr),*; $zero:ident $w:ident $xs:ident $x_step:ident $m:ident $groups:ident]) => {
                 asm!(
                     $($early,)*
                     $($late,)*
@@ -155,29 +186,25 @@ macro_rules! half_tile {
                     "add {w}, {w}, #256",
                     "add {x}, {x}, {x_step}",
                     "add {m}, {m}, #16",
-                    "prfm pldl1keep, [{w}, {ahead}]",
-                    "prfm pldl1keep, [{w}, {ahead_next}]",
                     $($early,)*
                     concat!("ssubl {", stringify!($t0), ":v}.8h, {", stringify!($t0), ":v}.8b, {", stringify!($t1), ":v}.8b"),
                     scale!($t0 $t1 $t2, [$($sb $sh $al $ah),*]),
                     $($late,)*
                     "3:",
                     half_tile!(@group [$($sb $sh $x $x_at),*] $($b $h $load),*),
+                    $hints,
                     "subs {groups}, {groups}, #1",
                     "b.ne 2b",
                     concat!("ldur {", stringify!($t0), ":d}, [{m}]"),
                     concat!("sshll {", stringify!($t0), ":v}.8h, {", stringify!($t0), ":v}.8b, #0"),
                     scale!($t0 $t1 $t2, [$($sb $sh $al $ah),*]),
-                    w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
-                    x_step = in(reg) x_step, ahead = in(reg) ahead, ahead_next = in(reg) ahead + 64,
-                    $($sb = inout(vreg) zero => _, $sh = inout(vreg) zero => _,)*
-                    $($al = inout(vreg) zero => $al, $ah = inout(vreg) zero => $ah, $x = out(vreg) _,)*
+                    w = inout(reg) $w => _, x = inout(reg) $xs => _, m = inout(reg) $m => _, groups = inout(reg) $groups => _,
+                    x_step = in(reg) $x_step, $($operand = in(reg) $value,)*
+                    $($sb = inout(vreg) $zero => _, $sh = inout(vreg) $zero => _,)*
+                    $($al = inout(vreg) $zero => $al, $ah = inout(vreg) $zero => $ah, $x = out(vreg) _,)*
                     $($scratch = out(vreg) _,)*
                     options(readonly, nostack)
-                );
-            }
-            [$([$al, $ah]),*]
-        }
+                )
     };
     (@group $columns:tt $b0:ident $h0:ident $l0:expr, $b1:ident $h1:ident $l1:expr, $b2:ident $h2:ident $l2:expr,
      $b3:ident $h3:ident $l3:expr, $b4:ident $h4:ident $l4:expr, $b5:ident $h5:ident $l5:expr, $b6:ident $h6:ident $l6:expr,
@@ -245,9 +272,17 @@ half_tile! { tile_8x6, 6, scratch: [b, h], temporaries: h x4 x5,
 /// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    let &Call { steps, .. } = call;
+    let &Call { steps, from_memory, .. } = call;
     let (x_step, groups, weight_bytes) = (COLUMNS * STEP, steps / 2, BYTE_ROWS * STEP * steps);
     let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(steps);
+    // Each half of a panel asks for half the lines of the next panel. Of several tiles, the first one does.
+    let [first, second] = Hints::of_two(from_memory, panel_bytes, GROUP_BYTES);
+    // `Half` counts from the group after.
+    let ahead = |hints, half: usize| match hints {
+        Hints::Half(ahead) => Hints::Half(ahead + GROUP_BYTES - 16 * half),
+        other => other,
+    };
+    let hints = [ahead(first, 0), ahead(second, 1)];
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
@@ -257,30 +292,42 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
                 (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); VECTORS]]));
                 continue;
             }
+            let x = |column| call.activations.add(column * STEP);
             if COLUMNS == 1 {
-                store(call, panel, 0, [grouped_tile_16x1(weights, call.activations, multipliers.cast(), groups)]);
-                continue;
+                store(call, panel, 0, [grouped_tile_16x1(weights, x(0), multipliers, groups, from_memory)]);
             }
             for half in 0..2 {
                 let (w, m) = (weights.add(16 * half), multipliers.add(BYTE_ROWS * half));
-                let x = |column| call.activations.add(column * STEP);
-                // Each half prefetches half the lines of the next panel.
-                let ahead = panel_bytes + (128 - 16) * half;
                 macro_rules! tiles {
-                    ($($tile:ident at $column:literal),*) => {
-                        ($(store_half(call, panel, half, $column, &$tile(w, x($column), x_step, m, groups, ahead)),)*).0
-                    };
+                    ($tile:ident at $column:literal $(, $other:ident at $other_column:literal)?) => {{
+                        store_half(call, panel, half, $column, &$tile(w, x($column), x_step, m, groups, hints[half]));
+                        $(
+                            let sums = $other(w, x($other_column), x_step, m, groups, Hints::None);
+                            store_half(call, panel, half, $other_column, &sums);
+                        )?
+                    }};
                 }
                 match COLUMNS {
+                    1 => {}
                     2 => tiles!(tile_8x2 at 0),
                     3 => tiles!(tile_8x3 at 0),
                     4 => tiles!(tile_8x4 at 0),
                     5 => tiles!(tile_8x5 at 0),
                     6 => tiles!(tile_8x6 at 0),
                     7 => tiles!(tile_8x4 at 0, tile_8x3 at 4),
-                    8 => tiles!(tile_8x5 at 0, tile_8x3 at 5),
+                    8 => tiles!(tile_8x4 at 0, tile_8x4 at 4),
                     9 => tiles!(tile_8x5 at 0, tile_8x4 at 5),
                     _ => tiles!(tile_8x5 at 0, tile_8x5 at 5),
+                }
+            }
+            if from_memory {
+                // Groups have hinted at as many lines as there are weights. The rest are as many as multipliers.
+                let distance = match first {
+                    Hints::Half(_) if COLUMNS > 1 => panel_bytes,
+                    _ => HINT,
+                };
+                for at in (0..LAYOUT.multiplier_bytes(steps)).step_by(Line::BYTES) {
+                    prefetch(multipliers.wrapping_add(distance + at));
                 }
             }
         }

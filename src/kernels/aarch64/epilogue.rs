@@ -2,11 +2,8 @@
 
 use core::arch::aarch64::*;
 
+use super::super::portable::epilogue::{Operands, requantize};
 use crate::tier::Tier;
-
-/// The number of outputs computed at once. It gives enough independent work to hide the latency of an in-order core's
-/// conversions.
-pub(crate) const LANES: usize = 32;
 
 /// How a core best rounds and narrows. Both give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,86 +22,150 @@ impl Style {
     }
 }
 
-/// Computes `clamp(round(f32(sum) * scale) + zero_point)` as `i8`. Scales are finite.
-#[inline(always)]
-pub(crate) fn requantize_i8(
-    sums: &[[i32; LANES]],
-    scales: &[[f32; LANES]],
-    zero_point: i8,
-    style: Style,
-    out: &mut [[i8; LANES]],
-) {
-    let zero_point = i16::from(zero_point);
-    // SAFETY: NEON is part of every target with `kernel_aarch64`, and LANES bytes are writable at each place.
-    let store = |bytes: [uint8x16_t; 2], out: &mut [i8; LANES]| unsafe {
-        vst1q_s8(out.as_mut_ptr(), vreinterpretq_s8_u8(bytes[0]));
-        vst1q_s8(out.as_mut_ptr().add(16), vreinterpretq_s8_u8(bytes[1]));
-    };
-    // SAFETY: NEON is part of every target with `kernel_aarch64`.
-    unsafe {
-        match style {
-            Style::Convert if zero_point == 0 => each(sums, scales, out, |v| convert::<false>(v, |v| v), store),
-            Style::Convert => {
-                let zero_point = vdupq_n_s16(zero_point);
-                each(sums, scales, out, |v| convert::<false>(v, |v| vqaddq_s16(v, zero_point)), store);
-            }
-            Style::Magic => {
-                let bounds = Bounds::new(-128, 127, zero_point);
-                each(sums, scales, out, |v| magic(v, bounds), store);
-            }
-        }
+/// Computes `clamp(round(f32(sum + bias) * scale) + zero_point)` as `i8`. Scales are finite.
+#[inline]
+pub(crate) fn requantize_i8(operands: Operands<'_>, zero_point: i8, style: Style, out: &mut [i8]) {
+    match style {
+        Style::Convert => convert_i8(operands, zero_point, out),
+        Style::Magic => magic_i8(operands, zero_point, out),
     }
 }
 
 /// As [`requantize_i8`], to `u8`.
-#[inline(always)]
-pub(crate) fn requantize_u8(
-    sums: &[[i32; LANES]],
-    scales: &[[f32; LANES]],
-    zero_point: u8,
-    style: Style,
-    out: &mut [[u8; LANES]],
-) {
-    let zero_point = i16::from(zero_point);
-    // SAFETY: NEON is part of every target with `kernel_aarch64`, and LANES bytes are writable at each place.
-    let store = |bytes: [uint8x16_t; 2], out: &mut [u8; LANES]| unsafe {
-        vst1q_u8(out.as_mut_ptr(), bytes[0]);
-        vst1q_u8(out.as_mut_ptr().add(16), bytes[1]);
-    };
-    // SAFETY: NEON is part of every target with `kernel_aarch64`.
-    unsafe {
-        match style {
-            Style::Convert if zero_point == 0 => each(sums, scales, out, |v| convert::<true>(v, |v| v), store),
-            Style::Convert => {
-                let zero_point = vdupq_n_s16(zero_point);
-                each(sums, scales, out, |v| convert::<true>(v, |v| vqaddq_s16(v, zero_point)), store);
-            }
-            Style::Magic => {
-                let bounds = Bounds::new(0, 255, zero_point);
-                each(sums, scales, out, |v| magic(v, bounds), store);
-            }
-        }
+#[inline]
+pub(crate) fn requantize_u8(operands: Operands<'_>, zero_point: u8, style: Style, out: &mut [u8]) {
+    match style {
+        Style::Convert => convert_u8(operands, zero_point, out),
+        Style::Magic => magic_u8(operands, zero_point, out),
     }
 }
 
-/// Scales the sums, narrows every sixteen of them to bytes with `narrow`, and stores every thirty-two.
+/// Defines the loops of both styles for a type.
+macro_rules! loops {
+    ($byte:ty, $unsigned:literal, $store:ident, $one:ident, $convert:ident, $magic:ident) => {
+        /// Computes one output.
+        #[inline]
+        fn $one(zero_point: $byte) -> impl Fn(i32, f32) -> $byte {
+            let (low, high) = (<$byte>::MIN.into(), <$byte>::MAX.into());
+            move |sum, scale| requantize(sum, scale, zero_point.into(), low, high) as $byte
+        }
+
+        #[inline(always)]
+        fn $convert(operands: Operands<'_>, zero_point: $byte, out: &mut [$byte]) {
+            // SAFETY: NEON is part of every target with `kernel_aarch64`, and `each` makes the places writable.
+            unsafe {
+                let (store, one) = (|bytes, out| $store(out, bytes), $one(zero_point));
+                if zero_point == 0 {
+                    each(operands, out, |v| convert::<$unsigned>(v, |v| v), store, one);
+                } else {
+                    let z = vdupq_n_s16(zero_point.into());
+                    each(operands, out, |v| convert::<$unsigned>(v, |v| vqaddq_s16(v, z)), store, one);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn $magic(operands: Operands<'_>, zero_point: $byte, out: &mut [$byte]) {
+            // SAFETY: as above.
+            unsafe {
+                let bounds = Bounds::new(<$byte>::MIN.into(), <$byte>::MAX.into(), zero_point.into());
+                each(operands, out, |v| magic(v, bounds), |bytes, out| $store(out, bytes), $one(zero_point));
+            }
+        }
+    };
+}
+
+loops!(i8, false, store_i8, one_i8, convert_i8, magic_i8);
+loops!(u8, true, vst1q_u8, one_u8, convert_u8, magic_u8);
+
+/// Stores signed bytes.
+///
+/// # Safety
+/// Sixteen bytes must be writable at `out`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store_i8(out: *mut i8, bytes: uint8x16_t) {
+    // SAFETY: by this function's contract.
+    unsafe { vst1q_s8(out, vreinterpretq_s8_u8(bytes)) };
+}
+
+/// The number of outputs that [`each`] computes at once while there are so many. It gives enough independent work to
+/// hide the latency of an in-order core's conversions.
+const LANES: usize = 2 * VECTOR;
+
+/// The number of bytes of a vector.
+const VECTOR: usize = 16;
+
+/// Scales the sums, narrows every sixteen of them to bytes with `narrow`, and stores them with `store`. Where fewer than
+/// sixteen remain, the last sixteen are computed again; where there are not that many, `one` computes each.
 #[inline]
 #[target_feature(enable = "neon")]
 fn each<T>(
-    sums: &[[i32; LANES]],
-    scales: &[[f32; LANES]],
-    out: &mut [[T; LANES]],
+    operands: Operands<'_>,
+    out: &mut [T],
     narrow: impl Fn([float32x4_t; 4]) -> uint8x16_t,
-    store: impl Fn([uint8x16_t; 2], &mut [T; LANES]),
+    store: impl Fn(uint8x16_t, *mut T),
+    one: impl Fn(i32, f32) -> T,
 ) {
-    for ((sums, scales), out) in sums.iter().zip(scales).zip(out) {
-        // SAFETY: `i` is at most `LANES - 4`.
-        let scaled = |i: usize| unsafe {
-            vmulq_f32(vcvtq_f32_s32(vld1q_s32(sums.as_ptr().add(i))), vld1q_f32(scales.as_ptr().add(i)))
+    match operands.bias {
+        None => each_with::<false, T>(operands, out, narrow, store, one),
+        Some(_) => each_with::<true, T>(operands, out, narrow, store, one),
+    }
+}
+
+/// As [`each`]; `BIAS` says whether there is a bias.
+#[inline]
+#[target_feature(enable = "neon")]
+fn each_with<const BIAS: bool, T>(
+    operands: Operands<'_>,
+    out: &mut [T],
+    narrow: impl Fn([float32x4_t; 4]) -> uint8x16_t,
+    store: impl Fn(uint8x16_t, *mut T),
+    one: impl Fn(i32, f32) -> T,
+) {
+    let n = out.len();
+    let (sums, scales) = (&operands.sums[..n], &operands.scales[..n]);
+    let bias = operands.bias.map_or(sums, |bias| &bias[..n]);
+    let sixteen = |i: usize| {
+        debug_assert!(i + VECTOR <= n);
+        let scaled = |i: usize| {
+            // SAFETY: callers take four of the sixteen places from `i`, which are below `n`.
+            let (sums, bias, scales) =
+                unsafe { (vld1q_s32(sums.as_ptr().add(i)), bias.as_ptr().add(i), vld1q_f32(scales.as_ptr().add(i))) };
+            // SAFETY: as above.
+            let sums = if BIAS { vaddq_s32(sums, unsafe { vld1q_s32(bias) }) } else { sums };
+            vmulq_f32(vcvtq_f32_s32(sums), scales)
         };
-        let scaled: [float32x4_t; LANES / 4] = [0, 4, 8, 12, 16, 20, 24, 28].map(scaled);
-        let [a, b, c, d, e, f, g, h] = scaled;
-        store([narrow([a, b, c, d]), narrow([e, f, g, h])], out);
+        narrow([scaled(i), scaled(i + 4), scaled(i + 8), scaled(i + 12)])
+    };
+    let out = out.as_mut_ptr();
+    let mut i = 0;
+    while i + LANES <= n {
+        let (low, high) = (sixteen(i), sixteen(i + VECTOR));
+        // SAFETY: these places are below `n`.
+        unsafe {
+            store(low, out.add(i));
+            store(high, out.add(i + VECTOR));
+        }
+        i += LANES;
+    }
+    if i + VECTOR <= n {
+        // SAFETY: these places are below `n`.
+        unsafe { store(sixteen(i), out.add(i)) };
+        i += VECTOR;
+    }
+    if i == n {
+        return;
+    }
+    if n >= VECTOR {
+        // SAFETY: there are at least sixteen outputs.
+        unsafe { store(sixteen(n - VECTOR), out.add(n - VECTOR)) };
+        return;
+    }
+    for i in 0..n {
+        let sum = if BIAS { sums[i].wrapping_add(bias[i]) } else { sums[i] };
+        // SAFETY: `i < n`.
+        unsafe { out.add(i).write(one(sum, scales[i])) };
     }
 }
 

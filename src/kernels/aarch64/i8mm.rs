@@ -2,9 +2,9 @@
 
 use core::arch::aarch64::*;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::instructions::{sdot, smmla};
+use super::instructions::{prefetch, sdot, smmla};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -23,6 +23,9 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 const ROWS: usize = 8;
 const RUN: usize = 8;
 pub(super) const ROW_PAIRS: usize = ROWS / 2;
+
+/// How many bytes ahead a step hints.
+const HINT: usize = 768;
 
 /// The sums of four pairs of rows with `PAIRS` pairs of columns and, if `SINGLE` is 1, with one more column.
 pub(super) struct Sums<const PAIRS: usize, const SINGLE: usize> {
@@ -119,32 +122,46 @@ impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s8s8s32_8x8<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
-        // SAFETY: the panel is below `call.panels`, and the tile has the kernel's columns.
-        unsafe {
-            match COLUMNS {
-                1 => tile::<0, 1>(call, panel),
-                2 => tile::<1, 0>(call, panel),
-                3 => tile::<1, 1>(call, panel),
-                4 => tile::<2, 0>(call, panel),
-                5 => tile::<2, 1>(call, panel),
-                6 => tile::<3, 0>(call, panel),
-                7 => tile::<3, 1>(call, panel),
-                8 => tile::<4, 0>(call, panel),
-                9 => tile::<4, 1>(call, panel),
-                _ => tile::<5, 0>(call, panel),
-            }
+    // SAFETY: by this function's contract; the pairs and the single column are the kernel's columns.
+    unsafe {
+        match COLUMNS {
+            1 => panels::<0, 1>(call),
+            2 => panels::<1, 0>(call),
+            3 => panels::<1, 1>(call),
+            4 => panels::<2, 0>(call),
+            5 => panels::<2, 1>(call),
+            6 => panels::<3, 0>(call),
+            7 => panels::<3, 1>(call),
+            8 => panels::<4, 0>(call),
+            9 => panels::<4, 1>(call),
+            _ => panels::<5, 0>(call),
         }
     }
 }
 
-/// Computes the sums of one panel and all columns.
+/// Multiplies all panels.
+///
+/// # Safety
+/// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns.
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn panels<const PAIRS: usize, const SINGLE: usize>(call: &Call) {
+    // SAFETY: by this function's contract, each panel lies inside the call.
+    unsafe {
+        match call.from_memory {
+            true => (0..call.panels).for_each(|panel| tile::<PAIRS, SINGLE, true>(call, panel)),
+            false => (0..call.panels).for_each(|panel| tile::<PAIRS, SINGLE, false>(call, panel)),
+        }
+    }
+}
+
+/// Computes the sums of one panel and all columns. With `HINTS`, asks for each line of weights ahead of its use.
 ///
 /// # Safety
 /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usize) {
+unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const HINTS: bool>(call: &Call, panel: usize) {
     // SAFETY: by this function's contract.
     unsafe {
         let mut sums = Sums::<PAIRS, SINGLE>::zero();
@@ -152,6 +169,10 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize>(call: &Call, panel: usiz
         let mut x = call.activations;
         for _ in 0..call.steps {
             for half in 0..STEP / RUN {
+                // A half is one line.
+                if HINTS {
+                    prefetch(w.wrapping_add(HINT + half * Line::BYTES));
+                }
                 let run = Run::load(x.add(half * Run::<PAIRS, SINGLE>::BYTES));
                 for r in 0..ROW_PAIRS {
                     sums.add(r, vld1q_s8(w.add((half * ROW_PAIRS + r) * 2 * RUN)), &run);

@@ -6,7 +6,7 @@
 use core::arch::aarch64::*;
 use core::array::from_fn;
 
-use super::super::layout::STEP;
+use super::super::layout::{Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod;
 use super::i8mm::Run;
@@ -29,6 +29,9 @@ const ROWS: usize = LAYOUT.panel_rows;
 const BYTE_ROWS: usize = ROWS / 2;
 /// Bytes of a group of a panel.
 const GROUP_BYTES: usize = 2 * BYTE_ROWS * STEP;
+const QUARTERS: usize = 4;
+/// How far ahead a single column asks for lines of weights.
+const HINT: usize = 1024;
 
 /// One number for each pair of rows and each column of `PAIRS` pairs of columns and `SINGLE` more, in the order of
 /// [`Sums`](super::i8mm::Sums).
@@ -107,29 +110,62 @@ impl<const PAIRS: usize, const SINGLE: usize> Cells<PAIRS, SINGLE> {
 /// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    for panel in 0..call.panels {
-        macro_rules! quarters {
-            ($pairs:literal, $single:literal) => {
-                for half in 0..2 {
-                    tile::<$pairs, $single, 1, 0>(call, panel, 2 * half);
-                    tile::<$pairs, $single, 1, 1>(call, panel, 2 * half + 1);
-                }
-            };
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
         }
+    }
+}
+
+/// As [`gemm_s4gs8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4gs8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
+    let weight_bytes = BYTE_ROWS * STEP * call.steps;
+    let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
+    for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
+            macro_rules! halves {
+                ($pairs:literal, $single:literal) => {
+                    for half in 0..2 {
+                        tile::<$pairs, $single, 2, 0, HINTS>(call, panel, 2 * half);
+                    }
+                };
+            }
+            macro_rules! quarters {
+                ($pairs:literal, $single:literal) => {
+                    for half in 0..2 {
+                        tile::<$pairs, $single, 1, 0, HINTS>(call, panel, 2 * half);
+                        tile::<$pairs, $single, 1, 1, HINTS>(call, panel, 2 * half + 1);
+                    }
+                };
+            }
             // A tile has as many quarters of a panel as the registers have room for.
             match COLUMNS {
-                1 => single(call, panel),
-                2 => tile::<1, 0, 4, 0>(call, panel, 0),
-                3 => (0..2).for_each(|half| tile::<1, 1, 2, 0>(call, panel, 2 * half)),
-                4 => (0..2).for_each(|half| tile::<2, 0, 2, 0>(call, panel, 2 * half)),
+                1 => single::<HINTS>(call, panel),
+                2 => tile::<1, 0, 4, 0, HINTS>(call, panel, 0),
+                3 => halves!(1, 1),
+                4 => halves!(2, 0),
                 5 => quarters!(2, 1),
                 6 => quarters!(3, 0),
                 7 => quarters!(3, 1),
                 8 => quarters!(4, 0),
                 9 => quarters!(4, 1),
                 _ => quarters!(5, 0),
+            }
+            if HINTS {
+                // Groups have hinted at as many lines as there are weights. The rest are as many as multipliers.
+                let multipliers = call.weights.add(panel * panel_bytes + weight_bytes);
+                let distance = if COLUMNS == 1 { HINT } else { panel_bytes };
+                for at in (0..LAYOUT.multiplier_bytes(call.steps)).step_by(Line::BYTES) {
+                    prefetch(multipliers.wrapping_add(distance + at));
+                }
             }
         }
     }
@@ -151,13 +187,13 @@ unsafe fn differences(m: *const i8, last: bool) -> int16x8_t {
 }
 
 /// Computes one tile: `COUNT` quarters of a panel, starting at `quarter`, and all columns. A quarter is two byte rows,
-/// `ODD` is 1 for the second of a half.
+/// `ODD` is 1 for the second of a half. With `HINTS`, the tiles of a panel ask for the lines of the next one.
 ///
 /// # Safety
 /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel and quarters must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, const ODD: usize>(
+unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, const ODD: usize, const HINTS: bool>(
     call: &Call,
     panel: usize,
     quarter: usize,
@@ -176,6 +212,10 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
         // By the multipliers of low rows, of both, and by those of high rows.
         let (mut bytes_low, mut high_low, mut high_high) = (bytes, bytes, bytes);
         for group in 1..=groups {
+            // In front, because no load moves across a hint.
+            for line in 0..if HINTS { COUNT } else { 0 } {
+                prefetch(w.wrapping_add(panel_bytes + (quarter + line) * Line::BYTES));
+            }
             for run in 0..2 * STEP / RUN {
                 let columns = Run::load(x);
                 x = x.wrapping_add(Run::<PAIRS, SINGLE>::BYTES);
@@ -190,10 +230,6 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
                     bytes[q].add(pair, &columns);
                     high[q].add(vrshrq_n_s8::<4>(pair), &columns);
                 }
-            }
-            // The tiles of a panel share the lines of the next one.
-            for line in 0..COUNT {
-                w = prefetch(w.wrapping_add(panel_bytes + (quarter + line) * 64).cast(), w);
             }
             for q in 0..COUNT {
                 let m = multipliers.add(q / 2 * 8);
@@ -219,13 +255,13 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
     }
 }
 
-/// Computes a panel and one column. `sdot` by element saves what `smmla` would need, pairs of rows and of columns.
+/// Computes a panel and one column, with hints if `HINTS`. `sdot` by element saves what `smmla` would need, pairs of rows and of columns.
 ///
 /// # Safety
 /// The contract of `call` must hold with one column, and the panel must lie inside it.
 #[inline]
 #[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn single(call: &Call, panel: usize) {
+unsafe fn single<const HINTS: bool>(call: &Call, panel: usize) {
     // SAFETY: by this function's contract.
     unsafe {
         let (groups, weight_bytes) = (call.steps / 2, BYTE_ROWS * STEP * call.steps);
@@ -237,6 +273,9 @@ unsafe fn single(call: &Call, panel: usize) {
         // As in `tile`, with four rows in a vector and two vectors.
         let (mut bytes, mut high, mut bytes_low, mut high_low, mut high_high) = (zero, zero, zero, zero, zero);
         for group in 1..=groups {
+            for line in 0..if HINTS { QUARTERS } else { 0 } {
+                prefetch(w.wrapping_add(HINT + line * Line::BYTES));
+            }
             for step in 0..2 {
                 let column = vld1q_s8(x.add(step * STEP));
                 macro_rules! lane {
@@ -252,9 +291,6 @@ unsafe fn single(call: &Call, panel: usize) {
                 lane!(1);
                 lane!(2);
                 lane!(3);
-            }
-            for line in 0..4 {
-                w = prefetch(w.wrapping_add(768 + line * 64).cast(), w);
             }
             for v in 0..2 {
                 let m = multipliers.add(8 * v);

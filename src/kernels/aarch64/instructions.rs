@@ -1,4 +1,4 @@
-//! Instructions whose intrinsics are not stable yet, one function each.
+//! Instructions whose intrinsics are not stable yet, or unknown to Miri, one function each.
 //!
 //! The options `pure, nomem, nostack, preserves_flags` tell the compiler that the results depend only on the operands.
 //! It therefore schedules these instructions and allocates their registers as for any intrinsic.
@@ -52,20 +52,23 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
     acc
 }
 
-/// `prfm pldl1keep, [at]`: a hint that the cache line at `at` will be read soon. Any address is allowed.
+/// `prfm pldl1keep, [address]`: a hint that the line at `address` will be read. It reads nothing itself, and has no
+/// effect where there is no memory.
 ///
-/// Returns `pointer`. An instruction without a result would be one that the compiler knows nothing of, and it would keep
-/// sums in memory because of it.
+/// It is not `pure`, or it would be left out. `nomem` lets loads move across it, which the compiler would otherwise keep
+/// in order.
 #[inline]
-pub(super) fn prefetch<T>(at: *const u8, mut pointer: *const T) -> *const T {
-    // SAFETY: a hint has no effect that the program can see.
+#[target_feature(enable = "neon")]
+pub(super) fn prefetch<T>(address: *const T) {
+    // SAFETY: a hint touches no memory that a program can see.
     unsafe {
-        asm!(
-            "prfm pldl1keep, [{at}]",
-            "/* {pointer} */",
-            at = in(reg) at, pointer = inout(reg) pointer,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+        asm!("prfm pldl1keep, [{address}]", address = in(reg) address.addr(), options(nomem, nostack, preserves_flags))
     }
-    pointer
+}
+
+/// `sri a.16b, b.16b, #6`: the highest two bits of each byte of `b`, in place of the lowest two of `a`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+    vsriq_n_u8::<6>(a, b)
 }

@@ -39,6 +39,10 @@ pub(super) fn smmla(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     add_dots(acc, a, b, 8, |sum| [sum / 2 * 8, sum % 2 * 8])
 }
 
-pub(super) fn prefetch<T>(_at: *const u8, pointer: *const T) -> *const T {
-    pointer
+#[target_feature(enable = "neon")]
+pub(super) fn prefetch<T>(_address: *const T) {}
+
+#[target_feature(enable = "neon")]
+pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+    vorrq_u8(vandq_u8(a, vdupq_n_u8(!3)), vshrq_n_u8::<6>(b))
 }

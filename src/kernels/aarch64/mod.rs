@@ -9,30 +9,37 @@
 #[cfg(not(miri))]
 pub(super) mod detect;
 mod dotprod;
+mod dotprod_i2;
 mod dotprod_i4;
 mod dotprod_i4_groups;
 #[cfg(not(miri))]
 pub(super) mod epilogue;
 mod i8mm;
+mod i8mm_i2;
 mod i8mm_i4;
 mod i8mm_i4_groups;
 #[cfg_attr(miri, path = "instructions_miri.rs")]
 mod instructions;
 mod neon;
+mod neon_i2;
 mod neon_i4;
 mod ops;
 mod tile;
+mod unpacked;
 
 use super::micro::Family;
 
 /// The tables of all kernel files.
-pub(super) static TABLES: [&[Family]; 8] = [
+pub(super) static TABLES: [&[Family]; 11] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,
+    &neon_i2::FAMILIES,
     &dotprod::FAMILIES,
     &dotprod_i4::FAMILIES,
     &dotprod_i4_groups::FAMILIES,
+    &dotprod_i2::FAMILIES,
     &i8mm::FAMILIES,
     &i8mm_i4::FAMILIES,
     &i8mm_i4_groups::FAMILIES,
+    &i8mm_i2::FAMILIES,
 ];

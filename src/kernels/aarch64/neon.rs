@@ -9,9 +9,10 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::tile::{tile, tile_loop};
+use super::instructions::prefetch;
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -28,6 +29,13 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 }];
 
 const ROWS: usize = 4;
+
+/// The largest number of steps of a panel that takes [`tile_8x1`] for a single column. Its weights are in a
+/// cache: it hints nothing.
+const FEW_STEPS: usize = 4;
+
+/// How many bytes behind the step after it a step hints: the immediate operand of the tiles' prefetches.
+const HINT: usize = 640;
 
 /// The products of a group, `acc += w * x => temporary` by register number, each followed by its loads.
 ///
@@ -141,8 +149,18 @@ macro_rules! step_4x4 {
 /// The sums of one panel as the loops leave them: four partial sums per column and row.
 type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
+// Two sets of sums, for even steps and for odd ones, where other tiles have two columns.
+tile! { "neon", tile_4x1_pairs, 2, step_4x1, w_step: 128, align: 8,
+    all: [640 704], last: [640 704 768 832],
+    sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
+    scratch: [
+        "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
+        "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+    ]
+}
+
 tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -151,7 +169,7 @@ tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -163,7 +181,7 @@ tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -174,34 +192,30 @@ tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
     ]
 }
 
-/// As the tiles above, for one column. It takes two steps at a time, which gives eight independent products.
+/// As the tiles above, for one column. It takes two steps at a time, which gives eight independent products. `ODD` says
+/// whether the number of steps is odd.
 ///
 /// # Safety
 /// As the tiles above.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
+unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hints: Hints) -> Partial<1> {
     let mut sums = [vdupq_n_s32(0); ROWS];
-    if steps >= 2 {
-        let (a0, a1, a2, a3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-        let (b0, b1, b2, b3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
-        // SAFETY: reads only pairs of steps that the contract lets it read, and writes the registers named.
-        unsafe {
-            tile_loop!(step_4x1, w, x, 2 * STEP, steps / 2, w_step: 128, align: 8,
-                prefetch: ["prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]"],
-                sums: assigned [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3", b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
-                scratch: [
-                    "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
-                    "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
-                ]
-            );
-        }
-        sums = [vaddq_s32(a0, b0), vaddq_s32(a1, b1), vaddq_s32(a2, b2), vaddq_s32(a3, b3)];
+    if !ODD || steps > 1 {
+        // SAFETY: reads only pairs of steps that the contract lets it read.
+        let [even, odd] = unsafe { tile_4x1_pairs(w, x, 2 * STEP, steps / 2, hints) };
+        sums = core::array::from_fn(|r| vaddq_s32(even[r], odd[r]));
     }
-    if steps % 2 == 1 {
+    if ODD {
         // SAFETY: the contract makes the last step readable.
         unsafe {
-            let w = w.add((steps - 1) * ROWS * STEP).cast::<i8>();
+            let w = w.add((steps - 1) * ROWS * STEP);
+            if let Hints::All = hints {
+                // The next line after those that the pairs have asked for.
+                let asked = if steps > 3 { 4 } else { 2 };
+                prefetch(w.wrapping_add(HINT + asked * Line::BYTES));
+            }
+            let w = w.cast::<i8>();
             let x = vld1q_s8(x.add((steps - 1) * STEP));
             for (r, sum) in sums.iter_mut().enumerate() {
                 let w = vld1q_s8(w.add(r * STEP));
@@ -210,6 +224,32 @@ unsafe fn tile_4x1(w: *const u8, x: *const i8, steps: usize) -> Partial<1> {
         }
     }
     [sums]
+}
+
+/// Computes one column of two panels of few steps. Where panels are short, what a panel costs beside its steps counts:
+/// the sums of two are added up together, and there are eight chains from the first step on.
+///
+/// # Safety
+/// As the tiles above, for both panels.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>; 2] {
+    // SAFETY: the contract makes the step readable.
+    let products = |step: usize| unsafe {
+        let x = vld1q_s8(x.add(step * STEP));
+        let w: [int8x16_t; 2 * ROWS] =
+            core::array::from_fn(|r| vld1q_s8(w[r / ROWS].add((step * ROWS + r % ROWS) * STEP).cast::<i8>()));
+        let low = w.map(|w| vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+        let both: [int16x8_t; 2 * ROWS] = core::array::from_fn(|r| vmlal_high_s8(low[r], w[r], x));
+        both
+    };
+    let mut sums = products(0).map(|product| vpaddlq_s16(product));
+    for step in 1..steps {
+        let products = products(step);
+        sums = core::array::from_fn(|r| vpadalq_s16(sums[r], products[r]));
+    }
+    let [a0, a1, a2, a3, b0, b1, b2, b3] = sums;
+    [[[a0, a1, a2, a3]], [[b0, b1, b2, b3]]]
 }
 
 /// Computes one column of a panel that may hold extreme pairs. Each product is added to an `i32` separately, which is
@@ -236,6 +276,25 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
+/// Computes one column of the panels of `call`, two at a time, without the last of an odd number. `steps` is the call's.
+///
+/// # Safety
+/// As [`MicroKernel`](super::super::micro::MicroKernel), with at least one step.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn pairs_of_panels(call: &Call, steps: usize) {
+    let panel_bytes = ROWS * STEP * steps;
+    for pair in 0..call.panels / 2 {
+        // SAFETY: both panels are among the call's.
+        unsafe {
+            let w = call.weights.add(2 * pair * panel_bytes);
+            let [a, b] = tile_8x1([w, w.add(panel_bytes)], call.activations, steps);
+            store(call, 2 * pair, 0, a);
+            store(call, 2 * pair + 1, 0, b);
+        }
+    }
+}
+
 /// Stores the sums of `COLUMNS` columns, starting at `column`.
 ///
 /// # Safety
@@ -258,28 +317,62 @@ unsafe fn store<const COLUMNS: usize>(call: &Call, panel: usize, column: usize, 
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match (call.from_memory, call.steps % 2 == 1) {
+            (true, true) if COLUMNS == 1 => panels::<COLUMNS, true, true>(call),
+            (false, true) if COLUMNS == 1 => panels::<COLUMNS, false, true>(call),
+            (true, _) => panels::<COLUMNS, true, false>(call),
+            (false, _) => panels::<COLUMNS, false, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s8s8s32_4x16`], for one value of `call.from_memory`. For one column, `ODD` says whether the number of steps
+/// is odd.
+///
+/// # Safety
+/// As [`gemm_s8s8s32_4x16`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool, const ODD: bool>(call: &Call) {
     let &Call { panels, steps, .. } = call;
+    // The first tile takes longer than memory does; further ones find the panel in L1.
+    let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
     let x_step = COLUMNS * STEP;
-    for panel in 0..panels {
+    let panel_bytes = ROWS * STEP * steps;
+    let mut first = 0;
+    if COLUMNS == 1 && !FROM_MEMORY && (1..=FEW_STEPS).contains(&steps) {
+        // SAFETY: by this function's contract. Where the compiler knows the number of steps, they are a straight line.
+        unsafe {
+            match steps {
+                1 => pairs_of_panels(call, 1),
+                2 => pairs_of_panels(call, 2),
+                _ => pairs_of_panels(call, steps),
+            }
+        }
+        first = panels - panels % 2;
+    }
+    for panel in first..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            let w = call.weights.add(panel * ROWS * STEP * steps);
+            let w = call.weights.add(panel * panel_bytes);
             let x = |column| call.activations.add(column * STEP);
-            let two = |column| store(call, panel, column, tile_4x2(w, x(column), x_step, steps));
-            let three = |column| store(call, panel, column, tile_4x3(w, x(column), x_step, steps));
-            let four = |column| store(call, panel, column, tile_4x4(w, x(column), x_step, steps));
+            let two = |column, hints| store(call, panel, column, tile_4x2(w, x(column), x_step, steps, hints));
+            let three = |column, hints| store(call, panel, column, tile_4x3(w, x(column), x_step, steps, hints));
+            let four = |column, hints| store(call, panel, column, tile_4x4(w, x(column), x_step, steps, hints));
             match COLUMNS {
                 _ if steps == 0 => (0..COLUMNS).for_each(|c| store(call, panel, c, [[vdupq_n_s32(0); ROWS]])),
-                1 => store(call, panel, 0, tile_4x1(w, x(0), steps)),
-                2 => two(0),
-                3 => three(0),
-                4 => four(0),
-                5 => (three(0), two(3)).0,
-                6 => (three(0), three(3)).0,
-                7 => (four(0), three(4)).0,
-                8 => (four(0), four(4)).0,
-                9 => (three(0), three(3), three(6)).0,
-                _ => (four(0), three(4), three(7)).0,
+                1 => store(call, panel, 0, tile_4x1::<ODD>(w, x(0), steps, hints)),
+                2 => two(0, hints),
+                3 => three(0, hints),
+                4 => four(0, hints),
+                5 => (three(0, hints), two(3, none)).0,
+                6 => (three(0, hints), three(3, none)).0,
+                7 => (four(0, hints), three(4, none)).0,
+                8 => (four(0, hints), four(4, none)).0,
+                9 => (three(0, hints), three(3, none), three(6, none)).0,
+                _ => (four(0, hints), three(4, none), three(7, none)).0,
             }
         }
     }

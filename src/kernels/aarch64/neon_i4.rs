@@ -6,11 +6,12 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, STEP};
+use super::super::layout::{Layout, Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
+use super::instructions::prefetch;
 use super::neon::products;
 use super::ops::split;
-use super::tile::{tile, tile_loop};
+use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -37,6 +38,10 @@ pub(crate) static FAMILIES: [Family; 2] = [
 
 const ROWS: usize = 8;
 const BYTE_ROWS: usize = ROWS / 2;
+
+/// How many bytes ahead a step of the tiles of several columns hints. A step fills a cache line, of which each half of a
+/// panel loads half; the first half of the first tile hints.
+const HINT: usize = 640;
 
 /// A step of 8 rows x 1 column.
 ///
@@ -66,7 +71,7 @@ macro_rules! step_8x1 {
 }
 
 tile! { "neon", tile_8x1, 2, step_8x1, w_step: 64, align: 8,
-    prefetch: ["prfm pldl1keep, [{w}, #640]"],
+    all: [640], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v8", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -87,30 +92,50 @@ fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
 /// As [`MicroKernel`](super::super::micro::MicroKernel).
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4s8s32_8x16`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4s8s32_8x16`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
                     let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps);
+                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(HINTS));
                     let [low, high] = split(across(sixteen_low), across(bytes));
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => tiles::<1>(call, panel, COLUMNS, 0),
-                2 => tiles::<2>(call, panel, COLUMNS, 0),
-                3 => tiles::<3>(call, panel, COLUMNS, 0),
-                4 => tiles::<4>(call, panel, COLUMNS, 0),
-                5 => (tiles::<3>(call, panel, COLUMNS, 0), tiles::<2>(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (tiles::<4>(call, panel, COLUMNS, 0), tiles::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| tiles::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                1 => tiles::<1, HINTS>(call, panel, COLUMNS, 0),
+                2 => tiles::<2, HINTS>(call, panel, COLUMNS, 0),
+                3 => tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                4 => tiles::<4, HINTS>(call, panel, COLUMNS, 0),
+                5 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<2, false>(call, panel, COLUMNS, 3)).0,
+                6 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 3)).0,
+                7 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 4)).0,
+                8 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<4, false>(call, panel, COLUMNS, 4)).0,
+                9 => {
+                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    (1..3).for_each(|i| tiles::<3, false>(call, panel, COLUMNS, 3 * i));
+                }
                 _ => {
-                    (0..2).for_each(|i| tiles::<3>(call, panel, COLUMNS, 3 * i));
-                    tiles::<4>(call, panel, COLUMNS, 6);
+                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    tiles::<3, false>(call, panel, COLUMNS, 3);
+                    tiles::<4, false>(call, panel, COLUMNS, 6);
                 }
             }
         }
@@ -124,7 +149,7 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+unsafe fn tiles<const COLUMNS: usize, const HINTS: bool>(call: &Call, panel: usize, columns: usize, column: usize) {
     for first in (0..BYTE_ROWS).step_by(2) {
         // SAFETY: by this function's contract.
         unsafe {
@@ -132,6 +157,9 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
             let mut w = call.weights.add((panel * call.steps * BYTE_ROWS + first) * STEP).cast::<i8>();
             let mut x = call.activations.add(column * STEP);
             for _ in 0..call.steps {
+                if HINTS && first == 0 {
+                    prefetch(w.wrapping_add(HINT));
+                }
                 let columns_x: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
                 for row in 0..2 {
                     let bytes = vld1q_s8(w.add(row * STEP));
@@ -164,34 +192,84 @@ unsafe fn tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize,
 /// As [`gemm_s4s8s32_8x16`]. `steps` is even.
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => grouped_panels::<COLUMNS, true>(call),
+            false => grouped_panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4gs8s32_8x16`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4gs8s32_8x16`].
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn grouped_panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             match COLUMNS {
                 1 if call.steps > 0 => {
-                    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
-                    let multipliers = w.add(weight_bytes).cast();
-                    let [low, high] = grouped_tile_8x1(w, call.activations, multipliers, call.steps / 2);
+                    let (w, multipliers) = grouped_panel(call, panel);
+                    let [low, high] = grouped_tile_8x1(w, call.activations, multipliers, call.steps / 2, HINTS);
                     let out = call.sums.add(panel * ROWS);
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => grouped_tiles::<1>(call, panel, COLUMNS, 0),
-                2 => grouped_pair(call, panel, COLUMNS, 0),
-                3 => grouped_tiles::<3>(call, panel, COLUMNS, 0),
-                4 => grouped_tiles::<4>(call, panel, COLUMNS, 0),
-                5 => (grouped_tiles::<3>(call, panel, COLUMNS, 0), grouped_pair(call, panel, COLUMNS, 3)).0,
-                6 => (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
-                7 => (grouped_tiles::<4>(call, panel, COLUMNS, 0), grouped_tiles::<3>(call, panel, COLUMNS, 4)).0,
-                8 => (0..2).for_each(|i| grouped_tiles::<4>(call, panel, COLUMNS, 4 * i)),
-                9 => (0..3).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i)),
+                1 => grouped_tiles::<1, HINTS>(call, panel, COLUMNS, 0),
+                2 => grouped_pair::<HINTS>(call, panel, COLUMNS, 0),
+                3 => grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0),
+                4 => grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0),
+                5 => {
+                    grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    grouped_pair::<false>(call, panel, COLUMNS, 3);
+                }
+                6 => {
+                    grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    grouped_tiles::<3, false>(call, panel, COLUMNS, 3);
+                }
+                7 => {
+                    grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0);
+                    grouped_tiles::<3, false>(call, panel, COLUMNS, 4);
+                }
+                8 => {
+                    grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0);
+                    grouped_tiles::<4, false>(call, panel, COLUMNS, 4);
+                }
+                9 => {
+                    grouped_tiles::<3, HINTS>(call, panel, COLUMNS, 0);
+                    (1..3).for_each(|i| grouped_tiles::<3, false>(call, panel, COLUMNS, 3 * i));
+                }
                 _ => {
-                    (0..2).for_each(|i| grouped_tiles::<3>(call, panel, COLUMNS, 3 * i));
-                    grouped_tiles::<4>(call, panel, COLUMNS, 6);
+                    grouped_tiles::<4, HINTS>(call, panel, COLUMNS, 0);
+                    (0..2).for_each(|i| grouped_tiles::<3, false>(call, panel, COLUMNS, 4 + 3 * i));
+                }
+            }
+            if HINTS {
+                // Groups have hinted as far ahead as there are weights. The rest of the lines are as many as multipliers.
+                let (_, multipliers) = grouped_panel(call, panel);
+                for at in (0..LAYOUT.multiplier_bytes(call.steps)).step_by(Line::BYTES) {
+                    prefetch(multipliers.wrapping_add(HINT + at));
                 }
             }
         }
+    }
+}
+
+/// The weights and the multipliers of a panel.
+///
+/// # Safety
+/// The contract of `call` must hold for weights with groups, and the panel must lie inside it.
+#[inline]
+unsafe fn grouped_panel(call: &Call, panel: usize) -> (*const u8, *const u8) {
+    let weight_bytes = BYTE_ROWS * STEP * call.steps;
+    // SAFETY: by this function's contract.
+    unsafe {
+        let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
+        (w, w.add(weight_bytes))
     }
 }
 
@@ -235,10 +313,12 @@ macro_rules! grouped_step_8x1 {
 /// The steps of the panel and of the column, and the groups of multipliers, must be readable.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; 2] {
+unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const u8, groups: usize, hints: bool) -> [int32x4_t; 2] {
     let (low, high): (int32x4_t, int32x4_t);
     // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
+        macro_rules! tile {
+            ($hints:expr) => {
         asm!(
             "movi v0.2d, #0", "movi v1.2d, #0",
             "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v19.2d, #0",
@@ -248,7 +328,7 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
             "2:",
             "ldr q4, [{w}]", "ldr q5, [{w}, #16]", "ldr q6, [{w}, #32]", "ldr q7, [{w}, #48]",
             "ldr q2, [{x}]", "ldr q3, [{x}, #16]",
-            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
+            $hints,
             "addp v26.8h, v16.8h, v17.8h", "addp v27.8h, v18.8h, v19.8h",
             "addp v28.8h, v20.8h, v21.8h", "addp v29.8h, v22.8h, v23.8h",
             grouped_step_8x1!("smull", 2, [4, 5, 6, 7],
@@ -274,7 +354,10 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usi
             out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             out("v28") _, out("v29") _,
             options(readonly, nostack)
-        );
+        )
+            };
+        }
+        if hints { tile!(hints!(640 704)) } else { tile!("") }
     }
     [low, high]
 }
@@ -285,18 +368,83 @@ macro_rules! grouped_row_x2 {
     ($smull:literal, $b:literal $h:literal, $nb:literal $nh:literal, [$l0:literal $l1:literal $h0:literal $h1:literal], $x0:literal $x1:literal,
      $load:literal) => {
         concat!(
-            $smull, " {", $h0, ":v}.8h, {", $h, ":v}.8b, {", $x0, ":v}.8b\n",
-            "srshr {", $nh, ":v}.16b, {", $nb, ":v}.16b, #4\n",
-            $smull, " {", $h1, ":v}.8h, {", $h, ":v}.8b, {", $x1, ":v}.8b\n",
-            "shl {", $nb, ":v}.16b, {", $nb, ":v}.16b, #4\n",
-            $smull, " {", $l0, ":v}.8h, {", $b, ":v}.8b, {", $x0, ":v}.8b\n",
-            $smull, " {", $l1, ":v}.8h, {", $b, ":v}.8b, {", $x1, ":v}.8b\n",
-            "smlal2 {", $h0, ":v}.8h, {", $h, ":v}.16b, {", $x0, ":v}.16b\n",
-            "smlal2 {", $h1, ":v}.8h, {", $h, ":v}.16b, {", $x1, ":v}.16b\n",
-            "sshr {", $nb, ":v}.16b, {", $nb, ":v}.16b, #4\n",
-            "smlal2 {", $l0, ":v}.8h, {", $b, ":v}.16b, {", $x0, ":v}.16b\n",
-            "smlal2 {", $l1, ":v}.8h, {", $b, ":v}.16b, {", $x1, ":v}.16b\n",
-            $load, "\n",
+            $smull,
+            " {",
+            $h0,
+            ":v}.8h, {",
+            $h,
+            ":v}.8b, {",
+            $x0,
+            ":v}.8b\n",
+            "srshr {",
+            $nh,
+            ":v}.16b, {",
+            $nb,
+            ":v}.16b, #4\n",
+            $smull,
+            " {",
+            $h1,
+            ":v}.8h, {",
+            $h,
+            ":v}.8b, {",
+            $x1,
+            ":v}.8b\n",
+            "shl {",
+            $nb,
+            ":v}.16b, {",
+            $nb,
+            ":v}.16b, #4\n",
+            $smull,
+            " {",
+            $l0,
+            ":v}.8h, {",
+            $b,
+            ":v}.8b, {",
+            $x0,
+            ":v}.8b\n",
+            $smull,
+            " {",
+            $l1,
+            ":v}.8h, {",
+            $b,
+            ":v}.8b, {",
+            $x1,
+            ":v}.8b\n",
+            "smlal2 {",
+            $h0,
+            ":v}.8h, {",
+            $h,
+            ":v}.16b, {",
+            $x0,
+            ":v}.16b\n",
+            "smlal2 {",
+            $h1,
+            ":v}.8h, {",
+            $h,
+            ":v}.16b, {",
+            $x1,
+            ":v}.16b\n",
+            "sshr {",
+            $nb,
+            ":v}.16b, {",
+            $nb,
+            ":v}.16b, #4\n",
+            "smlal2 {",
+            $l0,
+            ":v}.8h, {",
+            $b,
+            ":v}.16b, {",
+            $x0,
+            ":v}.16b\n",
+            "smlal2 {",
+            $l1,
+            ":v}.8h, {",
+            $b,
+            ":v}.16b, {",
+            $x1,
+            ":v}.16b\n",
+            $load,
+            "\n",
         )
     };
 }
@@ -316,11 +464,14 @@ unsafe fn grouped_tile_8x2(
     x_step: usize,
     m: *const u8,
     groups: usize,
+    hints: bool,
 ) -> [[int32x4_t; 2]; 2] {
     let zero = vdupq_n_s32(0);
     let (l0, h0, l1, h1): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
     // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
+        macro_rules! tile {
+            ($hints:expr) => {
         asm!(
             ".p2align 6",
             "2:",
@@ -329,7 +480,7 @@ unsafe fn grouped_tile_8x2(
             "srshr {u0:v}.16b, {b0:v}.16b, #4", "shl {b0:v}.16b, {b0:v}.16b, #4",
             "ldr {x2:q}, [{x}]", "ldr {x3:q}, [{x}, #16]", "ldr {m0:d}, [{m}]",
             "add {x}, {x}, {x_step}", "add {m}, {m}, #8",
-            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
+            $hints,
             "sshr {b0:v}.16b, {b0:v}.16b, #4",
             "sshll {m0:v}.8h, {m0:v}.8b, #0",
             grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x0" "x1", "ldr {b0:q}, [{w}, #32]"),
@@ -361,7 +512,10 @@ unsafe fn grouped_tile_8x2(
             x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
             b0 = out(vreg) _, b1 = out(vreg) _, u0 = out(vreg) _, u1 = out(vreg) _, m0 = out(vreg) _,
             options(readonly, nostack)
-        );
+        )
+            };
+        }
+        if hints { tile!(hints!(640 704)) } else { tile!("") }
     }
     [[l0, h0], [l1, h1]]
 }
@@ -372,16 +526,15 @@ unsafe fn grouped_tile_8x2(
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_pair(call: &Call, panel: usize, columns: usize, column: usize) {
+unsafe fn grouped_pair<const HINTS: bool>(call: &Call, panel: usize, columns: usize, column: usize) {
     // SAFETY: by this function's contract.
     unsafe {
         if call.steps == 0 {
-            return grouped_tiles::<2>(call, panel, columns, column);
+            return grouped_tiles::<2, HINTS>(call, panel, columns, column);
         }
-        let weight_bytes = BYTE_ROWS * STEP * call.steps;
-        let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
+        let (w, multipliers) = grouped_panel(call, panel);
         let x = call.activations.add(column * STEP);
-        let sums = grouped_tile_8x2(w, x, columns * STEP, w.add(weight_bytes), call.steps / 2);
+        let sums = grouped_tile_8x2(w, x, columns * STEP, multipliers, call.steps / 2, HINTS);
         for (c, [low, high]) in sums.into_iter().enumerate() {
             let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS);
             vst1q_s32(out, low);
@@ -399,11 +552,16 @@ unsafe fn grouped_pair(call: &Call, panel: usize, columns: usize, column: usize)
 /// The contract of `call` must hold, and the panel and columns must lie inside it.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns: usize, column: usize) {
+unsafe fn grouped_tiles<const COLUMNS: usize, const HINTS: bool>(
+    call: &Call,
+    panel: usize,
+    columns: usize,
+    column: usize,
+) {
     // SAFETY: by this function's contract.
     unsafe {
-        grouped_tile::<COLUMNS, 0>(call, panel, columns, column);
-        grouped_tile::<COLUMNS, 2>(call, panel, columns, column);
+        grouped_tile::<COLUMNS, 0, HINTS>(call, panel, columns, column);
+        grouped_tile::<COLUMNS, 2, false>(call, panel, columns, column);
     }
 }
 
@@ -413,24 +571,25 @@ unsafe fn grouped_tiles<const COLUMNS: usize>(call: &Call, panel: usize, columns
 /// As [`grouped_tiles`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn grouped_tile<const COLUMNS: usize, const FIRST: usize>(
+unsafe fn grouped_tile<const COLUMNS: usize, const FIRST: usize, const HINTS: bool>(
     call: &Call,
     panel: usize,
     columns: usize,
     column: usize,
 ) {
-    let groups = call.steps / 2;
-    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-    let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
     // SAFETY: by this function's contract.
     unsafe {
-        let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
-        let mut w = panel_weights.add(FIRST * STEP);
-        let mut multipliers = panel_weights.add(weight_bytes);
+        let (weights, multipliers) = grouped_panel(call, panel);
+        let mut w = weights.add(FIRST * STEP).cast::<i8>();
+        let mut multipliers = multipliers.cast();
         let mut x = call.activations.add(column * STEP);
         // Two low rows, then two high rows.
         let mut sums = [vdupq_n_s32(0); COLUMNS];
-        for _ in 0..groups {
+        for _ in 0..call.steps / 2 {
+            if HINTS {
+                prefetch(w.wrapping_add(HINT));
+                prefetch(w.wrapping_add(HINT + Line::BYTES));
+            }
             let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
             for step in 0..2 {
                 for row in 0..2 {

@@ -6,21 +6,29 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GateHeader, Reader, Stored, Tensor, WeightHeader, Writer, vec_of};
+use super::operations::{
+    AffineHeader, DepthwiseHeader, LayerNormHeader, MappingHeader, OverTimeHeader, RnnHeader, SliceHeader,
+};
+use super::{GateHeader, MatHeader, Reader, Stored, Tensor, WeightHeader, Writer, vec_of};
 use crate::error::{Error, FileError, Result};
-use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, TimeConvolution, Weight};
+use crate::factored::{
+    Affine, Bidirectional, DepthwiseConvolution, Embedding, Gru, LayerNorm, Linear, Lstm, Mapping, OverTime, Recurrent,
+    Rnn, Slice, TimeConvolution, Weight, Windows,
+};
 use crate::kernels::Activation;
 use crate::model::Layer;
+use crate::model::graph_file::present;
+use crate::model::version::Version;
 
 /// Writes the bias if there is one, and returns whether there is.
-fn write_bias(bias: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
+pub(super) fn write_bias(bias: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
     if let Some(bias) = bias {
         to.put(name, Tensor::floats(vec_of([bias.len()]), bias))?;
     }
     Ok(bias.is_some())
 }
 
-fn read_bias(there: bool, name: &str, len: usize, from: &mut Reader<'_>) -> Result<Option<Vec<f32>>> {
+pub(super) fn read_bias(there: bool, name: &str, len: usize, from: &mut Reader<'_>) -> Result<Option<Vec<f32>>> {
     if there { from.tensors.take_vector(name, len).map(Some) } else { Ok(None) }
 }
 
@@ -161,20 +169,42 @@ pub(in crate::model) struct TimeConvolutionHeader {
     linear: LinearHeader,
     kernel: usize,
     stride: usize,
+    /// Before the first frame, and after the last unless `padding_after` says otherwise.
     padding: usize,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    padding_after: Option<usize>,
+    /// 1, if left out.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    dilation: Option<usize>,
 }
 
 impl Stored for TimeConvolution {
     type Header = TimeConvolutionHeader;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<Self::Header> {
-        let (kernel, stride, padding) = (self.kernel(), self.stride(), self.padding());
-        Ok(TimeConvolutionHeader { linear: self.linear().write(name, to)?, kernel, stride, padding })
+        let Windows { kernel, stride, dilation, before, after } = self.windows();
+        Ok(TimeConvolutionHeader {
+            linear: self.linear().write(name, to)?,
+            kernel,
+            stride,
+            padding: before,
+            padding_after: (after != before).then_some(after),
+            dilation: (dilation != 1).then_some(dilation),
+        })
     }
 
     fn read(name: &str, header: &Self::Header, from: &mut Reader<'_>) -> Result<Self> {
         let linear = Linear::read(name, &header.linear, from)?;
-        let layer = TimeConvolution::new(linear, header.kernel, header.stride, header.padding);
+        let layer = TimeConvolution::with_windows(
+            linear,
+            Windows {
+                kernel: header.kernel,
+                stride: header.stride,
+                dilation: header.dilation.unwrap_or(1),
+                before: header.padding,
+                after: header.padding_after.unwrap_or(header.padding),
+            },
+        );
         layer.map_err(|cause| FileError::layer(name, cause))
     }
 }
@@ -213,30 +243,88 @@ pub(in crate::model) enum LayerKind {
     Lstm(LstmHeader),
     BidirectionalGru(BidirectionalHeader<GruHeader>),
     BidirectionalLstm(BidirectionalHeader<LstmHeader>),
+    Depthwise(DepthwiseHeader),
+    Rnn(RnnHeader),
+    BidirectionalRnn(BidirectionalHeader<RnnHeader>),
+    Function(MappingHeader),
+    Affine(AffineHeader),
+    LayerNorm(LayerNormHeader),
+    Embedding(MatHeader),
+    Slice(SliceHeader),
+    OverTime(OverTimeHeader),
+}
+
+impl LayerKind {
+    /// The version that this kind of layer came with, in this form.
+    fn since(&self) -> Version {
+        match self {
+            LayerKind::TimeConvolution(TimeConvolutionHeader { padding_after, dilation, .. })
+                if padding_after.is_some() || dilation.is_some() =>
+            {
+                Version::LAYERS
+            }
+            LayerKind::Linear(_)
+            | LayerKind::TimeConvolution(_)
+            | LayerKind::Gru(_)
+            | LayerKind::Lstm(_)
+            | LayerKind::BidirectionalGru(_)
+            | LayerKind::BidirectionalLstm(_) => Version::default(),
+            LayerKind::Depthwise(_)
+            | LayerKind::Rnn(_)
+            | LayerKind::BidirectionalRnn(_)
+            | LayerKind::Function(_)
+            | LayerKind::Affine(_)
+            | LayerKind::LayerNorm(_)
+            | LayerKind::Embedding(_)
+            | LayerKind::Slice(_)
+            | LayerKind::OverTime(_) => Version::LAYERS,
+        }
+    }
 }
 
 impl Stored for Layer {
     type Header = LayerKind;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<LayerKind> {
-        Ok(match self {
+        let kind = match self {
             Layer::Linear(layer) => LayerKind::Linear(layer.write(name, to)?),
             Layer::TimeConvolution(layer) => LayerKind::TimeConvolution(layer.write(name, to)?),
+            Layer::Depthwise(layer) => LayerKind::Depthwise(layer.write(name, to)?),
             Layer::Gru(layer) => LayerKind::Gru(layer.write(name, to)?),
             Layer::Lstm(layer) => LayerKind::Lstm(layer.write(name, to)?),
+            Layer::Rnn(layer) => LayerKind::Rnn(layer.write(name, to)?),
             Layer::BidirectionalGru(layer) => LayerKind::BidirectionalGru(layer.write(name, to)?),
             Layer::BidirectionalLstm(layer) => LayerKind::BidirectionalLstm(layer.write(name, to)?),
-        })
+            Layer::BidirectionalRnn(layer) => LayerKind::BidirectionalRnn(layer.write(name, to)?),
+            Layer::Mapping(layer) => LayerKind::Function(layer.write(name, to)?),
+            Layer::Affine(layer) => LayerKind::Affine(layer.write(name, to)?),
+            Layer::LayerNorm(layer) => LayerKind::LayerNorm(layer.write(name, to)?),
+            Layer::Embedding(layer) => LayerKind::Embedding(layer.write(name, to)?),
+            Layer::Slice(layer) => LayerKind::Slice(layer.write(name, to)?),
+            Layer::OverTime(layer) => LayerKind::OverTime(layer.write(name, to)?),
+        };
+        to.needs(kind.since());
+        Ok(kind)
     }
 
     fn read(name: &str, header: &LayerKind, from: &mut Reader<'_>) -> Result<Self> {
+        from.version.expect(header.since(), &format!("what layer {name:?} is"))?;
         Ok(match header {
             LayerKind::Linear(header) => Layer::Linear(Linear::read(name, header, from)?),
             LayerKind::TimeConvolution(header) => Layer::TimeConvolution(TimeConvolution::read(name, header, from)?),
+            LayerKind::Depthwise(header) => Layer::Depthwise(DepthwiseConvolution::read(name, header, from)?),
             LayerKind::Gru(header) => Layer::Gru(Gru::read(name, header, from)?),
             LayerKind::Lstm(header) => Layer::Lstm(Lstm::read(name, header, from)?),
+            LayerKind::Rnn(header) => Layer::Rnn(Rnn::read(name, header, from)?),
             LayerKind::BidirectionalGru(header) => Layer::BidirectionalGru(Bidirectional::read(name, header, from)?),
             LayerKind::BidirectionalLstm(header) => Layer::BidirectionalLstm(Bidirectional::read(name, header, from)?),
+            LayerKind::BidirectionalRnn(header) => Layer::BidirectionalRnn(Bidirectional::read(name, header, from)?),
+            LayerKind::Function(header) => Layer::Mapping(Mapping::read(name, header, from)?),
+            LayerKind::Affine(header) => Layer::Affine(Affine::read(name, header, from)?),
+            LayerKind::LayerNorm(header) => Layer::LayerNorm(LayerNorm::read(name, header, from)?),
+            LayerKind::Embedding(header) => Layer::Embedding(Embedding::read(name, header, from)?),
+            LayerKind::Slice(header) => Layer::Slice(Slice::read(name, header, from)?),
+            LayerKind::OverTime(header) => Layer::OverTime(OverTime::read(name, header, from)?),
         })
     }
 }

@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use clap::Args;
 use serde_json::{Value, json};
 use skinny::kernels::{
-    Activations, GROUP, MAX_I4, PackedMat, RequantizeFloat, Scales, Sums, Workspace, gemm, reference,
+    Activations, MAX_I4, MAX_MULTIPLIER_I2, PackedMat, RequantizeFloat, Scales, Sums, WeightFormat, Workspace, gemm,
+    reference,
 };
 use skinny::{Mat, MatMut, MatRef, Tier};
 
@@ -50,7 +51,7 @@ pub struct GemmArgs {
     #[arg(long, value_name = "TIER", value_parser = tier)]
     pub tier: Option<Tier>,
 
-    /// How weights are stored: int8, int4 or int4-groups
+    /// How weights are stored: int8, int4, int4-groups or int2
     #[arg(long, value_enum, default_value_t = Precision::Int8)]
     pub precision: Precision,
 
@@ -111,7 +112,8 @@ pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
 struct Weights {
     precision: Precision,
     values: Mat<i8>,
-    multipliers: Mat<u8>,
+    /// Of groups, if the precision has any.
+    multipliers: Mat<i8>,
 }
 
 impl Weights {
@@ -119,7 +121,7 @@ impl Weights {
         if args.n == 0 || args.k == 0 {
             return Err(Failure::input("--n and --k: expected at least 1"));
         }
-        let (n, k, groups) = (args.n, args.k, args.k.div_ceil(GROUP));
+        let (n, k) = (args.n, args.k);
         if n.max(k).saturating_mul(*args.batch.end()) > MOST {
             return Err(Failure::input(format!(
                 "--n {n} --k {k} --batch {}: more numbers than 2^30",
@@ -129,10 +131,16 @@ impl Weights {
         let len = n.checked_mul(k).filter(|&len| len <= MOST);
         let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^30")))?;
         let mut values = Random::new(1).bytes(len);
-        if args.precision != Precision::Int8 {
-            values.iter_mut().for_each(|w| *w %= MAX_I4 + 1);
+        match args.precision {
+            Precision::F32 | Precision::Int8 => (),
+            Precision::Int4 | Precision::Int4Groups => values.iter_mut().for_each(|w| *w %= MAX_I4 + 1),
+            Precision::Int2 => values.iter_mut().for_each(|w| *w >>= 6),
         }
-        let multipliers = Random::new(3).bytes(n * groups).into_iter().map(i8::unsigned_abs).collect();
+        let group = args.precision.format().and_then(WeightFormat::group);
+        let groups = group.map_or(0, |group| k.div_ceil(group));
+        let multiplier =
+            |m: i8| if args.precision == Precision::Int2 { m % (MAX_MULTIPLIER_I2 + 1) } else { m.max(-127).abs() };
+        let multipliers = Random::new(3).bytes(n * groups).into_iter().map(multiplier).collect();
         let (values, multipliers) = (Mat::from_vec(values, n, k)?, Mat::from_vec(multipliers, n, groups)?);
         Ok(Self { precision: args.precision, values, multipliers })
     }
@@ -142,19 +150,28 @@ impl Weights {
         Ok(match self.precision {
             Precision::Int8 => PackedMat::for_tier(values, tier)?,
             Precision::Int4 => PackedMat::i4_for_tier(values, tier)?,
-            Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.multipliers.view(), tier)?,
+            Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.unsigned_multipliers()?.view(), tier)?,
+            Precision::Int2 => PackedMat::i2_grouped_for_tier(values, self.multipliers.view(), tier)?,
             Precision::F32 => {
                 return Err(Failure::input("--precision f32: these products use integers; see `skinny bench`"));
             }
         })
     }
 
+    fn unsigned_multipliers(&self) -> Result<Mat<u8>> {
+        let multipliers = self.multipliers.as_slice().iter().map(|m| m.unsigned_abs()).collect();
+        Ok(Mat::from_vec(multipliers, self.multipliers.rows(), self.multipliers.cols())?)
+    }
+
     /// The exact sums.
-    fn sums(&self, x: MatRef<'_, i8>) -> Vec<i32> {
-        match self.precision {
-            Precision::Int4Groups => reference::gemm_grouped(self.values.view(), self.multipliers.view(), x),
+    fn sums(&self, x: MatRef<'_, i8>) -> Result<Vec<i32>> {
+        Ok(match self.precision {
+            Precision::Int4Groups => {
+                reference::gemm_grouped(self.values.view(), self.unsigned_multipliers()?.view(), x)
+            }
+            Precision::Int2 => reference::gemm_i2(self.values.view(), self.multipliers.view(), x),
             _ => reference::gemm(self.values.view(), x),
-        }
+        })
     }
 }
 
@@ -165,7 +182,7 @@ fn time(args: &GemmArgs, weights: &Weights, packed: &PackedMat, batch: usize) ->
     let mut workspace = Workspace::with_threads(threads::of(args.threads)?);
     let mut sums = vec![0i32; batch * n];
     gemm(packed, Activations::new(x), &Sums, MatMut::new(&mut sums, batch, n)?, &mut workspace)?;
-    if sums != weights.sums(x) {
+    if sums != weights.sums(x)? {
         return Err(Failure::No("a kernel is broken: its sums differ from plain ones".into()));
     }
     let scales = Scales::new(vec![1.0 / (127.0 * (k as f32).sqrt()); n])?;

@@ -4,11 +4,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use skinny::Tier;
 use skinny::model::{Import, Model, TensorFile, TensorInfo};
+use skinny_convert::Format;
 
 use crate::console::{ATTENTION, Console};
 use crate::error::{About, Failure, Result, printable};
 use crate::files::model::{ModelArgs, remedy};
-use crate::files::read;
 use crate::report::{Side, Table, count, dimensions};
 use crate::weights::{self, LayerWeight};
 
@@ -21,7 +21,7 @@ Examples:
 
 /// Shows the layers, tensors and costs of a model file
 ///
-/// Reads a PyTorch state dict in safetensors, or a file written by skinny. Shows the kind, sizes, stride and activation
+/// Reads a file written by skinny, a PyTorch state dict in safetensors, or a file of another program. Shows the kind, sizes, stride and activation
 /// of each layer, and the rank and storage of its matrices. Also shows its parameters, its bytes, and its
 /// multiply-accumulates (MACs) per step. A step is one output frame of the model: a layer before a stride of 2 runs
 /// twice per step.
@@ -42,20 +42,25 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
     let tier = Tier::select()?;
     let path = args.model.path();
-    let bytes = read(path)?;
-    let file = TensorFile::new(&bytes).about(path)?;
+    let opened = args.model.open()?;
+    let file = TensorFile::new(&opened.bytes).about(path)?;
     let tensors = file.tensors();
-    let import = Import::read(&bytes, &args.model.import.options(), tier);
+    let import = Import::read(&opened.bytes, &args.model.import.options(), tier);
     let problem = import.as_ref().err().map(remedy);
     let model = import.as_ref().map(|import| &import.model);
-    let assumptions = import.as_ref().map(|import| &import.assumptions[..]).unwrap_or_default();
-    let kind = if file.metadata().contains_key("skinny") { "skinny" } else { "safetensors" };
+    let assumed = import.as_ref().map(|import| import.assumptions.clone()).unwrap_or_default();
+    let assumptions = [opened.assumptions, assumed].concat();
+    let (kind, what) = match opened.format {
+        Format::Safetensors if file.metadata().contains_key("skinny") => ("skinny", "a model of skinny's own".into()),
+        Format::Safetensors => ("safetensors", "safetensors".into()),
+        format => (format.name(), format.to_string()),
+    };
     if args.json {
         let layers = model.map_or(Value::Null, layers_json);
         let tensors: Vec<Value> = tensors.iter().map(tensor_json).collect();
         console.json(&json!({
             "file": path.display().to_string(),
-            "file_bytes": bytes.len(),
+            "file_bytes": opened.size,
             "kind": kind,
             "layers": layers,
             "total": model.map_or(Value::Null, total_json),
@@ -65,13 +70,12 @@ pub fn run(args: &InspectArgs, console: Console) -> Result<()> {
             "tensors": tensors,
         }))?;
     } else {
-        let size = count(bytes.len());
-        let what = if kind == "skinny" { "a model of skinny's own" } else { "safetensors" };
+        let size = count(opened.size);
         console.answer(format_args!("{}: {what}, {size} bytes\n\n", path.display()))?;
         if let Ok(model) = model {
             console.answer(format_args!("{}\n", layers(model)))?;
         }
-        for assumption in assumptions {
+        for assumption in &assumptions {
             console.answer(format_args!("assumed: {}\n", printable(assumption)))?;
         }
         if !assumptions.is_empty() {
@@ -110,7 +114,7 @@ fn layers(model: &Model) -> Table {
     ]);
     let dash = || "-".to_owned();
     let mut total = 0;
-    for ((name, layer), runs) in model.layers().zip(weights::runs_per_output(model)) {
+    for ((name, layer), runs) in model.layers().zip(model.runs_per_output()) {
         let parts = weights::of(layer);
         let macs = macs(&parts, runs);
         total += macs;
@@ -186,11 +190,11 @@ fn layers_json(model: &Model) -> Value {
             "weights": parts.iter().map(weight).collect::<Vec<_>>(),
         })
     };
-    model.layers().zip(weights::runs_per_output(model)).map(layer).collect()
+    model.layers().zip(model.runs_per_output()).map(layer).collect()
 }
 
 fn total_json(model: &Model) -> Value {
-    let layers = model.layers().zip(weights::runs_per_output(model));
+    let layers = model.layers().zip(model.runs_per_output());
     let macs: usize = layers.map(|((_, layer), runs)| macs(&weights::of(layer), runs)).sum();
     json!({
         "input": model.input_size(),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod compress;
+pub mod convert;
 pub mod gemm;
 pub mod inspect;
 pub mod run;

@@ -1,15 +1,16 @@
-//! `skinny study`: runs the study of docs/training.md, a grid of settings of `skinny train`.
+//! `skinny study`: runs the study of docs/training.md, settings of `skinny train` in parts.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, create_dir_all, remove_dir_all};
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use clap::Args;
 
-use super::train;
+use super::train::{self, CorpusArg};
 use crate::console::Console;
 use crate::error::{About, Failure, Result};
 use crate::progress::Progress;
@@ -24,9 +25,9 @@ Examples:
 
 /// Trains the recognizer in every setting of a grid, and draws the results
 ///
-/// Appends one row per trained model to OUT/study.csv. Prints the rows as a table, and draws parameters.svg, nu.svg and
-/// transition.svg. OUT/done lists the finished runs, which are not run again. An interrupted run resumes after its last
-/// complete epoch, if OUT/work still exists.
+/// Appends one row per trained model to OUT/study.csv. Prints the rows as tables, and draws parameters.svg,
+/// differences.svg, nu.svg and transition.svg. OUT/done lists the finished runs, which are not run again. An interrupted
+/// run resumes after its last complete epoch, if OUT/work still exists.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct StudyArgs {
@@ -50,129 +51,162 @@ pub struct StudyArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
     pub jobs: usize,
 
-    /// Seeds of weights and batches; the default is 1 with --quick and 1,2,3 without
+    /// Seeds of weights and batches
+    ///
+    /// By default, the main comparison has the seeds 1 to 6 and all other parts 1 to 3; with --quick, the only seed is 1.
     #[arg(long, value_name = "SEED,...", value_delimiter = ',')]
     pub seeds: Vec<u64>,
 }
 
-/// The settings of a grid.
-struct Grid {
-    /// Options of all runs. The committed study has penalties that do not rise, and factors that are never aligned.
-    size: &'static str,
-    ranks: &'static str,
-    /// Cuts for the first of the strengths. The others are cut to rank 8.
-    cuts: &'static str,
-    transitions: &'static [usize],
-    /// Strengths of the penalties. The studies of transitions and speakers use the first of each.
-    trace: &'static [&'static str],
-    l2: &'static [&'static str],
-    speakers: &'static [&'static str],
-    /// Epochs of the runs with enough training for every method.
-    longer: Option<usize>,
+/// A part of the study: settings of `skinny train` with names, each trained with every seed.
+struct Part {
+    name: &'static str,
+    seeds: RangeInclusive<u64>,
+    /// Options of all its runs. A later option replaces an earlier one.
+    options: &'static str,
+    /// The names of its settings, and their options.
+    settings: &'static [(&'static str, &'static str)],
+    corpus: CorpusArg,
 }
 
-const QUICK: Grid = Grid {
-    size: "--rise 0 --align 0 --epochs 45 --transition 30 --hidden 64,64",
-    ranks: "8",
-    cuts: "--rank 8",
-    transitions: &[15],
-    trace: &["0.0007"],
-    l2: &["0.002"],
-    speakers: &[],
-    longer: None,
-};
+/// The methods that are compared.
+const METHODS: &[(&str, &str)] = &[
+    ("trace", ""),
+    ("l2", "--penalty l2"),
+    ("none-factored", "--penalty none --factored"),
+    ("none", "--penalty none"),
+    ("scratch-plain", "--scratch --init plain"),
+    ("scratch-spectral", "--scratch --init spectral"),
+];
 
-const WHOLE: Grid = Grid {
-    size: "--rise 0 --align 0 --epochs 45 --transition 30",
-    ranks: "4,8,16",
-    cuts: "--rank 4,8,16 --threshold 0.8,0.9",
-    transitions: &[5, 15, 40],
-    trace: &["0.0007", "0.0002", "0.002"],
-    l2: &["0.002", "0.0005", "0.006"],
-    speakers: &["theo"],
-    longer: Some(120),
-};
+const QUICK: &[Part] = &[
+    Part {
+        name: "main",
+        seeds: 1..=1,
+        options: "--epochs 45 --transition 30 --hidden 64,64 --rank 8",
+        settings: METHODS,
+        corpus: CorpusArg::Digits,
+    },
+    Part {
+        name: "transition",
+        seeds: 1..=1,
+        options: "--epochs 45 --hidden 64,64 --rank 8",
+        settings: &[("15", "--transition 15")],
+        corpus: CorpusArg::Digits,
+    },
+];
 
-/// A run: its name, and the options that it adds to the grid's.
+/// The most important part comes first, and each part completes one seed before the next, so that an interrupted study
+/// has comparable rows.
+const WHOLE: &[Part] = &[
+    Part {
+        name: "main",
+        seeds: 1..=6,
+        options: "--epochs 45 --transition 30 --rank 2,4,8,16",
+        settings: METHODS,
+        corpus: CorpusArg::Digits,
+    },
+    // What alignment and the rising penalty do.
+    Part {
+        name: "cause",
+        seeds: 1..=3,
+        options: "--epochs 45 --transition 30 --rank 4,8",
+        settings: &[
+            ("trace-align-0", "--align 0"),
+            ("none-factored-align-0", "--penalty none --factored --align 0"),
+            ("trace-rise-0", "--rise 0"),
+            ("trace-align-20", "--align 20"),
+            ("trace-align-1", "--align 1"),
+        ],
+        corpus: CorpusArg::Digits,
+    },
+    // Shows which differences remain when every method has enough training.
+    Part {
+        name: "longer",
+        seeds: 1..=3,
+        options: "--epochs 120 --transition 80 --rank 4,8",
+        settings: METHODS,
+        corpus: CorpusArg::Digits,
+    },
+    // The strengths that the main part does not have. The last four are one strength for recurrent and another for
+    // other weights.
+    Part {
+        name: "strength",
+        seeds: 1..=3,
+        options: "--epochs 45 --transition 30 --rank 4,8",
+        settings: &[
+            ("trace-0.001", "--lambda-rec 1e-3"),
+            ("trace-0.004", "--lambda-rec 4e-3"),
+            ("l2-0.001", "--penalty l2 --lambda-rec 1e-3"),
+            ("l2-0.004", "--penalty l2 --lambda-rec 4e-3"),
+            ("trace-0.001-0.002", "--lambda-rec 1e-3 --lambda-nonrec 2e-3"),
+            ("trace-0.002-0.001", "--lambda-rec 2e-3 --lambda-nonrec 1e-3"),
+            ("trace-0.002-0.004", "--lambda-rec 2e-3 --lambda-nonrec 4e-3"),
+            ("trace-0.004-0.002", "--lambda-rec 4e-3 --lambda-nonrec 2e-3"),
+        ],
+        corpus: CorpusArg::Digits,
+    },
+    // Equally many epochs in all, except where the ranks decide.
+    Part {
+        name: "transition",
+        seeds: 1..=3,
+        options: "--epochs 45 --rank 4,8",
+        settings: &[
+            ("5", "--transition 5"),
+            ("15", "--transition 15"),
+            ("40", "--transition 40"),
+            ("settled", "--transition 30 --settle 0.1"),
+        ],
+        corpus: CorpusArg::Digits,
+    },
+    Part {
+        name: "speaker",
+        seeds: 1..=3,
+        options: "--epochs 45 --transition 30 --rank 8 --leave-out theo",
+        settings: METHODS,
+        corpus: CorpusArg::Digits,
+    },
+    // Sentences take longer to learn, and need weaker penalties.
+    Part {
+        name: "sentences",
+        seeds: 1..=3,
+        options: "--epochs 90 --transition 60 --rank 16 --batches 60 --batch-steps 1024 --lambda-rec 5e-4",
+        settings: METHODS,
+        corpus: CorpusArg::Prompts,
+    },
+];
+
+/// A run: its name, the data it trains on, and its options.
 #[derive(Clone, Debug, PartialEq)]
 struct Run {
     name: String,
+    corpus: CorpusArg,
     options: Vec<String>,
 }
 
-impl Grid {
-    fn runs(&self, seed: u64, prompts: Option<&Path>) -> Vec<Run> {
-        let mut runs = Vec::new();
-        let mut add = |name: &str, options: String| {
-            let options = format!("{options} --seed {seed}").split_whitespace().map(str::to_owned).collect();
-            runs.push(Run { name: format!("{name}-{seed}"), options });
-        };
-        let Self { ranks, cuts, .. } = self;
-        let (trace, l2) = (self.trace[0], self.l2[0]);
-        let ways = |first: bool| if first { *cuts } else { "--rank 8" };
-        for (i, lambda) in self.trace.iter().enumerate() {
-            add(&format!("trace-{lambda}"), format!("--study size --lambda-rec {lambda} {}", ways(i == 0)));
-        }
-        for (i, lambda) in self.l2.iter().enumerate() {
-            add(&format!("l2-{lambda}"), format!("--study size --penalty l2 --lambda-rec {lambda} {}", ways(i == 0)));
-        }
-        add("none-factored", format!("--study size --penalty none --factored --rank {ranks}"));
-        add("none", format!("--study size --penalty none --rank {ranks}"));
-        add("scratch-spectral", format!("--study size --scratch --init spectral --rank {ranks}"));
-        add("scratch-plain", format!("--study size --scratch --init plain --rank {ranks}"));
-        for epoch in self.transitions {
-            let options = format!("--study transition --lambda-rec {trace} --transition {epoch} --rank 8");
-            add(&format!("transition-{epoch}"), options);
-        }
-        for speaker in self.speakers {
-            let left = format!("--study leave-out --leave-out {speaker} --rank 8");
-            add(&format!("left-{speaker}-trace"), format!("{left} --lambda-rec {trace}"));
-            add(&format!("left-{speaker}-l2"), format!("{left} --penalty l2 --lambda-rec {l2}"));
-            add(&format!("left-{speaker}-none-factored"), format!("{left} --penalty none --factored"));
-            add(&format!("left-{speaker}-scratch"), format!("{left} --scratch"));
-        }
-        // Shows which differences remain when every method has enough training.
-        if let Some(epochs) = self.longer {
-            let longer = format!("--study longer --epochs {epochs} --transition {}", epochs * 2 / 3);
-            add("longer-trace", format!("{longer} --lambda-rec {trace} --rank 4,8"));
-            add("longer-l2", format!("{longer} --penalty l2 --lambda-rec {l2} --rank 4,8"));
-            add("longer-scratch-plain", format!("{longer} --scratch --init plain --rank 8"));
-            add("longer-none-factored", format!("{longer} --penalty none --factored --rank 8"));
-            add("longer-scratch-spectral", format!("{longer} --scratch --rank 8"));
-            add("longer-none", format!("{longer} --penalty none --rank 8"));
-        }
-        if let Some(folder) = prompts {
-            // Sentences take longer to learn, and need weaker penalties.
-            let on = "--study prompts --corpus prompts --rank 16 --epochs 90 --transition 60 --batches 60 --batch-steps 1024";
-            let first = runs.len();
-            let mut add = |name: &str, options: &str| {
-                let options = format!("{on} {options} --seed {seed}").split_whitespace().map(str::to_owned).collect();
-                runs.push(Run { name: format!("prompts-{name}-{seed}"), options });
-            };
-            add("trace", "--lambda-rec 0.0002");
-            add("l2", "--penalty l2 --lambda-rec 0.0005");
-            add("none-factored", "--penalty none --factored");
-            add("none", "--penalty none");
-            add("scratch", "--scratch");
-            for run in &mut runs[first..] {
-                // A folder's name may contain blanks.
-                run.options.extend(["--data".into(), folder.display().to_string()]);
+impl Part {
+    /// All its runs, seed by seed. Without `seeds` they have its own.
+    fn runs(&self, seeds: &[u64]) -> Vec<Run> {
+        let seeds = if seeds.is_empty() { self.seeds.clone().collect() } else { seeds.to_vec() };
+        let run = |seed: u64, (name, options): &(&str, &str)| {
+            let corpus = self.corpus.name();
+            let options = format!("--study {} --corpus {corpus} {} {options} --seed {seed}", self.name, self.options);
+            Run {
+                name: format!("{}-{name}-{seed}", self.name),
+                corpus: self.corpus,
+                options: options.split_whitespace().map(str::to_owned).collect(),
             }
-        }
-        runs
+        };
+        seeds.into_iter().flat_map(|seed| self.settings.iter().map(move |setting| run(seed, setting))).collect()
     }
 }
 
 pub fn run(args: &StudyArgs, console: Console) -> Result<()> {
     let work = args.out.join("work");
     create_dir_all(&work).about(&work)?;
-    let grid = if args.quick { QUICK } else { WHOLE };
-    let seeds = match (&args.seeds[..], args.quick) {
-        ([], true) => vec![1],
-        ([], false) => vec![1, 2, 3],
-        (seeds, _) => seeds.to_vec(),
-    };
-    let runs: Vec<Run> = seeds.into_iter().flat_map(|seed| grid.runs(seed, args.prompts.as_deref())).collect();
+    let parts = if args.quick { QUICK } else { WHOLE };
+    let mut runs: Vec<Run> = parts.iter().flat_map(|part| part.runs(&args.seeds)).collect();
+    runs.retain(|run| run.corpus == CorpusArg::Digits || args.prompts.is_some());
     let done_file = args.out.join("done");
     let done: BTreeSet<String> = match std::fs::read_to_string(&done_file) {
         Ok(text) => text.lines().map(str::to_owned).collect(),
@@ -182,7 +216,7 @@ pub fn run(args: &StudyArgs, console: Console) -> Result<()> {
     left.retain(|run| !done.contains(&run.name));
     let mut progress = console.progress("training");
     progress.at(all - left.len(), all, "");
-    let study = Study { args, size: grid.size, done_file, all };
+    let study = Study { args, done_file, all };
     study.train(left, &mut progress)?;
     drop(progress);
     train::tell(&args.out.join("study.csv"), &args.out, console)
@@ -190,7 +224,6 @@ pub fn run(args: &StudyArgs, console: Console) -> Result<()> {
 
 struct Study<'a> {
     args: &'a StudyArgs,
-    size: &'static str,
     done_file: PathBuf,
     all: usize,
 }
@@ -234,10 +267,12 @@ impl Study<'_> {
         let file = File::create(&log).about(&log)?;
         let program = std::env::current_exe().about(Path::new("skinny"))?;
         let mut command = Command::new(&program);
-        command.arg("train").arg("--data").arg(&self.args.data);
+        let data = match (run.corpus, &self.args.prompts) {
+            (CorpusArg::Prompts, Some(prompts)) => prompts,
+            _ => &self.args.data,
+        };
+        command.arg("train").arg("--data").arg(data).args(&run.options);
         command.arg("--csv").arg(self.args.out.join("study.csv")).arg("--checkpoint").arg(&checkpoint);
-        // A later option replaces an earlier one.
-        command.args(self.size.split_whitespace()).args(&run.options);
         command.stdin(Stdio::null()).stdout(file.try_clone().about(&log)?).stderr(file);
         let status = command.status().about(&program)?;
         if !status.success() {
@@ -255,29 +290,70 @@ impl Study<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::Parser;
+
     use super::*;
+    use crate::commands::train::TrainArgs;
+
+    fn runs(parts: &[Part]) -> Vec<Run> {
+        parts.iter().flat_map(|part| part.runs(&[])).collect()
+    }
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        train: TrainArgs,
+    }
 
     #[test]
-    fn the_grid_is_the_one_of_the_committed_study() {
-        let done = include_str!("../../../docs/study/done");
-        let done: BTreeSet<&str> = done.lines().collect();
-        let runs: Vec<Run> =
-            (1..=3).flat_map(|seed| WHOLE.runs(seed, (seed == 1).then_some(Path::new("p q")))).collect();
+    fn the_grid_has_the_runs_of_the_committed_study() {
+        let done: BTreeSet<&str> = include_str!("../../../docs/study/done").lines().collect();
+        let runs = runs(WHOLE);
         let names: BTreeSet<&str> = runs.iter().map(|run| run.name.as_str()).collect();
         assert_eq!(names.len(), runs.len());
         let missing: Vec<_> = done.difference(&names).collect();
         assert!(missing.is_empty(), "{missing:?}");
-        assert!(runs.iter().any(|run| run.options.ends_with(&["--data".into(), "p q".into()])));
+    }
+
+    #[test]
+    fn every_run_has_options_that_train_understands() {
+        for run in runs(WHOLE).iter().chain(&runs(QUICK)) {
+            let line = ["train", "--data", "."].into_iter().chain(run.options.iter().map(String::as_str));
+            let Program { train } =
+                Program::try_parse_from(line).unwrap_or_else(|error| panic!("{}: {error}", run.name));
+            // The names of methods in the table are those of the grid.
+            if METHODS.iter().any(|(name, _)| run.name.contains(&format!("-{name}-"))) {
+                assert!(run.name.contains(&format!("-{}-", train.method())), "{}", run.name);
+            }
+            assert_eq!(train.corpus, run.corpus);
+        }
+    }
+
+    #[test]
+    fn the_main_part_comes_first_one_seed_after_another() {
+        let names: Vec<_> = runs(WHOLE).into_iter().map(|run| run.name).take(36).collect();
+        assert_eq!([&names[0], &names[5], &names[6]], ["main-trace-1", "main-scratch-spectral-1", "main-trace-2"]);
+        assert_eq!(names[35], "main-scratch-spectral-6");
     }
 
     #[test]
     fn the_quick_grid_is_small() {
-        let runs = QUICK.runs(1, None);
+        let runs = runs(QUICK);
         assert_eq!(runs.len(), 7);
+        assert_eq!(runs[0].name, "main-trace-1");
         let options = runs[0].options.join(" ");
         assert_eq!(
-            (runs[0].name.as_str(), options.as_str()),
-            ("trace-0.0007-1", "--study size --lambda-rec 0.0007 --rank 8 --seed 1")
+            options,
+            "--study main --corpus digits --epochs 45 --transition 30 --hidden 64,64 --rank 8 --seed 1"
         );
+    }
+
+    #[test]
+    fn seeds_replace_those_of_every_part() {
+        let names: Vec<_> = WHOLE[2].runs(&[7, 9]).into_iter().map(|run| run.name).collect();
+        assert_eq!(names.len(), 12);
+        assert_eq!([&names[0], &names[6]], ["longer-trace-7", "longer-trace-9"]);
     }
 }

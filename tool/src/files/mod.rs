@@ -2,8 +2,6 @@
 
 pub mod csv;
 pub mod model;
-pub mod npy;
-pub mod npz;
 pub mod output;
 pub mod tensors;
 pub mod wav;
@@ -13,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use skinny::Mat;
+use skinny_convert::{Tensor, npy, npz};
 
 use crate::error::{About, Failure, Result};
 use crate::report::dimensions;
@@ -91,8 +90,14 @@ pub fn arrays(path: &Path) -> Result<Named> {
     let kind = Kind::of(path)?;
     let bytes = read(path)?;
     match kind {
-        Kind::Npy => Ok(vec![(String::new(), npy::decode(&bytes).about(path)?)]),
-        Kind::Npz => npz::decode(&bytes).about(path),
+        Kind::Npy => Ok(vec![(String::new(), npy::decode(&bytes).and_then(Array::try_from).about(path)?)]),
+        Kind::Npz => {
+            let named = |(name, tensor)| {
+                let array = Array::try_from(tensor).map_err(|cause| format!("{name}: {cause}"));
+                Ok((name, array.about(path)?))
+            };
+            npz::decode(&bytes).about(path)?.into_iter().map(named).collect()
+        }
         Kind::Safetensors => tensors::decode(&bytes).about(path),
         Kind::Csv => Ok(vec![(String::new(), csv::decode(&bytes).about(path)?)]),
         Kind::Wav => Err("is a recording, not features").about(path),
@@ -113,6 +118,16 @@ pub fn array(path: &Path, name: Option<&str>) -> Result<Array> {
         },
         None if arrays.len() == 1 => Ok(arrays.swap_remove(0).1),
         None => Err(format!("holds {} arrays ({}), say which", arrays.len(), listed(&arrays))).about(path),
+    }
+}
+
+impl TryFrom<Tensor> for Array {
+    type Error = String;
+
+    fn try_from(tensor: Tensor) -> Result<Self, String> {
+        let values =
+            tensor.to_f32().ok_or_else(|| format!("holds elements of type {:?}, not numbers", tensor.dtype))?;
+        Ok(Self { shape: tensor.shape, values })
     }
 }
 
@@ -153,9 +168,12 @@ pub fn write(path: &Path, matrix: &Mat<f32>) -> Result<()> {
 /// Writes arrays in the format of the extension.
 pub fn write_named(path: &Path, arrays: &[(String, Array)]) -> Result<()> {
     let bytes = match (Kind::of(path)?, arrays) {
-        (Kind::Npy, [(_, array)]) => npy::encode(array),
+        (Kind::Npy, [(_, array)]) => npy::encode(&array.shape, &array.values),
         (Kind::Csv, [(_, array)]) => csv::encode(array).into_bytes(),
-        (Kind::Npz, _) => npz::encode(arrays).about(path)?,
+        (Kind::Npz, _) => {
+            let arrays = arrays.iter().map(|(name, array)| (name.as_str(), &array.shape[..], &array.values[..]));
+            npz::encode(arrays).about(path)?
+        }
         (Kind::Safetensors, _) => tensors::encode(arrays).about(path)?,
         (Kind::Wav, _) => return Err("outputs are not sound; write .npy, .npz, .safetensors or .csv").about(path),
         _ => return Err("can hold only one array; write .npz or .safetensors").about(path),

@@ -86,7 +86,7 @@ impl Settings {
             })?;
             products_us += runs * seconds * 1e6 / rows as f64;
             bytes += runs * part.bytes_per_step(self.time_batch);
-            predicted_us += runs * part.predicted_us(&self.core);
+            predicted_us += runs * part.predicted_us(&self.core, self.time_batch);
         }
         // Both are measured, so the rest could come out slightly below zero.
         let products_us = products_us.min(us);
@@ -124,16 +124,6 @@ impl Settings {
         }
         Ok(streams)
     }
-}
-
-/// The predicted microseconds per step of a model on a core.
-pub fn predicted_us(model: &Model, core: &Core) -> f64 {
-    let layers = model.layers().zip(weights::runs_per_output(model));
-    layers
-        .map(|((_, layer), runs)| {
-            runs as f64 * weights::of(layer).iter().map(|part| part.predicted_us(core)).sum::<f64>()
-        })
-        .sum()
 }
 
 /// `count` pseudo-random frames.

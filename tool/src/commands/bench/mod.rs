@@ -1,6 +1,7 @@
 //! `skinny bench`: how long a model takes, and where it spends that time.
 
 mod measure;
+mod predict;
 mod shape;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use skinny::Tier;
 use skinny::compress::Core;
 use skinny::model::Model;
 
-use self::measure::{LayerTime, Settings, Stream, counted, predicted_us};
+use self::measure::{LayerTime, Settings, Stream, counted};
 use self::shape::Shape;
 use crate::console::Console;
 use crate::error::{Failure, Result};
@@ -20,15 +21,15 @@ use crate::files::model::{ImportArgs, ModelArgs};
 use crate::files::wav;
 use crate::precision::Precision;
 use crate::report::{Side, Table, count, digits, percent};
-use crate::values::core;
+use crate::values::{core, share};
 use crate::{threads, weights};
 
 pub const EXAMPLES: &str = "\
 Examples:
   skinny bench small.safetensors --core cortex-a72
       times a model on this machine, next to the prediction for a Raspberry Pi 4
-  skinny bench --shape linear:80x512,gru:512x3:rank=128,linear:512x40 --precision int4 --json
-      times a model that has not been trained yet, for a program";
+  skinny bench --paper --rank-share 0.25 --precision int4 --time-batch 8 --predict
+      predicts the time of the paper's model on three Raspberry Pis, at a quarter of the rank in 4 bits";
 
 /// Times a model on this machine, layer by layer
 ///
@@ -38,20 +39,21 @@ Examples:
 /// rest is gates, states and copies. Bytes counts the weights that a step reads. Recurrent weights are read at every
 /// step, other weights once per time batch.
 ///
-/// The prediction comes from a simple model of the core: memory or arithmetic, whichever takes longer. It serves to
-/// compare models. It does not promise a time.
+/// The prediction comes from a simple model of the core: memory or arithmetic, whichever takes longer, and what every
+/// call takes. It serves to compare models. It does not promise a time. In parentheses it has the range that follows from
+/// what has been published about the core's memory.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct BenchArgs {
     /// The model: a file written by skinny, or a PyTorch state dict in safetensors
-    #[arg(value_name = "FILE", required_unless_present = "shape")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["shape", "paper"])]
     pub model: Option<PathBuf>,
 
     #[command(flatten)]
     pub import: ImportArgs,
 
-    /// Layers with random weights: gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS or linear:INxOUT, each with an optional
-    /// :rank=R
+    /// Layers with random weights: gru:HIDDENxLAYERS, lstm:HIDDENxLAYERS, linear:INxOUT or conv:INxOUT:kernel=K:stride=S,
+    /// each with an optional :rank=R, a number or a share of the full rank such as 0.25
     #[arg(long, value_name = "SHAPE,...", value_delimiter = ',', conflicts_with = "model")]
     pub shape: Vec<Shape>,
 
@@ -59,7 +61,21 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", requires = "shape")]
     pub features: Option<usize>,
 
-    /// Run in this precision; the default is as stored, or int8 for --shape
+    /// The speech model of the paper (arXiv 1710.09026) with random weights: 161 spectrogram bins every 10 ms, two
+    /// convolutions over time that stand in for the paper's over time and frequency, GRUs of 768, 1024 and 1280, a layer
+    /// of 1536 and 29 characters
+    #[arg(long, conflicts_with_all = ["model", "shape"])]
+    pub paper: bool,
+
+    /// The rank of the GRUs and of the layer of 1536, as a share of the full rank
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["model", "shape"], default_value_t = 1.0, value_parser = share)]
+    pub rank_share: f64,
+
+    /// Measure nothing, and only predict
+    #[arg(long)]
+    pub predict: bool,
+
+    /// Run in this precision; the default is as stored, or int8 for --shape and --paper
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
 
@@ -105,10 +121,15 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
         .with_time_batch(args.time_batch)
         .map_err(|cause| Failure::input(format!("--time-batch: {cause}")))?;
 
+    let frame_rate = if args.paper { Some(shape::PAPER_FRAMES) } else { wav::frame_rate(&model) };
+    if args.predict {
+        return predict(args, &name, &model, frame_rate, console);
+    }
+
     let mut progress = console.progress("timing");
     let mut next = counted(&mut progress, model.layers().len() + 2 + 4);
     let mut layers = Vec::new();
-    for ((name, layer), runs) in model.layers().zip(weights::runs_per_output(&model)) {
+    for ((name, layer), runs) in model.layers().zip(model.runs_per_output()) {
         next(name);
         layers.push(settings.layer(name, layer, runs)?);
     }
@@ -127,9 +148,30 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     drop(next);
     drop(progress);
 
-    let frame_rate = wav::frame_rate(&model);
     let report = Report { args, name, tier, model, layers, us_per_step, f32_us_per_step, streams, frame_rate };
     if args.json { console.json(&report.json()) } else { console.answer(report.text()) }
+}
+
+/// Answers with predictions alone.
+fn predict(args: &BenchArgs, name: &str, model: &Model, frame_rate: Option<f64>, console: Console) -> Result<()> {
+    if args.json {
+        return console.json(&json!({
+            "model": name,
+            "time_batch": args.time_batch,
+            "parameters": model.parameters(),
+            "bytes": model.bytes(),
+            "frames_per_second_of_sound": frame_rate,
+            "predicted": predict::json(model, args.time_batch, frame_rate),
+        }));
+    }
+    console.answer(format!(
+        "{name}: {} parameters in {} bytes, time batch {}\n\n{}\n{}",
+        count(model.parameters()),
+        count(model.bytes()),
+        args.time_batch,
+        predict::layer_table(model, &args.core, args.time_batch),
+        predict::core_table(model, args.time_batch, frame_rate)
+    ))
 }
 
 fn model(args: &BenchArgs, tier: Tier) -> Result<(String, Model)> {
@@ -141,6 +183,14 @@ fn model(args: &BenchArgs, tier: Tier) -> Result<(String, Model)> {
                 Some(precision) => precision.of(&model, tier)?,
             };
             Ok((file.display().to_string(), model))
+        }
+        None if args.paper => {
+            let model = shape::model(&shape::paper(args.rank_share), None)?;
+            let name = match args.rank_share {
+                1.0 => "the paper's model, random weights".into(),
+                share => format!("the paper's model at {share} of the rank, random weights"),
+            };
+            Ok((name, args.precision.unwrap_or(Precision::Int8).of(&model, tier)?))
         }
         None => {
             let told = |cause: Failure| Failure::input(format!("--shape: {cause}"));
@@ -186,10 +236,9 @@ impl Report<'_> {
         if let (Some(rate), Some(factor)) = (self.frame_rate, self.real_time_factor()) {
             let period = digits(1e3 / rate);
             line(format!("a frame of sound each {period} ms: real-time factor {}", digits(factor)));
+            line(format!("a second of sound: {} ms on this machine", digits(1e3 * factor)));
         }
-        let predicted = Core::ALL.map(|core| format!("{} {} us", core.name, digits(predicted_us(model, &core))));
-        line(format!("predicted per step: {}", predicted.join(", ")));
-        line(String::new());
+        line(format!("\n{}", predict::core_table(model, args.time_batch, self.frame_rate)));
         if !model.is_streaming() {
             line("a layer in two directions waits for the end: the first output comes after the last frame".into());
         }
@@ -267,8 +316,9 @@ impl Report<'_> {
                 "us_per_frame": stream.us_per_frame,
             })
         };
+        let us = |core: &Core| predict::model_us(&self.model, core, self.args.time_batch).into();
         let predicted: serde_json::Map<String, Value> =
-            Core::ALL.iter().map(|core| (core.name.into(), predicted_us(&self.model, core).into())).collect();
+            Core::ALL.iter().map(|core| (core.name.into(), us(core))).collect();
         json!({
             "model": self.name,
             "tier": self.tier.name(),
@@ -283,6 +333,7 @@ impl Report<'_> {
             "frames_per_second_of_sound": self.frame_rate,
             "real_time_factor": self.real_time_factor(),
             "predicted_us_per_step": predicted,
+            "predicted": predict::json(&self.model, self.args.time_batch, self.frame_rate),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
             "streams": self.streams.iter().map(stream).collect::<Vec<_>>(),
         })

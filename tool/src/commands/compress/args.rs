@@ -20,7 +20,7 @@ Examples:
 
 /// Makes a trained model small: factors and quantizes its weights, and reports the errors
 ///
-/// Each weight matrix W becomes a product of two thin matrices, U V. They are stored in 8 or 4 bits. One of --budget,
+/// Each weight matrix W becomes a product of two thin matrices, U V. They are stored in 8, 4 or 2 bits. One of --budget,
 /// --parameters, --bytes, --latency, --variance and --rank says how far to cut. Without any of them, weights are
 /// quantized but not cut. A budget applies to the whole model, which is cut where the error grows least.
 ///
@@ -85,7 +85,7 @@ pub struct CompressArgs {
     pub scheme: SchemeArg,
 
     /// How weights are stored
-    #[arg(long, value_enum, default_value_t = Precision::Int8)]
+    #[arg(long, visible_alias = "storage", value_enum, default_value_t = Precision::Int8)]
     pub precision: Precision,
 
     /// Store a layer in another precision, e.g. fc=f32; can be repeated

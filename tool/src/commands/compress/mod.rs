@@ -81,6 +81,9 @@ pub fn run(args: &CompressArgs, console: Console) -> Result<()> {
         output::write(file, drawn.as_bytes())?;
         console.remark(format_args!("wrote {}", file.display()));
     }
+    if let Some(warning) = report::warning(&small.matrices, &summary) {
+        console.warn(warning);
+    }
     match args.json {
         true => console.json(&report::json(&small.matrices, &summary)),
         false if console.quiet => Ok(()),

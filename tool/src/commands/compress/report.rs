@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use skinny::compress::Choice;
+use skinny::kernels::WeightFormat;
 use skinny::model::{MatrixReport, Model};
 
 use crate::comparison::Comparison;
@@ -93,6 +94,37 @@ pub fn text(matrices: &[MatrixReport], summary: &Summary<'_>) -> String {
     text
 }
 
+/// Outputs of which a tenth of the energy is error, in dB. Recognizers are of little use beyond.
+const RUINED: f64 = 10.0;
+
+/// What must not be overlooked: outputs that are mostly lost, or 2 bits whose effect was not measured.
+pub fn warning(matrices: &[MatrixReport], summary: &Summary<'_>) -> Option<String> {
+    let mut two_bits = matrices.iter().filter(|matrix| matrix.format == Some(WeightFormat::I2Group64)).peekable();
+    let advice = match two_bits.peek() {
+        Some(_) => {
+            "2 bits ruin most models that were not trained for them: train with `--precision int2`, or take int4-groups"
+        }
+        None => "take more weights or a higher precision",
+    };
+    match &summary.comparison {
+        Some(comparison) if comparison.decibels() < RUINED => Some(format!(
+            "this model is probably ruined: its outputs are only {} dB above their error, with the same greatest output in {}; \
+             {advice}",
+            decibels(Some(comparison.decibels())),
+            percent(comparison.agreement(), 1.0)
+        )),
+        Some(_) => None,
+        None => {
+            let worst = two_bits.map(|matrix| matrix.relative_error).reduce(f64::max)?;
+            Some(format!(
+                "weights in 2 bits are off by up to {}, and what is left of the outputs was not measured (--calibration); \
+                 {advice}",
+                percent(worst, 1.0)
+            ))
+        }
+    }
+}
+
 /// The report as JSON, with all singular values.
 pub fn json(matrices: &[MatrixReport], summary: &Summary<'_>) -> Value {
     let finite = |ratio: f64| Some(ratio).filter(|ratio| ratio.is_finite());
@@ -125,6 +157,7 @@ pub fn json(matrices: &[MatrixReport], summary: &Summary<'_>) -> Value {
         "calibration_frames": summary.calibration_frames,
         "output_signal_to_noise_db": summary.comparison.as_ref().map(Comparison::decibels).and_then(finite),
         "top1_agreement": summary.comparison.as_ref().map(Comparison::agreement),
+        "warning": warning(matrices, summary),
         "predicted_us_per_step": summary.latency.as_ref().map(|latency| latency.planned),
     })
 }

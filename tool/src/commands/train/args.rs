@@ -139,8 +139,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
 
-    /// Write the model of the last --threshold or --rank to this file, in int8; a file .f32.safetensors beside it has
-    /// PyTorch's names
+    /// Write the model of the last --threshold or --rank to this file
+    ///
+    /// It is stored in the format of --precision, or in int8 after training in f32. A file .f32.safetensors beside it has
+    /// the unrounded weights with PyTorch's names.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
@@ -152,7 +154,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub study: Option<String>,
 
-    /// Do not train, but print the rows of --csv as a table and draw their plots into this folder
+    /// Do not train, but print the rows of --csv as tables and draw their plots into this folder
     #[arg(long, value_name = "DIR", requires = "csv")]
     pub plot: Option<PathBuf>,
 }

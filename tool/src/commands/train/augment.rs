@@ -17,9 +17,18 @@ pub fn level_and_noise(samples: &mut [f32], random: &mut Random) {
     for sample in samples {
         *sample *= level;
         if noise > 0.0 {
-            *sample += noise * random.normal();
+            *sample += noise * hiss(random);
         }
     }
+}
+
+/// White noise of variance 1: the sum of four uniform numbers, which is nearly normal. A normal number takes a logarithm
+/// and a cosine, and those of all samples took a tenth of the training time.
+fn hiss(random: &mut Random) -> f32 {
+    let bits = random.next_u64();
+    let sum: u32 = (0..4).map(|i| u32::from((bits >> (16 * i)) as u16)).sum();
+    // A sum of four numbers uniform in 0..1 has the mean 2 and the variance 1/3.
+    (sum as f32 / 65536.0 - 2.0) * 3f32.sqrt()
 }
 
 /// Changes the speed, by linear interpolation.
@@ -40,4 +49,17 @@ pub fn resample(samples: &[f32], speed: f32) -> Vec<f32> {
 /// The number of samples that `len` samples become at this speed.
 pub fn resampled_len(len: usize, speed: f32) -> usize {
     if speed == 1.0 { len } else { (len.saturating_sub(1) as f32 / speed) as usize }
+}
+
+#[test]
+fn noise_has_mean_0_and_variance_1_and_no_correlation() {
+    let mut random = Random::new(1);
+    let noise: Vec<f64> = (0..100_000).map(|_| hiss(&mut random).into()).collect();
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / noise.len() as f64;
+    let moments = [
+        mean(&mut noise.iter().copied()),
+        mean(&mut noise.iter().map(|x| x * x)) - 1.0,
+        mean(&mut noise.windows(2).map(|pair| pair[0] * pair[1])),
+    ];
+    assert!(moments.iter().all(|moment| moment.abs() < 0.02), "{moments:?}");
 }

@@ -3,11 +3,13 @@
 
 mod args;
 mod augment;
+mod claims;
 mod corpus;
 mod fsdd;
 mod plots;
 mod prompts;
 mod results;
+mod statistics;
 mod strings;
 mod summary;
 
@@ -25,14 +27,15 @@ use skinny::kernels::WeightFormat;
 use skinny::model::{Model, Session};
 use skinny::train::{Data, Device, Random, Recognizer, Schedule, Shape, Spectrum, Trainer};
 
-pub use args::TrainArgs;
+pub use args::{CorpusArg, TrainArgs};
 
-use self::args::{CorpusArg, settings};
+use self::args::settings;
 use self::corpus::{About, Corpus};
 use self::results::Row;
 use crate::console::Console;
 use crate::error::{About as _, Failure, Result};
 use crate::files::output;
+use crate::precision;
 
 /// Prints progress, unless quiet.
 fn say(console: Console, text: impl Display) -> Result<()> {
@@ -50,7 +53,7 @@ pub fn run(args: &TrainArgs, console: Console) -> Result<()> {
 pub fn tell(csv: &Path, folder: &Path, console: Console) -> Result<()> {
     let rows = Row::read(csv)?;
     plots::draw(&rows, folder).about(folder)?;
-    console.answer(summary::table(&rows))
+    console.answer(summary::tables(&rows))
 }
 
 fn train(args: &TrainArgs, console: Console) -> Result<()> {
@@ -70,20 +73,21 @@ fn train(args: &TrainArgs, console: Console) -> Result<()> {
             let name = format!("scratch-{}", named(cut));
             train_to_end(args, new(args, cut, args.schedule(cut), &corpus)?, &name, &mut corpus, console)?
         } else {
-            let stage_1: &Trainer = match &mut stage_1 {
-                Some(trainer) => trainer,
+            let stage_1: &Stage1 = match &mut stage_1 {
+                Some(stage_1) => stage_1,
                 empty => {
                     // Stage 1 runs once. The runs of all cuts continue from it.
                     let schedule = Schedule { epochs: args.transition, ..args.schedule(RankPolicy::Variance(1.0)) };
                     let trainer = new(args, cut, schedule, &corpus)?;
-                    empty.insert(train_to_end(args, trainer, "stage-1", &mut corpus, console)?)
+                    let trainer = train_to_end(args, trainer, "stage-1", &mut corpus, console)?;
+                    empty.insert(Stage1::measure(trainer, &corpus)?)
                 }
             };
-            let trainer = stage_1.clone().with_schedule(args.schedule(cut))?;
+            let trainer = stage_1.trainer.clone().with_schedule(args.schedule(cut))?;
             train_to_end(args, trainer, &named(cut), &mut corpus, console)?
         };
         let row = measure(args, cut, stage_1.as_ref(), &trainer, &corpus, start.elapsed().as_secs_f64())?;
-        say(console, &row)?;
+        say(console, row.line())?;
         rows.push(row);
         last = Some(trainer);
     }
@@ -92,7 +96,7 @@ fn train(args: &TrainArgs, console: Console) -> Result<()> {
         Row::append(&rows, csv)?;
     }
     match (&args.out, last, rows.last()) {
-        (Some(out), Some(trainer), Some(row)) => save(out, trainer.model(), row, &corpus, console),
+        (Some(out), Some(trainer), Some(row)) => save(args, out, trainer.model(), row, &corpus, console),
         _ => Ok(()),
     }
 }
@@ -146,55 +150,93 @@ fn train_to_end(
     Ok(trainer)
 }
 
+/// The end of stage 1, from which the runs of all cuts continue, and what it measures.
+struct Stage1 {
+    trainer: Trainer,
+    nu: f64,
+    rank_90: f64,
+    cer: f64,
+    cer_test: f64,
+}
+
+impl Stage1 {
+    fn measure(trainer: Trainer, corpus: &Corpus) -> Result<Self> {
+        let model = trainer.model();
+        let spectra = model.weights().into_iter().map(|(name, _, weight)| Spectrum::of(&name, weight));
+        let spectra = spectra.collect::<skinny::Result<Vec<_>>>()?;
+        let mean = |of: &dyn Fn(&Spectrum) -> f64| spectra.iter().map(of).sum::<f64>() / spectra.len() as f64;
+        let (nu, rank_90) = (mean(&|spectrum| spectrum.nu), mean(&|spectrum| spectrum.rank_90 as f64));
+        let (cer, cer_test) = (validate(model, corpus)?, transcribe(inference(model)?, corpus)?);
+        Ok(Self { trainer, nu, rank_90, cer, cer_test })
+    }
+}
+
 /// Measures a run, for its row in the table.
 fn measure(
     args: &TrainArgs,
     cut: RankPolicy,
-    stage_1: Option<&Trainer>,
+    stage_1: Option<&Stage1>,
     trainer: &Trainer,
     corpus: &Corpus,
     seconds: f64,
 ) -> Result<Row> {
-    let inference = trainer.model().to_model(BTreeMap::new(), BTreeMap::new())?;
-    let int8 = inference.quantize_to(WeightFormat::I8, Tier::select()?)?;
-    let percent = |rate: f64| 100.0 * rate;
-    let cer = |model: &Recognizer| Ok::<_, Failure>(percent(model.evaluate(corpus.validation())?.rate()));
-    let (mut parameters_stage_1, mut means, mut cers) = (0, [f64::NAN; 2], [f64::NAN; 2]);
-    if let Some(model) = stage_1.map(Trainer::model) {
-        parameters_stage_1 = model.parameter_count();
-        let spectra = model.weights().into_iter().map(|(name, _, weight)| Spectrum::of(&name, weight));
-        let spectra = spectra.collect::<skinny::Result<Vec<_>>>()?;
-        let mean = |of: &dyn Fn(&Spectrum) -> f64| spectra.iter().map(of).sum::<f64>() / spectra.len() as f64;
-        means = [mean(&|spectrum| spectrum.nu), mean(&|spectrum| spectrum.rank_90 as f64)];
-        cers = [cer(model)?, cer(&model.truncate(cut)?)?];
-    }
+    let as_it_runs = |model: Recognizer| match args.precision.format() {
+        None => Ok(model),
+        Some(format) => model.rounded(format),
+    };
+    let cer_cut = match stage_1 {
+        None => f64::NAN,
+        Some(stage_1) => validate(&as_it_runs(stage_1.trainer.model().truncate(cut)?)?, corpus)?,
+    };
+    let inference = inference(trainer.model())?;
+    let stored = inference.quantize_to(stored(args), Tier::select()?)?;
     let [lambda_rec, lambda_nonrec] = args.strengths();
     Ok(Row {
         study: args.study.clone().unwrap_or_else(|| args.corpus.name().into()),
         method: args.method().into(),
         lambda_rec,
         lambda_nonrec,
+        rise: args.rise,
+        align: args.align,
         cut: named(cut),
-        epochs: args.epochs,
-        transition: if args.scratch { 0 } else { args.transition },
+        epochs: trainer.epoch(),
+        transition: trainer.transition().unwrap_or(0),
+        settle: args.settle.unwrap_or(0.0),
+        precision: precision::name(args.precision.format()).into(),
+        distill: args.distill,
         batches: args.batches,
         seed: args.seed,
         leave_out: args.leave_out.clone().unwrap_or_default(),
         parameters: trainer.model().parameter_count(),
-        parameters_stage_1,
-        nu: means[0],
-        rank_90: means[1],
-        cer_stage_1: cers[0],
-        cer_cut: cers[1],
-        cer: cer(trainer.model())?,
-        bytes_int8: int8.bytes(),
-        cer_test: percent(transcribe(inference, corpus)?),
-        cer_test_int8: percent(transcribe(int8, corpus)?),
+        parameters_stage_1: stage_1.map_or(0, |stage_1| stage_1.trainer.model().parameter_count()),
+        nu: stage_1.map_or(f64::NAN, |stage_1| stage_1.nu),
+        rank_90: stage_1.map_or(f64::NAN, |stage_1| stage_1.rank_90),
+        cer_stage_1: stage_1.map_or(f64::NAN, |stage_1| stage_1.cer),
+        cer_test_stage_1: stage_1.map_or(f64::NAN, |stage_1| stage_1.cer_test),
+        cer_cut,
+        cer: validate(&as_it_runs(trainer.model().clone())?, corpus)?,
+        bytes_stored: stored.bytes(),
+        cer_test: transcribe(inference, corpus)?,
+        cer_test_stored: transcribe(stored, corpus)?,
         seconds,
     })
 }
 
-/// The character error rate of the inference model, on this crate's kernels.
+/// The format in which models are stored: the one that stage 2 trained for, int8 after training in `f32`.
+fn stored(args: &TrainArgs) -> WeightFormat {
+    args.precision.format().unwrap_or(WeightFormat::I8)
+}
+
+fn inference(model: &Recognizer) -> Result<Model> {
+    Ok(model.to_model(BTreeMap::new(), BTreeMap::new())?)
+}
+
+/// The character error rate on the validation data, in percent.
+fn validate(model: &Recognizer, corpus: &Corpus) -> Result<f64> {
+    Ok(100.0 * model.evaluate(corpus.validation())?.rate())
+}
+
+/// The character error rate on the test data in percent, of the inference model on this crate's kernels.
 fn transcribe(model: Model, corpus: &Corpus) -> Result<f64> {
     let labels = Labels::from_alphabet(corpus.about().alphabet, 0)?;
     let (model, width) = (Arc::new(model), corpus.made().width());
@@ -206,17 +248,17 @@ fn transcribe(model: Model, corpus: &Corpus) -> Result<f64> {
         decoder.push(session.finish()?)?;
         errors.add_text(decoder.text(), text);
     }
-    Ok(errors.rate())
+    Ok(100.0 * errors.rate())
 }
 
 /// Writes the model for the example `digits`, with everything that inference needs.
-fn save(out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus, console: Console) -> Result<()> {
+fn save(args: &TrainArgs, out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus, console: Console) -> Result<()> {
     let About { alphabet, data, attribution, licence } = *corpus.about();
     let metadata = [
         ("architecture", "log-mel, stacked frames; GRU layers (PyTorch rows r, z, n); linear; CTC".to_string()),
         ("training.data", data.into()),
         ("training.command", settings(std::env::args())),
-        ("training.result", format!("CER in percent: {:.3} validation, {:.3} test", row.cer, row.cer_test)),
+        ("training.result", format!("CER in percent: {:.3} validation, {:.3} test", row.cer, row.cer_test_stored)),
         ("attribution", attribution.into()),
         ("licence", licence.into()),
     ];
@@ -225,9 +267,10 @@ fn save(out: &Path, model: &Recognizer, row: &Row, corpus: &Corpus, console: Con
     let inference = Labels::from_alphabet(alphabet, 0)?.attach(inference)?;
     let f32 = model.to_safetensors(inference.metadata(), inference.attachments())?;
     output::write(&out.with_extension("f32.safetensors"), &f32)?;
-    let int8 = inference.quantize_to(WeightFormat::I8, Tier::select()?)?;
-    int8.save(out)?;
-    let (parameters, bytes) = (int8.parameters(), int8.bytes());
-    console.remark(format_args!("wrote {}: {parameters} parameters, {bytes} bytes in int8", out.display()));
+    let format = stored(args);
+    let model = inference.quantize_to(format, Tier::select()?)?;
+    model.save(out)?;
+    let (parameters, bytes, name) = (model.parameters(), model.bytes(), precision::name(Some(format)));
+    console.remark(format_args!("wrote {}: {parameters} parameters, {bytes} bytes in {name}", out.display()));
     Ok(())
 }

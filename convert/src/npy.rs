@@ -1,31 +1,33 @@
 //! NumPy's `.npy`: the header is a Python dictionary, and the numbers follow it.
 
-use half::f16;
+use safetensors::Dtype;
 
-use super::Array;
-use crate::report::dimensions;
+use crate::cursor::Cursor;
+use crate::tensor::Tensor;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// NumPy's own limit.
 const MOST_DIMENSIONS: usize = 64;
 
-/// Reads an array of little-endian floats or small integers, in C or Fortran order.
-pub fn decode(bytes: &[u8]) -> Result<Array, String> {
+/// Reads an array of little-endian numbers, in C or Fortran order.
+///
+/// # Errors
+/// A sentence that says what is wrong with the file.
+pub fn decode(bytes: &[u8]) -> Result<Tensor, String> {
     let rest = bytes.strip_prefix(MAGIC).ok_or("is not a .npy file: it does not begin with \\x93NUMPY")?;
     let truncated = "is truncated in its header";
-    let (length, rest) = match rest {
-        [1, _, low, high, rest @ ..] => (u32::from(u16::from_le_bytes([*low, *high])), rest),
-        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
-        [major, ..] if !(1..=3).contains(major) => {
-            return Err(format!("has version {major} of .npy; expected 1 to 3"));
-        }
-        _ => return Err(truncated.into()),
+    let mut cursor = Cursor(rest);
+    let length = match cursor.array() {
+        Some([1, _]) => cursor.u16().map(u32::from),
+        Some([2 | 3, _]) => cursor.u32(),
+        Some([major, _]) => return Err(format!("has version {major} of .npy; expected 1 to 3")),
+        None => None,
     };
-    let (header, data) = rest.split_at_checked(length as usize).ok_or(truncated)?;
+    let header = length.and_then(|length| cursor.bytes(length as usize)).ok_or(truncated)?;
     let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
     let header = Header::parse(header).ok_or("its header is not understood; save the array with numpy.save")?;
-    header.array(data)
+    header.tensor(cursor.0)
 }
 
 struct Header {
@@ -71,38 +73,39 @@ impl Header {
         Some(Self { descr: descr?, fortran_order: fortran_order?, shape })
     }
 
-    fn array(self, data: &[u8]) -> Result<Array, String> {
-        let values = match self.descr.as_str() {
-            "<f2" => self.values(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            "<f4" => self.values(data, f32::from_le_bytes),
-            "<f8" => self.values(data, |bytes| f64::from_le_bytes(bytes) as f32),
-            "|i1" => self.values(data, |[byte]: [u8; 1]| f32::from(byte as i8)),
-            "|u1" => self.values(data, |[byte]: [u8; 1]| f32::from(byte)),
-            "<i2" => self.values(data, |bytes| f32::from(i16::from_le_bytes(bytes))),
-            "<i4" => self.values(data, |bytes| i32::from_le_bytes(bytes) as f32),
-            other => Err(format!("holds numbers of type `{other}`; save them as little-endian float32")),
-        }?;
-        let values = if self.fortran_order { by_rows(&values, &self.shape) } else { values };
-        Ok(Array { shape: self.shape, values })
-    }
-
-    fn values<const N: usize>(&self, data: &[u8], number: impl Fn([u8; N]) -> f32) -> Result<Vec<f32>, String> {
-        let wanted = self.shape.iter().try_fold(N, |product, &dimension| product.checked_mul(dimension));
+    fn tensor(self, data: &[u8]) -> Result<Tensor, String> {
+        let (dtype, size) = match self.descr.as_str() {
+            "<f8" => (Dtype::F64, 8),
+            "<f4" => (Dtype::F32, 4),
+            "<f2" => (Dtype::F16, 2),
+            "<i8" => (Dtype::I64, 8),
+            "<i4" => (Dtype::I32, 4),
+            "<i2" => (Dtype::I16, 2),
+            "|i1" => (Dtype::I8, 1),
+            "<u8" => (Dtype::U64, 8),
+            "<u4" => (Dtype::U32, 4),
+            "<u2" => (Dtype::U16, 2),
+            "|u1" => (Dtype::U8, 1),
+            "|b1" => (Dtype::BOOL, 1),
+            other => return Err(format!("holds elements of type `{other}`; save them as little-endian float32")),
+        };
+        let wanted = self.shape.iter().try_fold(size, |product: usize, &dimension| product.checked_mul(dimension));
         if wanted != Some(data.len()) {
-            let shape = dimensions(&self.shape);
-            return Err(format!("announces {shape} numbers of {N} bytes, but has {} bytes", data.len()));
+            let shape = self.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+            return Err(format!("announces {shape} elements of {size} bytes, but has {} bytes", data.len()));
         }
-        Ok(data.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
+        let bytes = if self.fortran_order { by_rows(data, size, &self.shape) } else { data.to_vec() };
+        Ok(Tensor { dtype, shape: self.shape, bytes })
     }
 }
 
-/// Reorders the numbers of an array from Fortran order to C order.
-fn by_rows(values: &[f32], shape: &[usize]) -> Vec<f32> {
+/// Reorders the elements of an array, of `size` bytes each, from Fortran order to C order.
+fn by_rows(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
     let mut index = vec![0; shape.len()];
-    let mut ordered = Vec::with_capacity(values.len());
-    for _ in 0..values.len() {
+    let mut ordered = Vec::with_capacity(data.len());
+    for _ in 0..data.len() / size {
         let place = index.iter().zip(shape).rev().fold(0, |place, (&i, &dimension)| place * dimension + i);
-        ordered.push(values[place]);
+        ordered.extend_from_slice(&data[place * size..][..size]);
         for (i, &dimension) in index.iter_mut().zip(shape).rev() {
             *i += 1;
             if *i < dimension {
@@ -115,9 +118,10 @@ fn by_rows(values: &[f32], shape: &[usize]) -> Vec<f32> {
 }
 
 /// Writes an array of `float32` as version 1.
-pub fn encode(array: &Array) -> Vec<u8> {
-    let mut shape = array.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    if array.shape.len() == 1 {
+pub fn encode(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let dimensions = shape.len();
+    let mut shape = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    if dimensions == 1 {
         shape.push(',');
     }
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
@@ -126,7 +130,7 @@ pub fn encode(array: &Array) -> Vec<u8> {
     header.extend(std::iter::repeat_n(' ', length - 1 - header.len()));
     header.push('\n');
     let mut bytes = [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), header.as_bytes()].concat();
-    bytes.extend(array.values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }
 
@@ -142,10 +146,10 @@ mod tests {
     fn what_is_written_is_read() {
         for shape in [&[2, 3][..], &[6], &[1, 2, 3], &[0, 4], &[]] {
             let len = shape.iter().product::<usize>();
-            let array = Array { shape: shape.to_vec(), values: (0..len).map(|i| i as f32 - 2.5).collect() };
-            let bytes = encode(&array);
+            let values: Vec<f32> = (0..len).map(|i| i as f32 - 2.5).collect();
+            let bytes = encode(shape, &values);
             assert_eq!((bytes.len() - 4 * len) % 64, 0);
-            assert_eq!(decode(&bytes).unwrap(), array);
+            assert_eq!(decode(&bytes).unwrap(), Tensor::from_f32(shape.to_vec(), &values));
             for end in 0..bytes.len() {
                 assert!(decode(&bytes[..end]).is_err(), "{end}");
             }
@@ -154,27 +158,23 @@ mod tests {
 
     #[test]
     fn types_and_orders_of_numpy_are_read() {
+        fn bytes<const N: usize>(numbers: [i8; 6], bytes: impl Fn(i8) -> [u8; N]) -> Vec<u8> {
+            numbers.iter().flat_map(|&number| bytes(number)).collect()
+        }
         let header = |descr, order| format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (2, 3), }}\n");
-        let decoded = |descr, order, data: Vec<u8>| decode(&file(&header(descr, order), &data)).unwrap().values;
+        let decoded =
+            |descr, order, data: Vec<u8>| decode(&file(&header(descr, order), &data)).unwrap().to_f32().unwrap();
         let numbers = [1i8, 2, 3, 4, 5, -6];
         let expected = numbers.map(f32::from);
-        assert_eq!(decoded("|i1", "False", numbers.map(|n| n as u8).to_vec()), expected);
-        assert_eq!(
-            decoded("<i2", "False", numbers.iter().flat_map(|&n| i16::from(n).to_le_bytes()).collect()),
-            expected
-        );
-        assert_eq!(
-            decoded("<i4", "False", numbers.iter().flat_map(|&n| i32::from(n).to_le_bytes()).collect()),
-            expected
-        );
-        assert_eq!(
-            decoded("<f8", "False", numbers.iter().flat_map(|&n| f64::from(n).to_le_bytes()).collect()),
-            expected
-        );
-        let half = numbers.iter().flat_map(|&n| f16::from_f32(n.into()).to_le_bytes()).collect();
-        assert_eq!(decoded("<f2", "False", half), expected);
+        assert_eq!(decoded("|i1", "False", bytes(numbers, |n| [n as u8])), expected);
+        assert_eq!(decoded("<i2", "False", bytes(numbers, |n| i16::from(n).to_le_bytes())), expected);
+        assert_eq!(decoded("<i4", "False", bytes(numbers, |n| i32::from(n).to_le_bytes())), expected);
+        assert_eq!(decoded("<i8", "False", bytes(numbers, |n| i64::from(n).to_le_bytes())), expected);
+        assert_eq!(decoded("<f8", "False", bytes(numbers, |n| f64::from(n).to_le_bytes())), expected);
+        assert_eq!(decoded("<f2", "False", bytes(numbers, |n| half::f16::from_f32(n.into()).to_le_bytes())), expected);
         // Column by column.
         assert_eq!(decoded("|u1", "True", vec![1, 4, 2, 5, 3, 6]), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(decoded("<u2", "True", vec![1, 0, 4, 0, 2, 0, 5, 0, 3, 0, 6, 1]), [1.0, 2.0, 3.0, 4.0, 5.0, 262.0]);
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
         assert!(message(&of(">f4", "(1,)"), &[0; 4]).contains("`>f4`"));
         assert!(message(&of("|O", "(1,)"), &[0; 4]).contains("`|O`"));
-        assert!(message(&of("<f4", "(3, 2)"), &[0; 4]).contains("3 x 2 numbers of 4 bytes, but has 4"));
+        assert!(message(&of("<f4", "(3, 2)"), &[0; 4]).contains("3 x 2 elements of 4 bytes, but has 4"));
         assert!(message(&of("<f4", "(4611686018427387904, 4)"), &[0; 4]).contains("has 4 bytes"));
         for header in [
             "",
