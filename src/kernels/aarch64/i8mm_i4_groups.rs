@@ -211,7 +211,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
         let mut high = bytes;
         // By the multipliers of low rows, of both, and by those of high rows.
         let (mut bytes_low, mut high_low, mut high_high) = (bytes, bytes, bytes);
-        for group in 1..=groups {
+        for groups_left in (0..groups).rev() {
             // In front, because no load moves across a hint.
             for line in 0..if HINTS { COUNT } else { 0 } {
                 prefetch(w.wrapping_add(panel_bytes + (quarter + line) * Line::BYTES));
@@ -233,7 +233,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
             }
             for q in 0..COUNT {
                 let m = multipliers.add(q / 2 * 8);
-                let differences = differences(m, group == groups);
+                let differences = differences(m, groups_left == 0);
                 let (low, upper) = (vzip1q_s16(differences, differences), vzip2q_s16(differences, differences));
                 let (low, upper) = if (ODD + q).is_multiple_of(2) {
                     (vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_low_s16(upper)))
@@ -272,7 +272,7 @@ unsafe fn single<const HINTS: bool>(call: &Call, panel: usize) {
         let zero = [vdupq_n_s32(0); 2];
         // As in `tile`, with four rows in a vector and two vectors.
         let (mut bytes, mut high, mut bytes_low, mut high_low, mut high_high) = (zero, zero, zero, zero, zero);
-        for group in 1..=groups {
+        for groups_left in (0..groups).rev() {
             for line in 0..if HINTS { QUARTERS } else { 0 } {
                 prefetch(w.wrapping_add(HINT + line * Line::BYTES));
             }
@@ -294,7 +294,7 @@ unsafe fn single<const HINTS: bool>(call: &Call, panel: usize) {
             }
             for v in 0..2 {
                 let m = multipliers.add(8 * v);
-                let differences = differences(m, group == groups);
+                let differences = differences(m, groups_left == 0);
                 let (low, upper) = (vmovl_s16(vget_low_s16(differences)), vmovl_high_s16(differences));
                 bytes_low[v] = vmlaq_s32(bytes_low[v], bytes[v], low);
                 high_low[v] = vmlaq_s32(high_low[v], high[v], low);

@@ -362,8 +362,10 @@ unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const u8, groups: usi
     [low, high]
 }
 
-/// The products of a byte row and two columns: high weights in `$h`, low ones in `$b`. Meanwhile, the next byte row in
-/// `$nb` is unpacked likewise, and `$load` follows the last use of this one.
+/// The products of a byte row and two columns: high weights in `$h`, low ones in `$b`. Meanwhile, the next byte row, in
+/// `{r}`, is unpacked to `$nb` and `$nh`, and `$load` loads the one after it.
+///
+/// An in-order core waits for a shift as long as for five instructions, so that many lie between.
 macro_rules! grouped_row_x2 {
     ($smull:literal, $b:literal $h:literal, $nb:literal $nh:literal, [$l0:literal $l1:literal $h0:literal $h1:literal], $x0:literal $x1:literal,
      $load:literal) => {
@@ -376,11 +378,6 @@ macro_rules! grouped_row_x2 {
             ":v}.8b, {",
             $x0,
             ":v}.8b\n",
-            "srshr {",
-            $nh,
-            ":v}.16b, {",
-            $nb,
-            ":v}.16b, #4\n",
             $smull,
             " {",
             $h1,
@@ -391,9 +388,10 @@ macro_rules! grouped_row_x2 {
             ":v}.8b\n",
             "shl {",
             $nb,
-            ":v}.16b, {",
-            $nb,
-            ":v}.16b, #4\n",
+            ":v}.16b, {r:v}.16b, #4\n",
+            "srshr {",
+            $nh,
+            ":v}.16b, {r:v}.16b, #4\n",
             $smull,
             " {",
             $l0,
@@ -410,6 +408,8 @@ macro_rules! grouped_row_x2 {
             ":v}.8b, {",
             $x1,
             ":v}.8b\n",
+            $load,
+            "\n",
             "smlal2 {",
             $h0,
             ":v}.8h, {",
@@ -443,8 +443,6 @@ macro_rules! grouped_row_x2 {
             ":v}.16b, {",
             $x1,
             ":v}.16b\n",
-            $load,
-            "\n",
         )
     };
 }
@@ -473,44 +471,51 @@ unsafe fn grouped_tile_8x2(
         macro_rules! tile {
             ($hints:expr) => {
         asm!(
-            ".p2align 6",
-            "2:",
-            "ldr {b0:q}, [{w}]", "ldr {b1:q}, [{w}, #16]", "ldr {x0:q}, [{x}]", "ldr {x1:q}, [{x}, #16]",
-            "add {x}, {x}, {x_step}",
-            "srshr {u0:v}.16b, {b0:v}.16b, #4", "shl {b0:v}.16b, {b0:v}.16b, #4",
-            "ldr {x2:q}, [{x}]", "ldr {x3:q}, [{x}, #16]", "ldr {m0:d}, [{m}]",
-            "add {x}, {x}, {x_step}", "add {m}, {m}, #8",
-            $hints,
-            "sshr {b0:v}.16b, {b0:v}.16b, #4",
-            "sshll {m0:v}.8h, {m0:v}.8b, #0",
-            grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x0" "x1", "ldr {b0:q}, [{w}, #32]"),
-            grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x0" "x1", "ldr {b1:q}, [{w}, #48]"),
-            grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x0" "x1", "ldr {b0:q}, [{w}, #64]"),
-            grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x0" "x1", "ldr {b1:q}, [{w}, #80]"),
-            grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x2" "x3", "ldr {b0:q}, [{w}, #96]"),
-            grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x2" "x3", "ldr {b1:q}, [{w}, #112]"),
-            grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x2" "x3", "add {w}, {w}, #128"),
-            // The row after the last is not there; what is unpacked of old bytes is not used.
-            grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x2" "x3", "subs {groups}, {groups}, #1"),
-            "addp {p0:v}.8h, {p0:v}.8h, {p1:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q1:v}.8h",
-            "addp {p4:v}.8h, {p4:v}.8h, {p5:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q5:v}.8h",
-            "addp {p2:v}.8h, {p2:v}.8h, {p3:v}.8h", "addp {q2:v}.8h, {q2:v}.8h, {q3:v}.8h",
-            "addp {p6:v}.8h, {p6:v}.8h, {p7:v}.8h", "addp {q6:v}.8h, {q6:v}.8h, {q7:v}.8h",
-            "addp {p0:v}.8h, {p0:v}.8h, {p2:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q2:v}.8h",
-            "addp {p4:v}.8h, {p4:v}.8h, {p6:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q6:v}.8h",
-            "addp {p0:v}.8h, {p0:v}.8h, {p4:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q4:v}.8h",
-            "smlal {l0:v}.4s, {p0:v}.4h, {m0:v}.4h", "smlal2 {h0:v}.4s, {p0:v}.8h, {m0:v}.8h",
-            "smlal {l1:v}.4s, {q0:v}.4h, {m0:v}.4h", "smlal2 {h1:v}.4s, {q0:v}.8h, {m0:v}.8h",
-            "b.ne 2b",
+                    ".p2align 6",
+                    "2:",
+                    "ldr {b0:q}, [{w}]", "ldr {r:q}, [{w}, #16]", "ldr {x0:q}, [{x}]", "ldr {x1:q}, [{x}, #16]",
+                    // What is left to do for the group before; nothing but zeros the first time.
+                    "addp {p4:v}.8h, {p4:v}.8h, {p6:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q6:v}.8h",
+                    "add {x}, {x}, {x_step}",
+                    "srshr {u0:v}.16b, {b0:v}.16b, #4", "shl {b0:v}.16b, {b0:v}.16b, #4",
+                    "ldr {x2:q}, [{x}]", "ldr {x3:q}, [{x}, #16]",
+                    "addp {p0:v}.8h, {p0:v}.8h, {p4:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q4:v}.8h",
+                    "add {x}, {x}, {x_step}",
+                    "sshr {b0:v}.16b, {b0:v}.16b, #4",
+                    $hints,
+                    "ldr {m1:d}, [{m}]",
+                    "add {m}, {m}, #8",
+                    "smlal {l0:v}.4s, {p0:v}.4h, {m0:v}.4h", "smlal {l1:v}.4s, {q0:v}.4h, {m0:v}.4h",
+                    "smlal2 {h0:v}.4s, {p0:v}.8h, {m0:v}.8h", "smlal2 {h1:v}.4s, {q0:v}.8h, {m0:v}.8h",
+                    "sshll {m0:v}.8h, {m1:v}.8b, #0",
+                    grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x0" "x1", "ldr {r:q}, [{w}, #32]"),
+                    grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x0" "x1", "ldr {r:q}, [{w}, #48]"),
+                    grouped_row_x2!("smull", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x0" "x1", "ldr {r:q}, [{w}, #64]"),
+                    grouped_row_x2!("smull", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x0" "x1", "ldr {r:q}, [{w}, #80]"),
+                    grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p0" "q0" "p4" "q4"], "x2" "x3", "ldr {r:q}, [{w}, #96]"),
+                    grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p1" "q1" "p5" "q5"], "x2" "x3", "ldr {r:q}, [{w}, #112]"),
+                    grouped_row_x2!("smlal", "b0" "u0", "b1" "u1", ["p2" "q2" "p6" "q6"], "x2" "x3", "add {w}, {w}, #128"),
+                    // There is no row after the last; what is unpacked of old bytes is not used.
+                    grouped_row_x2!("smlal", "b1" "u1", "b0" "u0", ["p3" "q3" "p7" "q7"], "x2" "x3", "subs {groups}, {groups}, #1"),
+                    "addp {p0:v}.8h, {p0:v}.8h, {p1:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q1:v}.8h",
+                    "addp {p4:v}.8h, {p4:v}.8h, {p5:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q5:v}.8h",
+                    "addp {p6:v}.8h, {p6:v}.8h, {p7:v}.8h", "addp {q6:v}.8h, {q6:v}.8h, {q7:v}.8h",
+                    "addp {p2:v}.8h, {p2:v}.8h, {p3:v}.8h", "addp {q2:v}.8h, {q2:v}.8h, {q3:v}.8h",
+                    "addp {p0:v}.8h, {p0:v}.8h, {p2:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q2:v}.8h",
+                    "b.ne 2b",
+                    "addp {p4:v}.8h, {p4:v}.8h, {p6:v}.8h", "addp {q4:v}.8h, {q4:v}.8h, {q6:v}.8h",
+                    "addp {p0:v}.8h, {p0:v}.8h, {p4:v}.8h", "addp {q0:v}.8h, {q0:v}.8h, {q4:v}.8h",
+                    "smlal {l0:v}.4s, {p0:v}.4h, {m0:v}.4h", "smlal2 {h0:v}.4s, {p0:v}.8h, {m0:v}.8h",
+                    "smlal {l1:v}.4s, {q0:v}.4h, {m0:v}.4h", "smlal2 {h1:v}.4s, {q0:v}.8h, {m0:v}.8h",
             w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
             x_step = in(reg) x_step,
             l0 = inout(vreg) zero => l0, h0 = inout(vreg) zero => h0, l1 = inout(vreg) zero => l1,
             h1 = inout(vreg) zero => h1,
-            p0 = out(vreg) _, p1 = out(vreg) _, p2 = out(vreg) _, p3 = out(vreg) _, p4 = out(vreg) _, p5 = out(vreg) _,
-            p6 = out(vreg) _, p7 = out(vreg) _, q0 = out(vreg) _, q1 = out(vreg) _, q2 = out(vreg) _, q3 = out(vreg) _,
-            q4 = out(vreg) _, q5 = out(vreg) _, q6 = out(vreg) _, q7 = out(vreg) _,
+            p0 = inout(vreg) zero => _, p1 = out(vreg) _, p2 = out(vreg) _, p3 = out(vreg) _, p4 = inout(vreg) zero => _, p5 = out(vreg) _,
+            p6 = inout(vreg) zero => _, p7 = out(vreg) _, q0 = inout(vreg) zero => _, q1 = out(vreg) _, q2 = out(vreg) _, q3 = out(vreg) _,
+            q4 = inout(vreg) zero => _, q5 = out(vreg) _, q6 = inout(vreg) zero => _, q7 = out(vreg) _,
             x0 = out(vreg) _, x1 = out(vreg) _, x2 = out(vreg) _, x3 = out(vreg) _,
-            b0 = out(vreg) _, b1 = out(vreg) _, u0 = out(vreg) _, u1 = out(vreg) _, m0 = out(vreg) _,
+            b0 = out(vreg) _, b1 = out(vreg) _, u0 = out(vreg) _, u1 = out(vreg) _, m0 = inout(vreg) zero => _, m1 = out(vreg) _, r = out(vreg) _,
             options(readonly, nostack)
         )
             };
