@@ -174,7 +174,7 @@ fn composed_graphs_do_no_harm() {
         assert!(held < 64 * file.len() as isize + 65_536, "{held} bytes for a file of {}", file.len());
         models += usize::from(Model::from_bytes(&file, Tier::Portable).is_ok());
     }
-    assert!(models > 1000, "{models} models");
+    assert!(models > 500, "{models} models");
 }
 
 /// Seeds that look for a layer's tensors must find them. Otherwise they would only test the refusal.
@@ -263,7 +263,7 @@ fn what_is_wrong_with_a_graph_is_said() {
         (r#""reads":["x"]"#, r#""reads":[]"#, "layer conv: values of a layer: expected 1 elements, found 0"),
         (r#""padding":1"#, r#""padding":0"#, "layer sum: x > conv and x: t - 2 frames for a sequence of t, and t"),
         (r#""name":"gain""#, r#""name":"x""#, "layer x: layers of this name is 2, must be 1"),
-        (r#","features":2"#, r#","features":18446744073709551615"#, "layer x: features of all values together is"),
+        (r#","features":2"#, r#","features":4294967295"#, "layer x: features of all values together is"),
         (
             r#""value":"sum""#,
             r#""value":"sum"},{"name":"sum","value":"x""#,

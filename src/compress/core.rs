@@ -135,7 +135,7 @@ impl Core {
         let rates = match format {
             None | Some(WeightFormat::I8) => self.i8_macs_per_cycle,
             Some(WeightFormat::I4) => self.i4_macs_per_cycle,
-            Some(_) => self.grouped_macs_per_cycle,
+            Some(WeightFormat::I4Group32 | WeightFormat::I2Group64) => self.grouped_macs_per_cycle,
         };
         let after = BATCHES.iter().position(|&counted| batch <= counted).unwrap_or(BATCHES.len() - 1);
         let Some(before) = after.checked_sub(1).filter(|_| batch < BATCHES[after]) else { return rates[after] };

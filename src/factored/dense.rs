@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::elementary::sum_in_pairs;
 use super::scratch::Scratch;
 use super::{expect_bias_length, expect_finite};
 use crate::error::Result;
@@ -160,9 +161,7 @@ impl DenseWeight {
             }
         }
     }
-}
 
-impl DenseWeight {
     /// As [`apply`](Self::apply) for one vector, without an activation. Where a layer has a few units, what leads to the
     /// product takes as long as the product: here it is a straight line.
     ///
@@ -252,12 +251,5 @@ fn dot(w: &[f32], x: &[f32]) -> f32 {
     for ((sum, w), x) in sums.iter_mut().zip(w_tail).zip(x_tail) {
         *sum += w * x;
     }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for l in 0..width {
-            sums[l] += sums[l + width];
-        }
-    }
-    sums[0]
+    sum_in_pairs(sums)
 }

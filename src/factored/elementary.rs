@@ -92,14 +92,20 @@ pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (sum, &value) in sums.iter_mut().zip(tail) {
         *sum += f(value);
     }
+    sum_in_pairs(sums)
+}
+
+/// The sum of lanes, of which there is a power of two: the second half is added to the first until one is left.
+#[inline(always)]
+pub(super) fn sum_in_pairs<const LANES: usize>(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;
         for l in 0..width {
-            sums[l] += sums[l + width];
+            lanes[l] += lanes[l + width];
         }
     }
-    sums[0]
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use super::expect_depth;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Result, expect_length};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// What becomes of a sequence of frames.
@@ -146,9 +148,6 @@ impl OverTime {
     }
 
     fn expect_state(&self, state: &OverTimeState) -> Result<()> {
-        match state.values.len() {
-            len if len == self.features => Ok(()),
-            found => Err(Error::Length { what: "state", expected: self.features, found }),
-        }
+        expect_length("state", self.features, state.values.len())
     }
 }

@@ -21,6 +21,17 @@ pub enum Unpacked {
 }
 
 impl Unpacked {
+    /// Rows and columns: output features and depth.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        match self {
+            Unpacked::F32(w) => w.view().shape(),
+            Unpacked::I8(w) => w.values().shape(),
+            Unpacked::I4(w) => w.values().shape(),
+            Unpacked::I2(w) => w.values().shape(),
+        }
+    }
+
     /// Quantizes `w` (`n x k`) to 8, 4 or 2 bits.
     ///
     /// # Errors

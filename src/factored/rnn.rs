@@ -79,7 +79,7 @@ impl Rnn {
         self
     }
 
-    /// The same layer in 8 or in 4 bits, for the kernels of `tier`. Biases and state stay in `f32`.
+    /// The same layer in 8, 4 or 2 bits, for the kernels of `tier`. Biases and state stay in `f32`.
     ///
     /// # Errors
     /// Those of [`Weight::quantize`].

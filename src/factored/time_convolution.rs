@@ -64,7 +64,8 @@ impl TimeConvolution {
     ///
     /// # Errors
     /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel; with a
-    /// dilation, both together must be below the extent of a window. [`Error::Shape`] unless the number of inputs of `linear` is a positive multiple of the kernel.
+    /// dilation, both together must be below the extent of a window. [`Error::Shape`] unless the number of inputs of
+    /// `linear` is a positive multiple of the kernel.
     ///
     /// # Example
     /// ```

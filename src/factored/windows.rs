@@ -122,7 +122,8 @@ impl Windows {
         if state.begun { self.after } else { 0 }
     }
 
-    /// Frame `tap` of the window `j` windows from now, in the sequence of what is held and the frames `x`; `None` stands for a frame of zeros.
+    /// Frame `tap` of the window `j` windows from now, in the sequence of what is held and the frames `x`; `None` stands
+    /// for a frame of zeros.
     pub(super) fn frame<'a>(&self, state: &'a WindowsState, x: &'a [f32], [j, tap]: [usize; 2]) -> Option<&'a [f32]> {
         let width = state.shape.1;
         let at = (state.skip + j * self.stride + tap * self.dilation).checked_sub(state.zeros)?;

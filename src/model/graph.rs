@@ -13,7 +13,7 @@ use crate::factored::Scratch;
 use crate::matrix::Mat;
 use crate::matrix::MatRef;
 
-/// Builds a [`Model`] whose layers may read any earlier values.
+/// Builds a [`Model`](super::Model) whose layers may read any earlier values.
 ///
 /// A *value* is a sequence of frames: an input of the model, or what a node makes of the values that it reads. Inputs
 /// advance together, one frame of each at a time. A node is a [`Layer`], which reads one value, or a [`Join`], which reads
@@ -73,7 +73,7 @@ pub(super) struct Shape {
     pub timing: Timing,
 }
 
-/// A node of a [`Model`]: an operation and the values that it reads.
+/// A node of a [`Model`](super::Model): an operation and the values that it reads.
 #[derive(Clone, Debug)]
 pub struct Node {
     name: String,
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// The values that it reads. [`Model::value_name`] has their names.
+    /// The values that it reads. [`Model::value_name`](super::Model::value_name) has their names.
     pub fn reads(&self) -> &[Value] {
         &self.reads
     }

@@ -98,13 +98,13 @@ pub(super) struct MatHeader {
     format: Format,
 }
 
-impl Stored for DenseWeight {
+impl Stored for Unpacked {
     type Header = MatHeader;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<MatHeader> {
-        let (n, k) = (self.n(), self.k());
+        let (n, k) = self.shape();
         let scales = |scales: &[f32]| (format!("{name}.scales"), Tensor::floats(vec_of([n]), scales));
-        let format = match self.unpack()? {
+        let format = match self {
             Unpacked::F32(w) => {
                 to.put(name.into(), Tensor::floats(vec_of([n, k]), w.as_slice()))?;
                 Format::F32
@@ -135,9 +135,8 @@ impl Stored for DenseWeight {
                 let bytes = (0..n).flat_map(|row| w.values().row(row).chunks(4).map(pack_quarters)).collect();
                 let shape = vec_of([n, k.div_ceil(4)]);
                 to.put(format!("{name}.quarters"), Tensor { dtype: Dtype::U8, shape, bytes })?;
-                let bytes = w.multipliers().as_slice().iter().map(|&multiplier| multiplier as u8).collect();
                 let shape = vec_of([n, w.multipliers().cols()]);
-                to.put(format!("{name}.multipliers"), Tensor { dtype: Dtype::I8, shape, bytes })?;
+                to.put(format!("{name}.multipliers"), Tensor::signed(shape, w.multipliers().as_slice()))?;
                 let (name, tensor) = scales(w.scales());
                 to.put(name, tensor)?;
                 Format::I2Group64
@@ -178,7 +177,19 @@ impl Stored for DenseWeight {
                 QuantizedMatI2::from_parts(unpack_quarters(&quarters, k)?, multipliers, scales).map(Unpacked::I2)
             }
         };
-        let packed = unpacked.and_then(|unpacked| unpacked.pack(from.tier));
+        unpacked.map_err(|cause| FileError::invalid(name, cause))
+    }
+}
+
+impl Stored for DenseWeight {
+    type Header = MatHeader;
+
+    fn write(&self, name: &str, to: &mut Writer) -> Result<MatHeader> {
+        self.unpack()?.write(name, to)
+    }
+
+    fn read(name: &str, header: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
+        let packed = Unpacked::read(name, header, from)?.pack(from.tier);
         packed.map_err(|cause| FileError::invalid(name, cause))
     }
 }

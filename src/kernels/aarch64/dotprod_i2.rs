@@ -27,7 +27,7 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 }];
 
 const ROWS: usize = LAYOUT.panel_rows;
-pub(super) const STEP_BYTES: usize = ROWS / 4 * STEP;
+const STEP_BYTES: usize = ROWS / 4 * STEP;
 const VECTORS: usize = ROWS / 4;
 
 /// The most groups of which one pass over the panels takes the sums of activations.
@@ -75,9 +75,8 @@ unsafe fn single(call: &Call) {
                 start.write(start_sums(x.add(taken * STEP), GROUP_STEPS.min(steps - taken)));
             }
             for panel in 0..call.panels {
-                let panel_weights = call.weights.add(panel * panel_bytes);
-                let multipliers = panel_weights.add(call.steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
-                let w = panel_weights.add(first * STEP_BYTES);
+                let slice = Slice { panel: call.weights.add(panel * panel_bytes), all_steps: call.steps, first, steps };
+                let (w, multipliers) = slice.operands_i2(&LAYOUT);
                 let mut sums = [vdupq_n_s32(0); VECTORS];
                 let groups = steps / GROUP_STEPS;
                 if groups > 0 {
@@ -337,12 +336,11 @@ impl Levels {
 /// As [`Unpacking::unpack`].
 #[target_feature(enable = "neon")]
 unsafe fn unpack(slice: Slice, out: *mut i8) {
-    let Slice { panel, all_steps, first, steps } = slice;
+    let steps = slice.steps;
     // SAFETY: the contract makes the steps of the slice and their multipliers readable, and the output has room for the
     // same steps of four times as many rows.
     unsafe {
-        let w = panel.add(first * STEP_BYTES);
-        let multipliers = panel.add(all_steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
+        let (w, multipliers) = slice.operands_i2(&LAYOUT);
         let mut levels = Levels::new();
         for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
             levels.set(multipliers.add(group * ROWS));

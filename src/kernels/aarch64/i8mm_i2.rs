@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 
 use super::super::layout::{Layout, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::dotprod_i2::{Levels, STEP_BYTES};
+use super::dotprod_i2::Levels;
 use super::unpacked::{Slice, Unpacking};
 use super::{dotprod, dotprod_i2, i8mm};
 use crate::format::WeightFormat;
@@ -50,12 +50,11 @@ pub(crate) unsafe fn gemm_s2gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
 /// As [`Unpacking::unpack`].
 #[target_feature(enable = "neon")]
 unsafe fn unpack(slice: Slice, out: *mut i8) {
-    let Slice { panel, all_steps, first, steps } = slice;
+    let steps = slice.steps;
     // SAFETY: the contract makes the steps of the slice and their multipliers readable, and the output has room for the
     // same steps of four times as many rows.
     unsafe {
-        let w = panel.add(first * STEP_BYTES);
-        let multipliers = panel.add(all_steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
+        let (w, multipliers) = slice.operands_i2(&LAYOUT);
         let mut levels = Levels::new();
         for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
             levels.set(multipliers.add(group * ROWS));

@@ -84,9 +84,8 @@ unsafe fn single(call: &Call) {
                 correction.write(correct(x.add(taken * STEP), GROUP_STEPS.min(steps - taken)));
             }
             for panel in 0..call.panels {
-                let panel_weights = call.weights.add(panel * panel_bytes);
-                let multipliers = panel_weights.add(call.steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
-                let w = panel_weights.add(first * STEP_BYTES);
+                let slice = Slice { panel: call.weights.add(panel * panel_bytes), all_steps: call.steps, first, steps };
+                let (w, multipliers) = slice.operands_i2(&LAYOUT);
                 let mut sums = [vdupq_n_s32(0); 2];
                 let groups = steps / GROUP_STEPS;
                 if groups > 0 {
@@ -268,12 +267,11 @@ unsafe fn short_group(
 /// As [`Unpacking::unpack`].
 #[target_feature(enable = "neon")]
 unsafe fn unpack(slice: Slice, out: *mut i8) {
-    let Slice { panel, all_steps, first, steps } = slice;
+    let steps = slice.steps;
     // SAFETY: the contract makes the steps of the slice and their multipliers readable, and the output has room for the
     // same steps of four times as many rows.
     unsafe {
-        let w = panel.add(first * STEP_BYTES);
-        let multipliers = panel.add(all_steps * STEP_BYTES + first / GROUP_STEPS * ROWS).cast::<i8>();
+        let (w, multipliers) = slice.operands_i2(&LAYOUT);
         let nibbles = vld1q_u8([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].as_ptr());
         let least = vdupq_n_s8(MIN_I2);
         // The weights that a half of a byte stands for. In the upper half, the top bit is inverted.

@@ -86,6 +86,29 @@ fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3))
 }
 
+/// Runs `$tiles` over all columns of a panel, two to four at a time. Only the first pass hints: it takes longer than memory
+/// does, and further ones find the panel in L1.
+macro_rules! in_tiles {
+    (@ $tiles:ident, $call:ident, $panel:ident, $first:literal $(, $more:literal at $column:literal)*) => {{
+        $tiles::<$first, HINTS>($call, $panel, COLUMNS, 0);
+        $($tiles::<$more, false>($call, $panel, COLUMNS, $column);)*
+    }};
+    ($tiles:ident, $call:ident, $panel:ident) => {
+        match COLUMNS {
+            1 => in_tiles!(@ $tiles, $call, $panel, 1),
+            2 => in_tiles!(@ $tiles, $call, $panel, 2),
+            3 => in_tiles!(@ $tiles, $call, $panel, 3),
+            4 => in_tiles!(@ $tiles, $call, $panel, 4),
+            5 => in_tiles!(@ $tiles, $call, $panel, 3, 2 at 3),
+            6 => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3),
+            7 => in_tiles!(@ $tiles, $call, $panel, 4, 3 at 4),
+            8 => in_tiles!(@ $tiles, $call, $panel, 4, 4 at 4),
+            9 => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3, 3 at 6),
+            _ => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3, 4 at 6),
+        }
+    };
+}
+
 /// Multiplies panels of 8 rows in runs of 16.
 ///
 /// # Safety
@@ -120,23 +143,7 @@ unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
                     vst1q_s32(out, low);
                     vst1q_s32(out.add(BYTE_ROWS), high);
                 }
-                1 => tiles::<1, HINTS>(call, panel, COLUMNS, 0),
-                2 => tiles::<2, HINTS>(call, panel, COLUMNS, 0),
-                3 => tiles::<3, HINTS>(call, panel, COLUMNS, 0),
-                4 => tiles::<4, HINTS>(call, panel, COLUMNS, 0),
-                5 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<2, false>(call, panel, COLUMNS, 3)).0,
-                6 => (tiles::<3, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 3)).0,
-                7 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<3, false>(call, panel, COLUMNS, 4)).0,
-                8 => (tiles::<4, HINTS>(call, panel, COLUMNS, 0), tiles::<4, false>(call, panel, COLUMNS, 4)).0,
-                9 => {
-                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
-                    (1..3).for_each(|i| tiles::<3, false>(call, panel, COLUMNS, 3 * i));
-                }
-                _ => {
-                    tiles::<3, HINTS>(call, panel, COLUMNS, 0);
-                    tiles::<3, false>(call, panel, COLUMNS, 3);
-                    tiles::<4, false>(call, panel, COLUMNS, 6);
-                }
+                _ => in_tiles!(tiles, call, panel),
             }
         }
     }

@@ -3,8 +3,9 @@
 
 use core::mem::MaybeUninit;
 
-use super::super::layout::{MAX_COLUMNS, STEP};
+use super::super::layout::{Layout, MAX_COLUMNS, STEP, STEPS_PER_GROUP_I2};
 use super::super::micro::{Call, MicroKernel};
+use crate::format::WeightFormat;
 
 /// The most steps of depth that are unpacked at once. A deeper panel is multiplied slice by slice.
 const MOST_STEPS: usize = 32;
@@ -27,6 +28,20 @@ pub(super) struct Slice {
     pub first: usize,
     /// The number of steps in the slice.
     pub steps: usize,
+}
+
+impl Slice {
+    /// The weights of the slice, and the multipliers of its first group.
+    ///
+    /// # Safety
+    /// The slice must lie in a panel of 2-bit weights with this layout.
+    #[inline(always)]
+    pub unsafe fn operands_i2(self, layout: &Layout) -> (*const u8, *const i8) {
+        let weights = |steps| layout.weight_bytes(WeightFormat::I2Group64, steps);
+        let multipliers = weights(self.all_steps) + self.first / STEPS_PER_GROUP_I2 * layout.panel_rows;
+        // SAFETY: the multipliers lie behind the weights of all steps.
+        unsafe { (self.panel.add(weights(self.first)), self.panel.add(multipliers).cast()) }
+    }
 }
 
 /// How the panels of a format become panels of 8-bit weights.

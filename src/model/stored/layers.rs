@@ -20,15 +20,15 @@ use crate::model::Layer;
 use crate::model::graph_file::present;
 use crate::model::version::Version;
 
-/// Writes the bias if there is one, and returns whether there is.
-pub(super) fn write_bias(bias: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
-    if let Some(bias) = bias {
-        to.put(name, Tensor::floats(vec_of([bias.len()]), bias))?;
+/// Writes a vector, such as a bias, if there is one, and returns whether there is.
+pub(super) fn write_vector(vector: Option<&[f32]>, name: String, to: &mut Writer) -> Result<bool> {
+    if let Some(vector) = vector {
+        to.put(name, Tensor::floats(vec_of([vector.len()]), vector))?;
     }
-    Ok(bias.is_some())
+    Ok(vector.is_some())
 }
 
-pub(super) fn read_bias(there: bool, name: &str, len: usize, from: &mut Reader<'_>) -> Result<Option<Vec<f32>>> {
+pub(super) fn read_vector(there: bool, name: &str, len: usize, from: &mut Reader<'_>) -> Result<Option<Vec<f32>>> {
     if there { from.tensors.take_vector(name, len).map(Some) } else { Ok(None) }
 }
 
@@ -77,14 +77,14 @@ impl Stored for Linear {
     fn write(&self, name: &str, to: &mut Writer) -> Result<LinearHeader> {
         Ok(LinearHeader {
             weight: self.weight().write(&format!("{name}.weight"), to)?,
-            bias: write_bias(self.bias(), format!("{name}.bias"), to)?,
+            bias: write_vector(self.bias(), format!("{name}.bias"), to)?,
             activation: ActivationHeader::of(self.activation())?,
         })
     }
 
     fn read(name: &str, header: &LinearHeader, from: &mut Reader<'_>) -> Result<Self> {
         let weight = Weight::read(&format!("{name}.weight"), &header.weight, from)?;
-        let bias = read_bias(header.bias, &format!("{name}.bias"), weight.n(), from)?;
+        let bias = read_vector(header.bias, &format!("{name}.bias"), weight.n(), from)?;
         let activation = header.activation.activation(name)?;
         let linear = Linear::new(weight, bias).map_err(|cause| FileError::layer(name, cause))?;
         Ok(linear.with_activation(activation))
@@ -108,8 +108,8 @@ impl Stored for Gru {
         Ok(GruHeader {
             weights: GateHeader::write(name, [self.weight_ih(), self.weight_hh()], to)?,
             weight_hh_n: self.weight_hh_n().map(|w| w.write(&format!("{name}.weight_hh_n"), to)).transpose()?,
-            bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
-            bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
+            bias_ih: write_vector(self.bias_ih(), format!("{name}.bias_ih"), to)?,
+            bias_hh: write_vector(self.bias_hh(), format!("{name}.bias_hh"), to)?,
         })
     }
 
@@ -117,8 +117,8 @@ impl Stored for Gru {
         let [weight_ih, weight_hh] = header.weights.read(name, from)?;
         let weight_hh_n = header.weight_hh_n.as_ref().map(|w| Weight::read(&format!("{name}.weight_hh_n"), w, from));
         let weight_hh_n = weight_hh_n.transpose()?;
-        let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
-        let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
+        let bias_ih = read_vector(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
+        let bias_hh = read_vector(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
         let gru = match weight_hh_n {
             None => Gru::new(weight_ih, weight_hh, bias_ih, bias_hh),
             Some(weight_hh_n) => Gru::reset_before(weight_ih, weight_hh, weight_hh_n, bias_ih, bias_hh),
@@ -144,8 +144,8 @@ impl Stored for Lstm {
         Ok(LstmHeader {
             weights: GateHeader::write(name, [self.weight_ih(), self.weight_hh()], to)?,
             weight_hr: self.weight_hr().map(|w| w.write(&format!("{name}.weight_hr"), to)).transpose()?,
-            bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
-            bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
+            bias_ih: write_vector(self.bias_ih(), format!("{name}.bias_ih"), to)?,
+            bias_hh: write_vector(self.bias_hh(), format!("{name}.bias_hh"), to)?,
         })
     }
 
@@ -153,8 +153,8 @@ impl Stored for Lstm {
         let [weight_ih, weight_hh] = header.weights.read(name, from)?;
         let weight_hr = header.weight_hr.as_ref().map(|w| Weight::read(&format!("{name}.weight_hr"), w, from));
         let weight_hr = weight_hr.transpose()?;
-        let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
-        let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
+        let bias_ih = read_vector(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
+        let bias_hh = read_vector(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
         let lstm = match weight_hr {
             None => Lstm::new(weight_ih, weight_hh, bias_ih, bias_hh),
             Some(weight_hr) => Lstm::with_projection(weight_ih, weight_hh, weight_hr, bias_ih, bias_hh),

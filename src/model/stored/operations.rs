@@ -1,19 +1,17 @@
 //! How the layers are stored that came with version 2; the others are in [`layers`](super::layers).
 
 use alloc::format;
-use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::layers::{read_bias, write_bias};
+use super::layers::{read_vector, write_vector};
 use super::{Format, GateHeader, MatHeader, Reader, Stored, Tensor, Writer, vec_of};
 use crate::error::{FileError, Result};
 use crate::factored::{
     Affine, DepthwiseConvolution, Embedding, Function, LayerNorm, Mapping, OverTime, Reduction, Rnn, RnnFunction,
-    Slice, Table, Windows,
+    Slice, Table, Unpacked, Windows,
 };
-use crate::matrix::Mat;
-use crate::quant::QuantizedMat;
+use crate::model::file::header_error;
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Windows", deny_unknown_fields)]
@@ -41,7 +39,7 @@ impl Stored for DepthwiseConvolution {
         let (features, windows) = (self.features(), self.windows());
         let weight = Tensor::floats(vec_of([windows.kernel, features]), self.weight().as_slice());
         to.put(format!("{name}.weight"), weight)?;
-        Ok(DepthwiseHeader { features, bias: write_bias(self.bias(), format!("{name}.bias"), to)?, windows })
+        Ok(DepthwiseHeader { features, bias: write_vector(self.bias(), format!("{name}.bias"), to)?, windows })
     }
 
     fn read(
@@ -50,7 +48,7 @@ impl Stored for DepthwiseConvolution {
         from: &mut Reader<'_>,
     ) -> Result<Self> {
         let weight = from.tensors.take_floats_of(&format!("{name}.weight"), windows.kernel, features)?;
-        let bias = read_bias(bias, &format!("{name}.bias"), features, from)?;
+        let bias = read_vector(bias, &format!("{name}.bias"), features, from)?;
         Self::new(weight, bias, windows).map_err(|cause| FileError::layer(name, cause))
     }
 }
@@ -78,16 +76,16 @@ impl Stored for Rnn {
     fn write(&self, name: &str, to: &mut Writer) -> Result<RnnHeader> {
         Ok(RnnHeader {
             weights: GateHeader::write(name, [self.weight_ih(), self.weight_hh()], to)?,
-            bias_ih: write_bias(self.bias_ih(), format!("{name}.bias_ih"), to)?,
-            bias_hh: write_bias(self.bias_hh(), format!("{name}.bias_hh"), to)?,
+            bias_ih: write_vector(self.bias_ih(), format!("{name}.bias_ih"), to)?,
+            bias_hh: write_vector(self.bias_hh(), format!("{name}.bias_hh"), to)?,
             function: self.function(),
         })
     }
 
     fn read(name: &str, header: &RnnHeader, from: &mut Reader<'_>) -> Result<Self> {
         let [weight_ih, weight_hh] = header.weights.read(name, from)?;
-        let bias_ih = read_bias(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
-        let bias_hh = read_bias(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
+        let bias_ih = read_vector(header.bias_ih, &format!("{name}.bias_ih"), weight_ih.n(), from)?;
+        let bias_hh = read_vector(header.bias_hh, &format!("{name}.bias_hh"), weight_ih.n(), from)?;
         let rnn = Rnn::new(weight_ih, weight_hh, bias_ih, bias_hh).map_err(|cause| FileError::layer(name, cause))?;
         Ok(rnn.with_function(header.function))
     }
@@ -144,8 +142,8 @@ impl Stored for Affine {
     type Header = AffineHeader;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<AffineHeader> {
-        write_bias(Some(self.scale()), format!("{name}.scale"), to)?;
-        write_bias(Some(self.shift()), format!("{name}.shift"), to)?;
+        write_vector(Some(self.scale()), format!("{name}.scale"), to)?;
+        write_vector(Some(self.shift()), format!("{name}.shift"), to)?;
         Ok(AffineHeader { features: self.features() })
     }
 
@@ -172,15 +170,15 @@ impl Stored for LayerNorm {
     fn write(&self, name: &str, to: &mut Writer) -> Result<LayerNormHeader> {
         Ok(LayerNormHeader {
             features: self.features(),
-            weight: write_bias(self.weight(), format!("{name}.weight"), to)?,
-            bias: write_bias(self.bias(), format!("{name}.bias"), to)?,
+            weight: write_vector(self.weight(), format!("{name}.weight"), to)?,
+            bias: write_vector(self.bias(), format!("{name}.bias"), to)?,
             epsilon: self.epsilon(),
         })
     }
 
     fn read(name: &str, header: &LayerNormHeader, from: &mut Reader<'_>) -> Result<Self> {
-        let weight = read_bias(header.weight, &format!("{name}.weight"), header.features, from)?;
-        let bias = read_bias(header.bias, &format!("{name}.bias"), header.features, from)?;
+        let weight = read_vector(header.weight, &format!("{name}.weight"), header.features, from)?;
+        let bias = read_vector(header.bias, &format!("{name}.bias"), header.features, from)?;
         let layer = Self::new(header.features, weight, bias, header.epsilon);
         layer.map_err(|cause| FileError::layer(name, cause))
     }
@@ -190,36 +188,24 @@ impl Stored for Embedding {
     type Header = MatHeader;
 
     fn write(&self, name: &str, to: &mut Writer) -> Result<MatHeader> {
-        let (n, k) = (self.rows(), self.output_size());
-        let format = match self.table() {
-            Table::F32(table) => {
-                to.put(format!("{name}.weight"), Tensor::floats(vec_of([n, k]), table.as_slice()))?;
-                Format::F32
-            }
-            Table::I8(table) => {
-                to.put(format!("{name}.weight.values"), Tensor::signed(vec_of([n, k]), table.values().as_slice()))?;
-                to.put(format!("{name}.weight.scales"), Tensor::floats(vec_of([n]), table.scales()))?;
-                Format::I8
-            }
+        let table = match self.table() {
+            Table::F32(table) => Unpacked::F32(table.clone()),
+            Table::I8(table) => Unpacked::I8(table.clone()),
         };
-        Ok(MatHeader { n, k, format })
+        table.write(&format!("{name}.weight"), to)
     }
 
-    fn read(name: &str, &MatHeader { n, k, format }: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
-        let layer = match format {
-            Format::F32 => {
-                let table: Mat<f32> = from.tensors.take_floats_of(&format!("{name}.weight"), n, k)?;
-                Self::new(table)
-            }
-            Format::I8 => {
-                let values = from.tensors.take_signed(&format!("{name}.weight.values"), n, k)?;
-                let scales: Vec<f32> = from.tensors.take_vector(&format!("{name}.weight.scales"), n)?;
-                let table = QuantizedMat::from_parts(values, scales);
-                Self::from_table(Table::I8(table.map_err(|cause| FileError::invalid(format!("{name}.weight"), cause))?))
-            }
-            _ => return Err(super::super::file::header_error(format!("{name:?}: an embedding is f32 or int8"))),
+    fn read(name: &str, header: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
+        let refused = || header_error(format!("{name:?}: an embedding is f32 or int8"));
+        if !matches!(header.format, Format::F32 | Format::I8) {
+            return Err(refused());
+        }
+        let table = match Unpacked::read(&format!("{name}.weight"), header, from)? {
+            Unpacked::F32(table) => Table::F32(table),
+            Unpacked::I8(table) => Table::I8(table),
+            _ => return Err(refused()),
         };
-        layer.map_err(|cause| FileError::layer(name, cause))
+        Self::from_table(table).map_err(|cause| FileError::layer(name, cause))
     }
 }
 

@@ -37,7 +37,11 @@ pub fn layers(model: &Model, core: &Core, time_batch: usize) -> Vec<LayerPredict
 
 /// The predicted microseconds per step of a model on a core.
 pub fn model_us(model: &Model, core: &Core, time_batch: usize) -> f64 {
-    layers(model, core, time_batch).iter().map(|layer| layer.us).sum()
+    sum_us(&layers(model, core, time_batch))
+}
+
+fn sum_us(layers: &[LayerPrediction]) -> f64 {
+    layers.iter().map(|layer| layer.us).sum()
 }
 
 /// The same with the fastest and the slowest memory that the core may have.
@@ -58,7 +62,8 @@ pub fn layer_table(model: &Model, core: &Core, time_batch: usize) -> Table {
         (us.as_str(), right),
         ("share", right),
     ]);
-    let (layers, whole) = (layers(model, core, time_batch), model_us(model, core, time_batch));
+    let layers = layers(model, core, time_batch);
+    let whole = sum_us(&layers);
     let sum = LayerPrediction {
         name: "sum".into(),
         kind: "",
@@ -108,9 +113,10 @@ pub fn core_table(model: &Model, time_batch: usize, frames: Option<f64>) -> Tabl
 /// The predictions for all cores.
 pub fn json(model: &Model, time_batch: usize, frames: Option<f64>) -> Value {
     let core = |core: Core| {
-        let us = model_us(model, &core, time_batch);
+        let predicted = layers(model, &core, time_batch);
+        let us = sum_us(&predicted);
         let per_second = frames.map(|frames| us * frames / model.stride() as f64 / 1e3);
-        let layers: Vec<Value> = layers(model, &core, time_batch)
+        let layers: Vec<Value> = predicted
             .iter()
             .map(|layer| {
                 json!({
