@@ -23,6 +23,7 @@ mod instructions;
 mod neon;
 mod neon_i2;
 mod neon_i4;
+mod neon_i4_groups;
 mod ops;
 mod tile;
 mod unpacked;
@@ -30,9 +31,10 @@ mod unpacked;
 use super::micro::Family;
 
 /// The tables of all kernel files.
-pub(super) static TABLES: [&[Family]; 11] = [
+pub(super) static TABLES: [&[Family]; 12] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,
+    &neon_i4_groups::FAMILIES,
     &neon_i2::FAMILIES,
     &dotprod::FAMILIES,
     &dotprod_i4::FAMILIES,
