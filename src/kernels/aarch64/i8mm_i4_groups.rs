@@ -10,8 +10,8 @@ use super::super::layout::{Line, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod;
 use super::i8mm::Run;
-use super::i8mm_i4::LAYOUT;
-use super::instructions::{prefetch, sdot, sdot_lane, smmla};
+use super::i8mm_i4::{Cells, LAYOUT, byte_rows};
+use super::instructions::{mls, prefetch, sdot_lane};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -32,77 +32,6 @@ const GROUP_BYTES: usize = 2 * BYTE_ROWS * STEP;
 const QUARTERS: usize = 4;
 /// How far ahead a single column asks for lines of weights.
 const HINT: usize = 1024;
-
-/// One number for each pair of rows and each column of `PAIRS` pairs of columns and `SINGLE` more, in the order of
-/// [`Sums`](super::i8mm::Sums).
-#[derive(Clone, Copy)]
-struct Cells<const PAIRS: usize, const SINGLE: usize> {
-    pairs: [int32x4_t; PAIRS],
-    single: [int32x4_t; SINGLE],
-}
-
-impl<const PAIRS: usize, const SINGLE: usize> Cells<PAIRS, SINGLE> {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn zero() -> Self {
-        Self { pairs: [vdupq_n_s32(0); PAIRS], single: [vdupq_n_s32(0); SINGLE] }
-    }
-
-    /// Adds the products of a pair of rows and a run of the columns.
-    #[inline]
-    #[target_feature(enable = "neon,dotprod,i8mm")]
-    fn add(&mut self, w: int8x16_t, x: &Run<PAIRS, SINGLE>) {
-        for (sums, &x) in self.pairs.iter_mut().zip(&x.pairs) {
-            *sums = smmla(*sums, w, x);
-        }
-        for (sums, &x) in self.single.iter_mut().zip(&x.single) {
-            *sums = sdot(*sums, w, x);
-        }
-    }
-
-    /// Adds `values` times the numbers of their rows.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn add_scaled(&mut self, values: &Self, by: int32x4_t) {
-        for (total, &values) in self.pairs.iter_mut().zip(&values.pairs) {
-            *total = vmlaq_s32(*total, values, by);
-        }
-        for (total, &values) in self.single.iter_mut().zip(&values.single) {
-            *total = vmlaq_s32(*total, values, by);
-        }
-    }
-
-    /// Takes off 16 times `values`.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn less_sixteen(self, values: &Self) -> Self {
-        Self {
-            pairs: from_fn(|c| vsubq_s32(self.pairs[c], vshlq_n_s32::<4>(values.pairs[c]))),
-            single: from_fn(|c| vsubq_s32(self.single[c], vshlq_n_s32::<4>(values.single[c]))),
-        }
-    }
-
-    /// Stores the sums of the pair of rows that starts at `row`.
-    ///
-    /// # Safety
-    /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the rows must lie inside it.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn store(self, call: &Call, row: usize) {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let out = |column| call.sums.add(column * call.sums_stride + row);
-            for (c, &sums) in self.pairs.iter().enumerate() {
-                // (row 0, column 0), (row 1, column 0), then the same of column 1.
-                vst1_s32(out(2 * c), vget_low_s32(vuzp1q_s32(sums, sums)));
-                vst1_s32(out(2 * c + 1), vget_low_s32(vuzp2q_s32(sums, sums)));
-            }
-            for &sums in &self.single {
-                vst1_s32(out(2 * PAIRS), vpadd_s32(vget_low_s32(sums), vget_high_s32(sums)));
-            }
-        }
-    }
-}
 
 /// Multiplies panels of 16 rows in runs of 4, with one multiplier per group of two steps.
 ///
@@ -134,26 +63,32 @@ unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
             macro_rules! halves {
                 ($pairs:literal, $single:literal) => {
                     for half in 0..2 {
-                        tile::<$pairs, $single, 2, 0, HINTS>(call, panel, 2 * half);
+                        let sums = tile::<$pairs, $single, 2, 0, HINTS>(call, panel, 2 * half);
+                        store(call, panel, half, &sums[0], &sums[1]);
                     }
                 };
             }
             macro_rules! quarters {
                 ($pairs:literal, $single:literal) => {
                     for half in 0..2 {
-                        tile::<$pairs, $single, 1, 0, HINTS>(call, panel, 2 * half);
-                        tile::<$pairs, $single, 1, 1, HINTS>(call, panel, 2 * half + 1);
+                        let [first] = tile::<$pairs, $single, 1, 0, HINTS>(call, panel, 2 * half);
+                        let [second] = tile::<$pairs, $single, 1, 1, HINTS>(call, panel, 2 * half + 1);
+                        store(call, panel, half, &first, &second);
                     }
                 };
             }
             // A tile has as many quarters of a panel as the registers have room for.
             match COLUMNS {
                 1 => single::<HINTS>(call, panel),
-                2 => tile::<1, 0, 4, 0, HINTS>(call, panel, 0),
+                2 => {
+                    let sums = tile::<1, 0, 4, 0, HINTS>(call, panel, 0);
+                    store(call, panel, 0, &sums[0], &sums[1]);
+                    store(call, panel, 1, &sums[2], &sums[3]);
+                }
                 3 => halves!(1, 1),
                 4 => halves!(2, 0),
-                5 => quarters!(2, 1),
-                6 => quarters!(3, 0),
+                5 => halves!(2, 1),
+                6 => halves!(3, 0),
                 7 => quarters!(3, 1),
                 8 => quarters!(4, 0),
                 9 => quarters!(4, 1),
@@ -186,8 +121,62 @@ unsafe fn differences(m: *const i8, last: bool) -> int16x8_t {
     unsafe { vsubl_s8(vld1_s8(m), vld1_s8(next)) }
 }
 
-/// Computes one tile: `COUNT` quarters of a panel, starting at `quarter`, and all columns. A quarter is two byte rows,
-/// `ODD` is 1 for the second of a half. With `HINTS`, the tiles of a panel ask for the lines of the next one.
+/// Stores the sums of half a panel: those of low rows and of high rows, for each of its two quarters.
+///
+/// # Safety
+/// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel must lie inside it.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store<const PAIRS: usize, const SINGLE: usize>(
+    call: &Call,
+    panel: usize,
+    half: usize,
+    [low, high]: &[Cells<PAIRS, SINGLE>; 2],
+    [next_low, next_high]: &[Cells<PAIRS, SINGLE>; 2],
+) {
+    let row = panel * ROWS + 4 * half;
+    // SAFETY: by this function's contract.
+    unsafe {
+        Cells::store_two([low, next_low], call, row);
+        Cells::store_two([high, next_high], call, row + BYTE_ROWS);
+    }
+}
+
+/// Adds `values` times the numbers of their rows to `totals`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_scaled<const PAIRS: usize, const SINGLE: usize>(
+    totals: &mut Cells<PAIRS, SINGLE>,
+    values: &Cells<PAIRS, SINGLE>,
+    by: int32x4_t,
+) {
+    for c in 0..PAIRS {
+        totals.pairs[c] = vmlaq_s32(totals.pairs[c], values.pairs[c], by);
+    }
+    for c in 0..SINGLE {
+        totals.single[c] = vmlaq_s32(totals.single[c], values.single[c], by);
+    }
+}
+
+/// Takes `values` times the numbers of their rows from `totals`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn less_scaled<const PAIRS: usize, const SINGLE: usize>(
+    totals: &mut Cells<PAIRS, SINGLE>,
+    values: &Cells<PAIRS, SINGLE>,
+    by: int32x4_t,
+) {
+    for c in 0..PAIRS {
+        totals.pairs[c] = mls(totals.pairs[c], values.pairs[c], by);
+    }
+    for c in 0..SINGLE {
+        totals.single[c] = mls(totals.single[c], values.single[c], by);
+    }
+}
+
+/// Computes one tile: `COUNT` quarters of a panel, starting at `quarter`, and all columns. A quarter is two byte rows;
+/// `ODD` is 1 for the second of a half. The result has the sums of low rows and of high rows. With `HINTS`, the tiles of a
+/// panel ask for the lines of the next one.
 ///
 /// # Safety
 /// The contract of `call` must hold with `2 * PAIRS + SINGLE` columns, and the panel and quarters must lie inside it.
@@ -197,7 +186,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
     call: &Call,
     panel: usize,
     quarter: usize,
-) {
+) -> [[Cells<PAIRS, SINGLE>; 2]; COUNT] {
     // SAFETY: by this function's contract.
     unsafe {
         let (groups, weight_bytes) = (call.steps / 2, BYTE_ROWS * STEP * call.steps);
@@ -209,8 +198,8 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
         // Of bytes and of high weights, running on from group to group.
         let mut bytes = [Cells::<PAIRS, SINGLE>::zero(); COUNT];
         let mut high = bytes;
-        // By the multipliers of low rows, of both, and by those of high rows.
-        let (mut bytes_low, mut high_low, mut high_high) = (bytes, bytes, bytes);
+        // Of low rows and of high rows, by their multipliers.
+        let mut totals = [[Cells::zero(); 2]; COUNT];
         for groups_left in (0..groups).rev() {
             // In front, because no load moves across a hint.
             for line in 0..if HINTS { COUNT } else { 0 } {
@@ -220,13 +209,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
                 let columns = Run::load(x);
                 x = x.wrapping_add(Run::<PAIRS, SINGLE>::BYTES);
                 for q in 0..COUNT {
-                    // Two of the layout's runs, each with the byte rows of half a panel.
-                    let at = |run: usize| w.add(run * BYTE_ROWS * 4 + q / 2 * 16);
-                    let first = vreinterpretq_s32_s8(vld1q_s8(at(2 * run)));
-                    let second = vreinterpretq_s32_s8(vld1q_s8(at(2 * run + 1)));
-                    let even = (ODD + q).is_multiple_of(2);
-                    let pair = if even { vzip1q_s32(first, second) } else { vzip2q_s32(first, second) };
-                    let pair = vreinterpretq_s8_s32(pair);
+                    let pair = byte_rows(w.add(run * BYTE_ROWS * RUN), ODD + q);
                     bytes[q].add(pair, &columns);
                     high[q].add(vrshrq_n_s8::<4>(pair), &columns);
                 }
@@ -240,18 +223,16 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
                 } else {
                     (vmovl_high_s16(low), vmovl_high_s16(upper))
                 };
-                bytes_low[q].add_scaled(&bytes[q], low);
-                high_low[q].add_scaled(&high[q], low);
-                high_high[q].add_scaled(&high[q], upper);
+                // Low sums are those of bytes less 16 times the high ones.
+                let [low_rows, high_rows] = &mut totals[q];
+                add_scaled(low_rows, &bytes[q], low);
+                add_scaled(high_rows, &high[q], upper);
+                less_scaled(low_rows, &high[q], vshlq_n_s32::<4>(low));
             }
             w = w.wrapping_add(GROUP_BYTES);
             multipliers = multipliers.wrapping_add(ROWS);
         }
-        for q in 0..COUNT {
-            let row = panel * ROWS + 2 * (quarter + q);
-            bytes_low[q].less_sixteen(&high_low[q]).store(call, row);
-            high_high[q].store(call, row + BYTE_ROWS);
-        }
+        totals
     }
 }
 
