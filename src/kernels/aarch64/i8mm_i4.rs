@@ -67,6 +67,18 @@ impl<const PAIRS: usize, const SINGLE: usize> Cells<PAIRS, SINGLE> {
         }
     }
 
+    /// Adds `values` times the numbers of their rows.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn add_scaled(&mut self, values: &Self, by: int32x4_t) {
+        for c in 0..PAIRS {
+            self.pairs[c] = vmlaq_s32(self.pairs[c], values.pairs[c], by);
+        }
+        for c in 0..SINGLE {
+            self.single[c] = vmlaq_s32(self.single[c], values.single[c], by);
+        }
+    }
+
     /// The sums of low weights and of high weights, from those of 16 times the low weights and those of bytes.
     #[inline]
     #[target_feature(enable = "neon")]

@@ -142,22 +142,6 @@ unsafe fn store<const PAIRS: usize, const SINGLE: usize>(
     }
 }
 
-/// Adds `values` times the numbers of their rows to `totals`.
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_scaled<const PAIRS: usize, const SINGLE: usize>(
-    totals: &mut Cells<PAIRS, SINGLE>,
-    values: &Cells<PAIRS, SINGLE>,
-    by: int32x4_t,
-) {
-    for c in 0..PAIRS {
-        totals.pairs[c] = vmlaq_s32(totals.pairs[c], values.pairs[c], by);
-    }
-    for c in 0..SINGLE {
-        totals.single[c] = vmlaq_s32(totals.single[c], values.single[c], by);
-    }
-}
-
 /// Takes `values` times the numbers of their rows from `totals`.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -225,8 +209,8 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
                 };
                 // Low sums are those of bytes less 16 times the high ones.
                 let [low_rows, high_rows] = &mut totals[q];
-                add_scaled(low_rows, &bytes[q], low);
-                add_scaled(high_rows, &high[q], upper);
+                low_rows.add_scaled(&bytes[q], low);
+                high_rows.add_scaled(&high[q], upper);
                 less_scaled(low_rows, &high[q], vshlq_n_s32::<4>(low));
             }
             w = w.wrapping_add(GROUP_BYTES);

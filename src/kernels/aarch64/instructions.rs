@@ -81,10 +81,3 @@ pub(super) fn prefetch<T>(address: *const T) {
         asm!("prfm pldl1keep, [{address}]", address = in(reg) address.addr(), options(nomem, nostack, preserves_flags))
     }
 }
-
-/// `sri a.16b, b.16b, #6`: the highest two bits of each byte of `b`, in place of the lowest two of `a`.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    vsriq_n_u8::<6>(a, b)
-}

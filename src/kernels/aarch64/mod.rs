@@ -25,8 +25,8 @@ mod neon_i2;
 mod neon_i4;
 mod neon_i4_groups;
 mod ops;
+mod slice_i2;
 mod tile;
-mod unpacked;
 
 use super::micro::Family;
 

@@ -22,8 +22,8 @@ use core::mem::MaybeUninit;
 use super::super::layout::{Layout, Line, MAX_COLUMNS, STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
 use super::instructions::prefetch;
+use super::slice_i2::Slice;
 use super::tile::hints;
-use super::unpacked::Slice;
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -136,7 +136,7 @@ unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
                 }
                 if HINTS {
                     // Groups have hinted as far ahead as there are weights. The multipliers' lines are left.
-                    let (_, multipliers) = slice.operands_i2(&LAYOUT);
+                    let (_, multipliers) = slice.operands(&LAYOUT);
                     for at in (0..ROWS * steps.div_ceil(GROUP_STEPS)).step_by(Line::BYTES) {
                         prefetch(multipliers.wrapping_add(HINT + at));
                     }
@@ -166,7 +166,7 @@ unsafe fn whole_groups<const COLUMNS: usize>(
     let groups = slice.steps / GROUP_STEPS;
     // SAFETY: by this function's contract.
     unsafe {
-        let (w, m) = slice.operands_i2(&LAYOUT);
+        let (w, m) = slice.operands(&LAYOUT);
         if COLUMNS == 1 {
             sums[0] = tile_8x1(w, x, m, corrections.as_ptr().cast(), groups, hints);
             return;
@@ -470,7 +470,7 @@ unsafe fn short_group<const COLUMNS: usize>(sums: &mut [[int32x4_t; 2]; COLUMNS]
     let taken = slice.steps / GROUP_STEPS * GROUP_STEPS;
     // SAFETY: by this function's contract.
     unsafe {
-        let (w, multipliers) = slice.operands_i2(&LAYOUT);
+        let (w, multipliers) = slice.operands(&LAYOUT);
         let (w, x) = (w.add(taken * STEP_BYTES).cast::<i8>(), x.add(taken * STEP * COLUMNS));
         let m = vmovl_s8(vld1_s8(multipliers.add(taken / GROUP_STEPS * ROWS)));
         for (column, [low, high]) in sums.iter_mut().enumerate() {
