@@ -233,7 +233,7 @@ unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hi
 /// As the tiles above, for both panels.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>; 2] {
+unsafe fn tile_8x1<const STEPS: usize>(w: [*const u8; 2], x: *const i8) -> [Partial<1>; 2] {
     // SAFETY: the contract makes the step readable.
     let products = |step: usize| unsafe {
         let x = vld1q_s8(x.add(step * STEP));
@@ -244,7 +244,7 @@ unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>
         both
     };
     let mut sums = products(0).map(|product| vpaddlq_s16(product));
-    for step in 1..steps {
+    for step in 1..STEPS {
         let products = products(step);
         sums = core::array::from_fn(|r| vpadalq_s16(sums[r], products[r]));
     }
@@ -276,19 +276,19 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
-/// Computes one column of the panels of `call`, two at a time, without the last of an odd number. `steps` is the call's.
+/// Computes one column of the panels of `call`, two at a time, without the last of an odd number. `STEPS` are the call's.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel), with at least one step.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn pairs_of_panels(call: &Call, steps: usize) {
-    let panel_bytes = ROWS * STEP * steps;
+unsafe fn pairs_of_panels<const STEPS: usize>(call: &Call) {
+    let panel_bytes = ROWS * STEP * STEPS;
     for pair in 0..call.panels / 2 {
         // SAFETY: both panels are among the call's.
         unsafe {
             let w = call.weights.add(2 * pair * panel_bytes);
-            let [a, b] = tile_8x1([w, w.add(panel_bytes)], call.activations, steps);
+            let [a, b] = tile_8x1::<STEPS>([w, w.add(panel_bytes)], call.activations);
             store(call, 2 * pair, 0, a);
             store(call, 2 * pair + 1, 0, b);
         }
@@ -343,12 +343,13 @@ unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool, const ODD: bool>
     let panel_bytes = ROWS * STEP * steps;
     let mut first = 0;
     if COLUMNS == 1 && !FROM_MEMORY && (1..=FEW_STEPS).contains(&steps) {
-        // SAFETY: by this function's contract. Where the compiler knows the number of steps, they are a straight line.
+        // SAFETY: by this function's contract. The compiler knows the number of steps, which are a straight line.
         unsafe {
             match steps {
-                1 => pairs_of_panels(call, 1),
-                2 => pairs_of_panels(call, 2),
-                _ => pairs_of_panels(call, steps),
+                1 => pairs_of_panels::<1>(call),
+                2 => pairs_of_panels::<2>(call),
+                3 => pairs_of_panels::<3>(call),
+                _ => pairs_of_panels::<4>(call),
             }
         }
         first = panels - panels % 2;
