@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 fn elements<T>(what: &'static str, rows: usize, cols: usize) -> Result<usize> {
     rows.checked_mul(cols)
         .filter(|len| len.checked_mul(size_of::<T>().max(1)).is_some_and(|bytes| bytes <= isize::MAX as usize))
-        .ok_or(Error::TooLarge { what, rows, cols })
+        .ok_or_else(|| Error::TooLarge { what, rows, cols })
 }
 
 #[inline]
