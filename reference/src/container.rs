@@ -126,3 +126,19 @@ pub fn parameter(what: &str, value: &Value, above: Option<f32>) -> Result<f32> {
     let number = value.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && above.is_none_or(|above| *x > above));
     number.ok_or(format!("{what}: the parameter {value} is out of range"))
 }
+
+/// An object with one entry: the name of a kind, and what belongs to it.
+pub fn variant(what: &str, value: Value) -> Result<(String, Value)> {
+    match value {
+        Value::Object(map) if map.len() == 1 => Ok(map.into_iter().next().expect("there is one")),
+        other => Err(format!("{what}: {other} is not an object with one entry")),
+    }
+}
+
+/// A JSON array.
+pub fn array(what: &str, value: Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(values) => Ok(values),
+        other => Err(format!("{what}: {other} is not an array")),
+    }
+}

@@ -304,6 +304,15 @@ impl Layer {
         }
     }
 
+    /// Whether its size does not show in the file.
+    pub fn has_no_weights(&self) -> bool {
+        match self {
+            Self::Function { .. } | Self::Slice { .. } | Self::OverTime { .. } => true,
+            Self::LayerNorm { weight, bias, .. } => weight.is_none() && bias.is_none(),
+            _ => false,
+        }
+    }
+
     /// The outputs of a sequence. A recurrent layer begins at the state and advances it.
     ///
     /// # Errors
@@ -355,6 +364,7 @@ impl Layer {
 
 /// The row of an embedding.
 fn row(table: &Matrix, index: f32) -> Result<Vec<f32>, String> {
+    // A NaN is in no range.
     if !(index >= 0.0 && index < table.n() as f32 && index.fract() == 0.0) {
         return Err(format!("{index} is no row of the table"));
     }

@@ -2,7 +2,7 @@
 //!
 //! This crate is to [docs/arithmetic.md](../../docs/arithmetic.md) and [docs/formats.md](../../docs/formats.md) what a reference
 //! implementation is to a paper. It was written from these pages alone, shares no code with the library, and is made to be read, not
-//! to be fast. Each module is a section of the first page, but for the last three, which are the second page:
+//! to be fast. Each module is a section of the first page, but for the last two rows, which are the second page:
 //!
 //! | module | what it computes |
 //! |---|---|
@@ -13,7 +13,8 @@
 //! | [`gates`] | `tanh` and the logistic function of gates; a unit of a GRU or an LSTM |
 //! | [`layer`] | weights and layers |
 //! | [`model`] | graphs of layers |
-//! | [`container`], [`file`](mod@file) | safetensors, and the model file in it |
+//! | [`container`] | safetensors, and what model files make of JSON |
+//! | [`file`](mod@file), [`stored`] | the model file: its graph, and its layers with their tensors |
 //!
 //! A sequence is computed as a whole: how a stream was cut, how many steps ran at once, tiers and threads do not occur here, because
 //! they change no bit. The program of this package writes `reference/vectors/`, which other implementations can be held against.
@@ -29,3 +30,4 @@ pub mod model;
 pub mod product;
 pub mod quantize;
 pub mod rounding;
+pub mod stored;
