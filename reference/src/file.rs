@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::container::{Entries, Result, Tensor, array, open};
+use crate::layer::Count;
 use crate::model::{Join, Model, Node, Operation};
 
 /// Reads a model.
@@ -27,6 +28,9 @@ pub fn read(file: &[u8]) -> Result<Model> {
         None => Ok(model),
     }
 }
+
+/// The frames of inputs.
+const INPUT: Count = Count::Frames { more: 0, stride: 1 };
 
 /// What is left of a file: its tensors, which are taken one by one.
 pub(crate) struct Reader {
@@ -54,7 +58,7 @@ impl Reader {
         let mut values = Values::default();
         for input in array("inputs", declared.unwrap_or_else(|| Value::Array(vec![])))? {
             let mut input = Entries::new("an input", input)?;
-            values.add(input.text("name")?, input.count("features", 1)?, true)?;
+            values.add(input.text("name")?, input.count("features", 1)?, INPUT, true)?;
             input.end()?;
         }
         let mut nodes = vec![];
@@ -77,22 +81,26 @@ impl Reader {
                 while names.contains(&input) {
                     input.push('_');
                 }
-                values.add(input, layer.features().0, false)?;
+                values.add(input, layer.features().0, INPUT, false)?;
             }
             let reads: Vec<usize> = match reads {
                 Some(reads) => array("reads", reads)?.iter().map(|read| values.find(read)).collect::<Result<_>>()?,
                 None => vec![values.all.len().checked_sub(1).ok_or(format!("{name} has nothing to read"))?],
             };
             let of_read: Vec<usize> = reads.iter().map(|&value| values.all[value].1).collect();
-            let (features, is_free) = match &operation {
-                Operation::Layer(layer) => {
-                    ((of_read == [layer.features().0]).then_some(layer.features().1), layer.has_no_weights())
-                }
-                Operation::Join(join) => (join.features(&of_read).filter(|_| reads.len() >= 2), true),
+            let features = match &operation {
+                Operation::Layer(layer) => (of_read == [layer.features().0]).then_some(layer.features().1),
+                Operation::Join(join) => join.features(&of_read).filter(|_| reads.len() >= 2),
             };
             let features = features.ok_or(format!("{name} does not fit the {of_read:?} features that it reads"))?;
+            let first = values.counts[reads[0]];
+            let (count, is_free) = match &operation {
+                Operation::Layer(layer) => (layer.count(first), layer.has_no_weights()),
+                Operation::Join(_) if reads.iter().all(|&value| values.counts[value] == first) => (Ok(first), true),
+                Operation::Join(_) => (Err("its values differ in their number of frames".into()), true),
+            };
             values.read.extend(&reads);
-            values.add(name.clone(), features, is_free)?;
+            values.add(name.clone(), features, count.map_err(|error| format!("{name}: {error}"))?, is_free)?;
             nodes.push(Node { name, reads, operation });
         }
         if nodes.is_empty() {
@@ -147,13 +155,15 @@ impl Reader {
 struct Values {
     /// Names and features.
     all: Vec<(String, usize)>,
+    /// How many frames they have.
+    counts: Vec<Count>,
     /// Those that something reads.
     read: Vec<usize>,
 }
 
 impl Values {
     /// Adds a value. One that is free, because no weights bound its features, must not be too large.
-    fn add(&mut self, name: String, features: usize, is_free: bool) -> Result<()> {
+    fn add(&mut self, name: String, features: usize, count: Count, is_free: bool) -> Result<()> {
         let total = self.all.iter().fold(features, |total, (_, features)| total.saturating_add(*features));
         if is_free && total > 1 << 24 {
             return Err(format!("{name}: {total} features of all values together are too many"));
@@ -162,6 +172,7 @@ impl Values {
             return Err(format!("there are two values called {name}"));
         }
         self.all.push((name, features));
+        self.counts.push(count);
         Ok(())
     }
 

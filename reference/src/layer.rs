@@ -119,6 +119,15 @@ pub struct Windows {
     pub after: usize,
 }
 
+/// How many frames a value has: `(t + more) / stride`, rounded down, for `t` input frames, or one for the whole sequence. Rounding down
+/// twice is the same as once, so this holds behind any convolutions. A number below 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "as in the formula")]
+pub enum Count {
+    Frames { more: i128, stride: i128 },
+    Once,
+}
+
 impl Windows {
     /// Frames from the first of a window to its last, both included.
     pub fn extent(&self) -> Option<usize> {
@@ -301,6 +310,32 @@ impl Layer {
             Self::Affine { scale, .. } => (scale.len(), scale.len()),
             Self::Embedding(table) => (1, table.k()),
             Self::Slice { features, start, end } => (*features, end - start),
+        }
+    }
+
+    /// How many frames it makes of those of its input.
+    ///
+    /// # Errors
+    /// One frame for the sequence has no windows and no reduction.
+    pub fn count(&self, input: Count) -> Result<Count, String> {
+        match (self, input) {
+            (Self::TimeConvolution { .. } | Self::Depthwise { .. } | Self::OverTime { .. }, Count::Once) => {
+                Err("its input is one frame for the sequence".into())
+            }
+            (Self::OverTime { .. }, _) => Ok(Count::Once),
+            (
+                Self::TimeConvolution { windows, .. } | Self::Depthwise { windows, .. },
+                Count::Frames { more, stride },
+            ) => {
+                let wide = |n: usize| n as i128;
+                let extent = windows.extent().map_or(i128::MAX / 4, wide);
+                let own = wide(windows.before) + wide(windows.after) - extent + wide(windows.stride);
+                Ok(Count::Frames {
+                    more: more.saturating_add(own.saturating_mul(stride)),
+                    stride: stride.saturating_mul(wide(windows.stride)),
+                })
+            }
+            _ => Ok(input),
         }
     }
 

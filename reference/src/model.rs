@@ -84,7 +84,7 @@ impl Model {
     /// The outputs for a sequence of each input. The recurrent layers begin at `states` and leave their last ones there.
     ///
     /// # Errors
-    /// Inputs that do not fit, an index that an embedding does not have, and values that do not meet frame by frame.
+    /// Inputs that do not fit, and an index that an embedding does not have.
     pub fn run(&self, inputs: &[Frames], states: &mut BTreeMap<String, State>) -> Result<Vec<Frames>, String> {
         let fits = |x: &Frames, features| x.len() == inputs[0].len() && x.iter().all(|x| x.len() == features);
         if inputs.len() != self.inputs.len() || inputs.iter().zip(&self.inputs).any(|(x, (_, n))| !fits(x, *n)) {
@@ -99,12 +99,10 @@ impl Model {
                     let state = states.get_mut(&node.name).unwrap_or(&mut none);
                     layer.run(reads[0], state).map_err(|error| format!("{}: {error}", node.name))?
                 }
-                Operation::Join(_) if reads.iter().any(|frames| frames.len() != reads[0].len()) => {
-                    return Err(format!("{}: its values differ in their number of frames", node.name));
-                }
                 Operation::Join(join) => {
                     let frame = |t: usize| join.of(&reads.iter().map(|frames| &frames[t]).collect::<Vec<_>>());
-                    (0..reads[0].len()).map(frame).collect()
+                    // They differ only where a sequence is too short for one of them.
+                    (0..reads.iter().map(|frames| frames.len()).min().unwrap_or(0)).map(frame).collect()
                 }
             };
             values.push(value);

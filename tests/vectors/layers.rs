@@ -77,6 +77,14 @@ fn layers_of_every_kind() {
 }
 
 #[test]
+fn files_that_are_read_and_files_that_are_refused() {
+    for case in cases("files.json", 50) {
+        let read = Model::from_bytes(&file(&case), Tier::Portable);
+        assert_eq!(read.is_ok(), case["is_read"].as_bool().unwrap(), "{}: {:?}", case["name"], read.err());
+    }
+}
+
+#[test]
 fn a_whole_model_and_its_stream() {
     for case in cases("stream.json", 1) {
         let file = std::fs::read(path(text(&case["file"]))).unwrap();

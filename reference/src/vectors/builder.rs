@@ -83,6 +83,28 @@ impl Builder {
         format!(r#"{{"weight":{weight},"bias":{bias},"activation":{activation}}}"#)
     }
 
+    /// Puts a wrong byte into a tensor.
+    pub fn spoil(&mut self, name: &str, at: usize, byte: u8) {
+        match self.numbers(name) {
+            Numbers::I8(values) => values[at] = byte as i8,
+            Numbers::U8(values) => values[at] = byte,
+            Numbers::F32(_) => panic!("{name} has no bytes"),
+        }
+    }
+
+    /// Puts a wrong float into a tensor.
+    pub fn spoil_float(&mut self, name: &str, at: usize, value: f32) {
+        match self.numbers(name) {
+            Numbers::F32(values) => values[at] = value,
+            _ => panic!("{name} has no floats"),
+        }
+    }
+
+    fn numbers(&mut self, name: &str) -> &mut Numbers {
+        let tensor = self.tensors.iter_mut().find(|(other, ..)| other == name);
+        &mut tensor.unwrap_or_else(|| panic!("there is no tensor {name}")).2
+    }
+
     /// The tensors as vectors have them.
     pub fn json(&self) -> String {
         let tensor = |(name, shape, numbers): &(String, Vec<usize>, Numbers)| {

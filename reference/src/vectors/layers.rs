@@ -384,6 +384,23 @@ fn graphs(cases: &mut Cases) {
         inputs[2][2] = vec![1e-8, 1.0, 1e38];
         cases.model(&format!("join, {join}"), b, &header, &inputs);
     }
+    // Of the shortest sequences one of the two values has no frames.
+    for frames in 1..=4 {
+        let b = &mut Builder::new(1850);
+        let convolution = |b: &mut Builder, name: &str, padding: usize| {
+            let weight = b.dense(&format!("{name}.weight"), 1, 3, "f32");
+            let linear = b.linear(name, &weight, 1, r#""identity""#);
+            format!(
+                r#"{{"name":"{name}","layer":{{"time_convolution":{{"linear":{linear},"kernel":3,"stride":1,"padding":{padding}}}}}}}"#
+            )
+        };
+        let [one, two] = [convolution(b, "one", 0), convolution(b, "two", 2)];
+        let header = format!(
+            r#"{{"version":"2","inputs":[{{"name":"x","features":1}}],"layers":[{one},{two},{{"name":"sum","reads":["two","x"],"join":"add"}}]}}"#
+        );
+        let x = b.random.frames(frames, 1, 1.0);
+        cases.model(&format!("a join of convolutions, {frames} frames"), b, &header, &[x]);
+    }
     let (header, mut b, x) = whole();
     cases.model("a model without names of inputs and outputs", &mut b, &header, &[x]);
 }

@@ -1,6 +1,7 @@
 //! The test vectors: which files there are, and what is in them.
 
 mod builder;
+mod files;
 mod floats;
 mod integers;
 mod json;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("activations.json", text(floats::activations())),
         ("functions.json", text(floats::functions())),
         ("layers.json", text(layers::layers())),
+        ("files.json", text(files::files())),
         ("model.safetensors", model),
         ("stream.json", text(stream)),
     ]
