@@ -1,12 +1,15 @@
 //! The error type: what can go wrong, with the numbers at fault.
 
+mod description;
 mod file;
 
 use core::fmt;
 
-pub use file::{FileError, TensorProblem};
+pub use description::{CoreError, CoreProblem};
 #[cfg(feature = "safetensors")]
-pub(crate) use file::{Names, Quoted};
+pub(crate) use file::Names;
+pub(crate) use file::Quoted;
+pub use file::{FileError, TensorProblem};
 
 use crate::format::{MAX_I2, MAX_MULTIPLIER_I2, MIN_I2};
 use crate::tier::Tier;
@@ -109,6 +112,8 @@ pub enum Error {
         /// The unit of both: "parameters", "bytes", "us per step".
         unit: &'static str,
     },
+    /// The description of a core was refused.
+    Core(CoreError),
     /// A model file was refused.
     File(FileError),
 }
@@ -116,6 +121,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Error::Core(ref error) => error.fmt(f),
             Error::File(ref error) => error.fmt(f),
             Error::Shape { what, expected, found } => {
                 write!(f, "{what}: expected {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1)

@@ -185,14 +185,17 @@ fn budgets_are_kept_and_reports_add_up() {
     let decomposed = decomposed.unwrap();
     assert_eq!(told, ["gru.weight_ih 0/2", "gru.weight_hh 1/2"]);
     let int8 = Storage { format: Some(WeightFormat::I8), correct: false };
-    for cost in [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::CORTEX_A53, int8.format)] {
+    for cost in
+        [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::named("cortex-a53").unwrap(), int8.format)]
+    {
         let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
         let (mut before, mut snr) = (f64::INFINITY, 0.0);
         // Calls take a part of the time that no cut reduces.
         let least = if matches!(cost, Cost::Latency(..)) { 0.6 } else { 0.35 };
         for share in [least, 0.75, 1.0] {
-            let budget = Budget { limit: dense * share, cost };
-            let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE }).unwrap();
+            let budget = Budget { limit: dense * share, cost: cost.clone() };
+            let plan =
+                decomposed.plan(&Cutting::Together { budget: budget.clone(), rank_multiple: RANK_MULTIPLE }).unwrap();
             assert!(decomposed.cost(&plan, &cost) <= budget.limit * 1.000_001);
             let error = decomposed.error(&plan);
             assert!(error <= before, "{cost:?}, {share}: {error}, before {before}");
@@ -253,7 +256,7 @@ fn a_plan_has_no_rank_above_the_full_one() {
     let none = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(0)));
     assert_eq!(none, Err(Error::Rank { rank: 0, max: 20 }));
     let budget = Budget { limit: 1e9, cost: Cost::Parameters };
-    let together = |rank_multiple| decomposed.plan(&Cutting::Together { budget, rank_multiple });
+    let together = |rank_multiple| decomposed.plan(&Cutting::Together { budget: budget.clone(), rank_multiple });
     assert!(matches!(together(0), Err(Error::Parameter { .. })));
     for plan in [together(1), together(usize::MAX)] {
         assert_eq!(plan, Ok(vec![Choice::Dense; 2]));

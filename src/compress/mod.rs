@@ -15,6 +15,7 @@ mod core;
 mod correct;
 mod cost;
 mod decomposition;
+mod description;
 mod metrics;
 mod moment;
 mod ranks;

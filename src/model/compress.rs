@@ -34,7 +34,7 @@ pub enum Weighting {
 }
 
 /// How the ranks of a model's matrices are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cutting {
     /// Each matrix on its own. A rank above the full rank means the full rank.

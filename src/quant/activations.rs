@@ -327,6 +327,20 @@ mod tests {
         }
     }
 
+    /// The greatest floats are finite: they are what a column is scaled by, and take none of the paths for infinities.
+    #[test]
+    fn the_greatest_floats_count_as_finite() {
+        let mut values = [0i8; 3];
+        for largest in [f32::MAX, -f32::MAX] {
+            let scale = symmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            let sign = largest.signum() as i8;
+            assert_eq!((values, scale), ([127 * sign, 64 * sign, 0], f32::MAX / 127.0));
+            let (scale, z) = asymmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            assert_eq!((scale, z), (f32::MAX / 255.0, if sign > 0 { -128 } else { 127 }));
+            assert_eq!((values[0], values[2]), (if sign > 0 { 127 } else { -128 }, z as i8));
+        }
+    }
+
     #[test]
     fn magnitudes_reach_127_and_never_wrap() {
         // The rounded quotient 127 / max times max may lie on either side of 127.

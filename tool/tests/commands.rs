@@ -4,6 +4,7 @@ mod common;
 
 use common::{Folder, KEPT, digits, expect_refused, frames, json, output, pytorch, skinny, stdout, text};
 use serde_json::Value;
+use skinny::compress::Core;
 
 /// The words of the line that begins with `begin`.
 fn line<'t>(text: &'t str, begin: &str) -> Vec<&'t str> {
@@ -272,6 +273,15 @@ fn bench_predicts_the_papers_model() {
     assert!(number(&core["us_per_step_range"][0]) <= us && us <= number(&core["us_per_step_range"][1]));
     let told = stdout(&paper);
     assert!(told.contains("at 0.1 of the rank") && told.contains("ms per s of sound"), "{told}");
+
+    // A core from a file stands beside those of the crate.
+    let folder = Folder::new();
+    let core = Core { name: "overclocked".into(), bytes_per_us: 3100.0, ..Core::named("cortex-a53").unwrap() };
+    let file = folder.file("core.txt", core.to_string());
+    let told = json(&[&paper[..], &["--json", "--core", &file]].concat());
+    let faster = number(&told["predicted"]["overclocked"]["us_per_step"]);
+    assert!(0.5 * us < faster && faster < 0.9 * us, "{faster} us, {us}");
+    assert_eq!(number(&told["predicted"]["cortex-a53"]["us_per_step"]), us);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct CompressArgs {
     #[arg(long, value_name = "N", default_value_t = RANK_MULTIPLE, value_parser = at_least_one)]
     pub rank_multiple: usize,
 
-    /// The core that --latency predicts the time on
+    /// The core that --latency predicts the time on: cortex-a53, cortex-a72, cortex-a76, or a file that describes one
     #[arg(long, value_name = "CORE", default_value = "cortex-a53", value_parser = core)]
     pub core: Core,
 

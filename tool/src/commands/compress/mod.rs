@@ -113,16 +113,19 @@ impl Limits {
     fn new(args: &CompressArgs, decomposed: &Decomposed<'_>) -> Self {
         let format = args.precision.format();
         let dense = |cost: &Cost| decomposed.cost(&decomposed.dense(), cost);
-        let together = |limit: f64, cost: Cost| Self {
-            cutting: Cutting::Together { budget: Budget { limit, cost }, rank_multiple: args.rank_multiple },
-            dense: dense(&cost),
+        let together = |limit: f64, cost: Cost| {
+            let dense = dense(&cost);
+            Self {
+                cutting: Cutting::Together { budget: Budget { limit, cost }, rank_multiple: args.rank_multiple },
+                dense,
+            }
         };
         let each = |policy| Self { cutting: Cutting::Each(policy), dense: dense(&Cost::Parameters) };
         match args {
             CompressArgs { budget: Some(share), .. } => together(share * dense(&Cost::Parameters), Cost::Parameters),
             CompressArgs { parameters: Some(limit), .. } => together(*limit, Cost::Parameters),
             CompressArgs { bytes: Some(limit), .. } => together(*limit, Cost::Bytes(format)),
-            CompressArgs { latency: Some(limit), .. } => together(*limit, Cost::Latency(args.core, format)),
+            CompressArgs { latency: Some(limit), .. } => together(*limit, Cost::Latency(args.core.clone(), format)),
             CompressArgs { variance: Some(share), .. } => each(RankPolicy::Variance(*share as f32)),
             CompressArgs { rank: Some(rank), .. } => each(RankPolicy::Fixed(*rank)),
             // Nothing is cut, only quantized.
@@ -142,7 +145,7 @@ impl Limits {
                 )
             }
             CompressArgs { latency: Some(limit), .. } => {
-                let core = args.core.name;
+                let core = &args.core.name;
                 format!("--latency {limit}: the smallest possible on {core} is {} us per step", digits(least))
             }
             CompressArgs { bytes: Some(limit), .. } => {
@@ -159,8 +162,8 @@ impl Limits {
     /// The predicted microseconds per step, dense and as planned, if `--latency` was given.
     fn latency(&self, args: &CompressArgs, decomposed: &Decomposed<'_>, plan: &[Choice]) -> Option<report::Latency> {
         args.latency.map(|_| {
-            let cost = Cost::Latency(args.core, args.precision.format());
-            report::Latency { core: args.core.name, dense: self.dense, planned: decomposed.cost(plan, &cost) }
+            let cost = Cost::Latency(args.core.clone(), args.precision.format());
+            report::Latency { core: args.core.name.clone(), dense: self.dense, planned: decomposed.cost(plan, &cost) }
         })
     }
 }

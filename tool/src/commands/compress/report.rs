@@ -29,7 +29,7 @@ pub struct Summary<'a> {
 
 /// Predicted microseconds per step.
 pub struct Latency {
-    pub core: &'static str,
+    pub core: String,
     pub dense: f64,
     pub planned: f64,
 }
