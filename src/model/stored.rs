@@ -232,9 +232,7 @@ fn expect_zeros_behind(packed: &Mat<u8>, bits: usize) -> Result<()> {
     let rows = if bits % 8 == 0 { 0..0 } else { 0..packed.rows() };
     match rows.map(behind).find(|&rest| rest != 0) {
         None => Ok(()),
-        Some(rest) => {
-            Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" })
-        }
+        Some(rest) => Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" }),
     }
 }
 
