@@ -280,6 +280,7 @@ impl Reduction {
 
 /// A layer of a model.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few")]
 #[allow(missing_docs, reason = "the names are those of model files")]
 pub enum Layer {
     Linear(Linear),

@@ -20,6 +20,8 @@
 //! they change no bit. The program of this package writes `reference/vectors/`, which other implementations can be held against.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::approx_constant, reason = "the constants are those of the documents")]
+#![allow(clippy::manual_clamp, reason = "a NaN becomes the lower end")]
 
 pub mod container;
 pub mod file;

@@ -229,12 +229,10 @@ fn unpack_quarters(quarters: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
 /// Fails if the last byte of a row has something behind the `bits` of its columns.
 fn expect_zeros_behind(packed: &Mat<u8>, bits: usize) -> Result<()> {
     let behind = |row| packed.view().row(row).last().map_or(0, |&byte| byte >> (bits % 8));
-    let rows = if bits % 8 == 0 { 0..0 } else { 0..packed.rows() };
+    let rows = if bits.is_multiple_of(8) { 0..0 } else { 0..packed.rows() };
     match rows.map(behind).find(|&rest| rest != 0) {
         None => Ok(()),
-        Some(rest) => {
-            Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" })
-        }
+        Some(rest) => Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" }),
     }
 }
 
