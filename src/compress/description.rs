@@ -89,6 +89,7 @@ type Bounds = (fn(f64) -> bool, &'static str);
 
 const POSITIVE: Bounds = (|number| number > 0.0 && number.is_finite(), "above 0");
 const NOT_NEGATIVE: Bounds = (|number| number >= 0.0 && number.is_finite(), "at least 0");
+const SHARE: Bounds = (|number| (0.0..=1.0).contains(&number), "in 0..=1");
 
 /// Reads a description: a line `key = value` for each field, in any order. What follows a `#` is a comment.
 ///
@@ -106,6 +107,7 @@ impl FromStr for Core {
             cycles_per_us: lines.number("cycles_per_us", POSITIVE)?,
             bytes_per_us: lines.number("bytes_per_us", POSITIVE)?,
             bytes_per_us_range: lines.numbers("bytes_per_us_range", POSITIVE)?,
+            exposed: lines.number("exposed", SHARE)?,
             i8_macs_per_cycle: lines.numbers("i8_macs_per_cycle", POSITIVE)?,
             i4_macs_per_cycle: lines.numbers("i4_macs_per_cycle", POSITIVE)?,
             grouped_macs_per_cycle: lines.numbers("grouped_macs_per_cycle", POSITIVE)?,
@@ -127,10 +129,11 @@ impl FromStr for Core {
 impl fmt::Display for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "name = {}", self.name)?;
-        let fields: [(&str, &[f64]); 9] = [
+        let fields: [(&str, &[f64]); 10] = [
             ("cycles_per_us", &[self.cycles_per_us]),
             ("bytes_per_us", &[self.bytes_per_us]),
             ("bytes_per_us_range", &self.bytes_per_us_range),
+            ("exposed", &[self.exposed]),
             ("i8_macs_per_cycle", &self.i8_macs_per_cycle),
             ("i4_macs_per_cycle", &self.i4_macs_per_cycle),
             ("grouped_macs_per_cycle", &self.grouped_macs_per_cycle),
@@ -208,12 +211,14 @@ mod tests {
         assert_eq!(refused("= 1200", "="), at(Some(4), "cycles_per_us", CoreProblem::Count { expected: 1, found: 0 }));
         assert_eq!(
             refused("3.20 3.79 3.77", "3.20 3.79"),
-            at(Some(12), "i8_macs_per_cycle", CoreProblem::Count { expected: 4, found: 3 })
+            at(Some(16), "i8_macs_per_cycle", CoreProblem::Count { expected: 4, found: 3 })
         );
         for (bad, value) in [("0", 0.0), ("-1", -1.0), ("inf", f64::INFINITY)] {
             let range = CoreProblem::Range { value, expected: "above 0" };
             assert_eq!(refused("= 1200", &format!("= {bad}")), at(Some(4), "cycles_per_us", range));
         }
+        let range = CoreProblem::Range { value: 1.01, expected: "in 0..=1" };
+        assert_eq!(refused("= 0.28", "= 1.01"), at(Some(12), "exposed", range));
         let message = refused("= 1200", "= NaN").to_string();
         assert_eq!(message, "description of a core, line 4: cycles_per_us: NaN must be above 0");
         assert_eq!(
