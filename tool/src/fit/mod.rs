@@ -9,7 +9,7 @@ use skinny::kernels::WeightFormat;
 
 use self::least_squares::{Equation, solve};
 use crate::precision;
-use crate::results::{From, Product, Results, Values};
+use crate::results::{From, Product, Results, Values, rounded};
 
 /// The batches that a core has rates for.
 pub const BATCHES: [usize; 4] = [1, 2, 4, 8];
@@ -156,18 +156,18 @@ pub fn fit(results: &Results, name: String) -> Result<Fit, String> {
     let least = waiting.iter().copied().fold(streamed.min(bytes_per_us), f64::min);
     let most = waiting.iter().copied().fold(streamed.max(bytes_per_us), f64::max);
 
-    let rates = |rate: usize| std::array::from_fn(|batch| 1.0 / solution[rate * BATCHES.len() + batch]);
+    let rates = |rate: usize| std::array::from_fn(|batch| rounded(1.0 / solution[rate * BATCHES.len() + batch]));
     let core = Core {
         name,
         cycles_per_us,
-        bytes_per_us,
-        bytes_per_us_range: [least, most],
+        bytes_per_us: rounded(bytes_per_us),
+        bytes_per_us_range: [least, most].map(rounded),
         i8_macs_per_cycle: rates(0),
         i4_macs_per_cycle: rates(1),
         grouped_macs_per_cycle: rates(2),
-        call_cycles: solution[CALLS],
-        column_cycles: solution[CALLS + 1],
-        input_cycles: solution[CALLS + 2],
+        call_cycles: rounded(solution[CALLS]),
+        column_cycles: rounded(solution[CALLS + 1]),
+        input_cycles: rounded(solution[CALLS + 2]),
     };
     Ok(Fit {
         left_out: Errors::of(left_out),

@@ -6,7 +6,7 @@ mod statistics;
 use serde::{Deserialize, Serialize};
 use skinny::kernels::WeightFormat;
 
-pub use self::statistics::Time;
+pub use self::statistics::{Time, rounded};
 use crate::machine::{Machine, Moment};
 
 /// The version of the files that this program writes and reads.

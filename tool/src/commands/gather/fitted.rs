@@ -57,6 +57,9 @@ fn text(results: &Results, fit: &Fit) -> String {
     if !fit.clock_known {
         about.push("The clock is not known: a cycle is a nanosecond.".into());
     }
+    if !fit.memory_bound {
+        about.push("No product waited for memory: the bandwidth is what plain reads reach.".into());
+    }
     let about: String = about.iter().map(|line| format!("# {}\n", printable(line))).collect();
     format!("{about}\n{}", fit.core)
 }
