@@ -2,7 +2,7 @@
 
 mod measure;
 mod predict;
-mod shape;
+pub mod shape;
 
 use std::path::PathBuf;
 use std::sync::Arc;
