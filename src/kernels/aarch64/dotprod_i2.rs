@@ -259,7 +259,7 @@ unsafe fn tile_16x1(
         macro_rules! tile {
             ($h0:literal, $h1:literal, $h2:literal, $h3:literal) => {
         asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
+            // The first time, multipliers of 0 leave nothing of what the sums hold.
             "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
             "movi v14.2d, #0", "movi v15.2d, #0",
             "b 2f",

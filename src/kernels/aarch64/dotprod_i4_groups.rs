@@ -240,11 +240,27 @@ half_tile! { tile_8x5, 5,
 /// As [`MicroKernel`](super::super::micro::MicroKernel). `steps` is even.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
-    let &Call { steps, from_memory, .. } = call;
+    // SAFETY: by this function's contract.
+    unsafe {
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
+        }
+    }
+}
+
+/// As [`gemm_s4gs8s32_16x4`], for one value of `call.from_memory`.
+///
+/// # Safety
+/// As [`gemm_s4gs8s32_16x4`].
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool>(call: &Call) {
+    let &Call { steps, .. } = call;
     let (x_step, groups, weight_bytes) = (COLUMNS * STEP, steps / 2, BYTE_ROWS * STEP * steps);
     let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(steps);
     // Each half of a panel asks for half the lines of the next panel. Of several tiles, the first one does.
-    let [first, second] = Hints::of_two(from_memory, panel_bytes, GROUP_BYTES);
+    let [first, second] = Hints::of_two(FROM_MEMORY, panel_bytes, GROUP_BYTES);
     // `Half` counts from the group after.
     let ahead = |hints, half: usize| match hints {
         Hints::Half(ahead) => Hints::Half(ahead + GROUP_BYTES - 16 * half),
@@ -262,7 +278,7 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
             }
             let x = |column| call.activations.add(column * STEP);
             if COLUMNS == 1 {
-                store(call, panel, 0, [grouped_tile_16x1(weights, x(0), multipliers, groups, from_memory)]);
+                store(call, panel, 0, [grouped_tile_16x1(weights, x(0), multipliers, groups, FROM_MEMORY)]);
             }
             for half in 0..2 {
                 let (w, m) = (weights.add(16 * half), multipliers.add(BYTE_ROWS * half));
@@ -288,7 +304,7 @@ pub(crate) unsafe fn gemm_s4gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
                     _ => tiles!(tile_8x5 at 0, tile_8x5 at 5),
                 }
             }
-            if from_memory {
+            if FROM_MEMORY {
                 // Groups have hinted at as many lines as there are weights. The rest are as many as multipliers.
                 let distance = match first {
                     Hints::Half(_) if COLUMNS > 1 => panel_bytes,

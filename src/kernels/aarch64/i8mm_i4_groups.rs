@@ -11,7 +11,7 @@ use super::super::micro::{Call, Family, for_each_batch};
 use super::dotprod;
 use super::i8mm::Run;
 use super::i8mm_i4::{Cells, LAYOUT, byte_rows};
-use super::instructions::{mls, prefetch, sdot_lane};
+use super::instructions::{high_weights, mls, prefetch, sdot_lane};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -195,7 +195,7 @@ unsafe fn tile<const PAIRS: usize, const SINGLE: usize, const COUNT: usize, cons
                 for q in 0..COUNT {
                     let pair = byte_rows(w.add(run * BYTE_ROWS * RUN), ODD + q);
                     bytes[q].add(pair, &columns);
-                    high[q].add(vrshrq_n_s8::<4>(pair), &columns);
+                    high[q].add(high_weights(pair), &columns);
                 }
             }
             for q in 0..COUNT {
@@ -248,7 +248,7 @@ unsafe fn single<const HINTS: bool>(call: &Call, panel: usize) {
                         for v in 0..2 {
                             let pair = vld1q_s8(w.add(((step * 4 + $lane) * 2 + v) * 16));
                             bytes[v] = sdot_lane::<$lane>(bytes[v], pair, column);
-                            high[v] = sdot_lane::<$lane>(high[v], vrshrq_n_s8::<4>(pair), column);
+                            high[v] = sdot_lane::<$lane>(high[v], high_weights(pair), column);
                         }
                     };
                 }

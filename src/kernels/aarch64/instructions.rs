@@ -81,3 +81,10 @@ pub(super) fn prefetch<T>(address: *const T) {
         asm!("prfm pldl1keep, [{address}]", address = in(reg) address.addr(), options(nomem, nostack, preserves_flags))
     }
 }
+
+/// `srshr a.16b, #4`: the high weights of 16 bytes. Rounding undoes the borrow of negative low weights.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn high_weights(a: int8x16_t) -> int8x16_t {
+    vrshrq_n_s8::<4>(a)
+}

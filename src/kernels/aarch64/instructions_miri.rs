@@ -46,3 +46,10 @@ pub(super) fn prefetch<T>(_address: *const T) {}
 pub(super) fn mls(acc: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
     vmlsq_s32(acc, a, b)
 }
+
+#[target_feature(enable = "neon")]
+pub(super) fn high_weights(a: int8x16_t) -> int8x16_t {
+    let high = bytes(a).map(|byte| ((byte + 8) >> 4) as i8);
+    // SAFETY: both are sixteen bytes, and all bit patterns are valid in both.
+    unsafe { core::mem::transmute(high) }
+}

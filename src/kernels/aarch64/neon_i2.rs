@@ -274,9 +274,8 @@ unsafe fn tile_8x1(
         macro_rules! tile {
             ($hints:expr) => {
         asm!(
-            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v19.2d, #0", "movi v12.2d, #0",
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
-            "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
+            // The first time, multipliers of 0 leave nothing of what the sums hold.
+            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v12.2d, #0",
             "b 2f",
             ".p2align 9",
             "2:",
