@@ -281,22 +281,15 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
 #[target_feature(enable = "neon")]
 unsafe fn short_panels<const STEPS: usize>(call: &Call) {
     let panel_bytes = ROWS * STEP * STEPS;
-    for panel in (0..call.panels & !1).step_by(2) {
+    for first in (0..call.panels).step_by(2) {
+        // The last of an odd number is computed twice.
+        let second = (first + 1).min(call.panels - 1);
+        let weights = |panel: usize| call.weights.wrapping_add(panel * panel_bytes);
         // SAFETY: both panels are among the call's.
         unsafe {
-            let w = call.weights.add(panel * panel_bytes);
-            let [a, b] = tile_8x1::<STEPS>([w, w.add(panel_bytes)], call.activations);
-            store(call, panel, 0, a);
-            store(call, panel + 1, 0, b);
-        }
-    }
-    if call.panels % 2 == 1 {
-        let panel = call.panels - 1;
-        // SAFETY: the panel is among the call's. It is computed twice.
-        unsafe {
-            let w = call.weights.add(panel * panel_bytes);
-            let [sums, _] = tile_8x1::<STEPS>([w; 2], call.activations);
-            store(call, panel, 0, sums);
+            let [a, b] = tile_8x1::<STEPS>([weights(first), weights(second)], call.activations);
+            store(call, first, 0, a);
+            store(call, second, 0, b);
         }
     }
 }
