@@ -38,6 +38,9 @@ const UINT32: i64 = 12;
 const UINT64: i64 = 13;
 const BFLOAT16: i64 = 16;
 
+/// The most elements of a constant that is made of smaller ones: files cannot make the converter take more memory.
+pub(super) const MOST: usize = 1 << 22;
+
 /// Whether a type is one of floats.
 pub(super) fn is_float(dtype: i64) -> bool {
     matches!(dtype, FLOAT | FLOAT16 | DOUBLE | BFLOAT16)
@@ -48,9 +51,14 @@ pub(super) fn is_integer(dtype: i64) -> bool {
     matches!(dtype, UINT8..=INT64 | UINT32 | UINT64)
 }
 
-/// The number of elements of a shape.
+/// The number of elements of a shape, if the product of any of its dimensions is in proportion to memory.
 pub(super) fn elements(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension))
+    let others = shape.iter().filter(|&&size| size > 0);
+    let product = others.copied().try_fold(1usize, usize::checked_mul)?;
+    match shape.contains(&0) {
+        false => Some(product),
+        true => (product <= MOST).then_some(0),
+    }
 }
 
 impl Array {
@@ -85,8 +93,20 @@ impl Array {
     /// The only element, as a float.
     pub fn scalar(&self) -> Option<f32> {
         match &self.values {
-            Numbers::Floats(values) => if let &[value] = &values[..] { Some(value) } else { None },
-            Numbers::Integers { values, .. } => if let &[value] = &values[..] { Some(value as f32) } else { None },
+            Numbers::Floats(values) => {
+                if let &[value] = &values[..] {
+                    Some(value)
+                } else {
+                    None
+                }
+            }
+            Numbers::Integers { values, .. } => {
+                if let &[value] = &values[..] {
+                    Some(value as f32)
+                } else {
+                    None
+                }
+            }
         }
     }
 
@@ -153,13 +173,7 @@ impl Array {
         Ok((name, array))
     }
 
-    fn of(
-        dims: &[i64],
-        dtype: i64,
-        raw: Option<&[u8]>,
-        floats: Vec<f32>,
-        integers: Vec<i64>,
-    ) -> Result<Self, String> {
+    fn of(dims: &[i64], dtype: i64, raw: Option<&[u8]>, floats: Vec<f32>, integers: Vec<i64>) -> Result<Self, String> {
         let shape = dims.iter().map(|&dim| usize::try_from(dim)).collect::<Result<Vec<usize>, _>>();
         let shape = shape.map_err(|_| format!("its dimensions are {dims:?}"))?;
         let values = match raw {

@@ -52,7 +52,7 @@ impl Axis {
 
 /// The features of axes together.
 pub(super) fn features(axes: &[Axis]) -> usize {
-    axes.iter().map(|axis| axis.features()).product()
+    axes.iter().map(|axis| axis.features()).fold(1, usize::saturating_mul)
 }
 
 /// An axis counted from the end if it is negative.
@@ -201,7 +201,9 @@ impl Data {
             let step = match (axis, size) {
                 (_, 1) => 0,
                 (Axis::Features(features), size) if features == size => stride,
-                (Axis::Time, _) => return Err("combines frames with a constant that differs from frame to frame".into()),
+                (Axis::Time, _) => {
+                    return Err("combines frames with a constant that differs from frame to frame".into());
+                }
                 (axis, size) => return Err(format!("combines {} features with {size} constants", axis.features())),
             };
             stride *= size;
@@ -213,9 +215,7 @@ impl Data {
     /// The axes of a combination with other data.
     pub fn meet(&self, other: &Self) -> Result<Vec<Axis>, String> {
         let rank = self.axes.len().max(other.axes.len());
-        let axis = |data: &Self, i: usize| {
-            (i + data.axes.len()).checked_sub(rank).map_or(Axis::One, |i| data.axes[i])
-        };
+        let axis = |data: &Self, i: usize| (i + data.axes.len()).checked_sub(rank).map_or(Axis::One, |i| data.axes[i]);
         let mut axes = Vec::new();
         for i in 0..rank {
             axes.push(match (axis(self, i), axis(other, i)) {

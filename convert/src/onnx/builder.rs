@@ -19,7 +19,10 @@ use crate::format::Format;
 pub(super) enum Value {
     Constant(Rc<Array>),
     /// Dimensions, in a list or alone.
-    Shape { dims: Vec<Dim>, alone: bool },
+    Shape {
+        dims: Vec<Dim>,
+        alone: bool,
+    },
     Data(Data),
     /// An input that is the initial state of a recurrent layer, or a part of it: zeros when a sequence begins.
     InitialState,
@@ -70,14 +73,19 @@ impl<'a> Builder<'a> {
                 _ => None,
             };
             if let Some(frames @ 2..) = frames {
-                self.assume(format!("sequences may have any length, where the file has {frames} frames of {}", input.name));
+                self.assume(format!(
+                    "sequences may have any length, where the file has {frames} frames of {}",
+                    input.name
+                ));
             }
             let integers = !is_float(input.dtype);
             let data = Data { value, axes: axes.clone(), clock: 0, frames, pad: [0; 2], integers };
             self.values.insert(&input.name, Value::Data(data));
         }
         for name in &file.states {
-            self.assume(format!("the input {name} is a state, which the session keeps; it is 0 when a sequence begins"));
+            self.assume(format!(
+                "the input {name} is a state, which the session keeps; it is 0 when a sequence begins"
+            ));
             self.values.insert(name, Value::InitialState);
         }
         for name in &file.lengths {
@@ -107,10 +115,14 @@ impl<'a> Builder<'a> {
             let bad = |reason: &str| Err(Error::tensor(name, reason));
             match self.values.get(&name[..]) {
                 None => return bad("no node makes this output"),
-                Some(Value::Data(data)) if data.pad != [0; 2] => return bad("padding of frames is supported before a convolution"),
+                Some(Value::Data(data)) if data.pad != [0; 2] => {
+                    return bad("padding of frames is supported before a convolution");
+                }
                 Some(Value::Data(data)) => self.graph.output(name, data.value)?,
                 Some(Value::LastState) => states.push(name),
-                Some(Value::Constant(_) | Value::Shape { .. }) => return bad("an output that is constant is not supported"),
+                Some(Value::Constant(_) | Value::Shape { .. }) => {
+                    return bad("an output that is constant is not supported");
+                }
                 Some(_) => return bad("an output of this kind is not supported; cut the graph before it"),
             }
         }
@@ -118,7 +130,9 @@ impl<'a> Builder<'a> {
             return Err(Error::container(Format::Onnx, "all its outputs are states"));
         }
         for name in states {
-            self.assume(format!("the output {name} is left out: it is the last state of a layer, which the session keeps"));
+            self.assume(format!(
+                "the output {name} is left out: it is the last state of a layer, which the session keeps"
+            ));
         }
         Ok(())
     }
@@ -144,23 +158,27 @@ impl<'a> Builder<'a> {
             ("", "BatchNormalization") => self.batch_normalization(node),
             ("", "LayerNormalization") => self.layer_normalization(node),
             ("", "Add" | "Sub" | "Mul" | "Div") => self.arithmetic(node),
-            (
-                "",
-                "ReduceMean" | "ReduceMax" | "ReduceSum" | "GlobalAveragePool" | "GlobalMaxPool",
-            ) => self.reduction(node),
+            ("", "ReduceMean" | "ReduceMax" | "ReduceSum" | "GlobalAveragePool" | "GlobalMaxPool") => {
+                self.reduction(node)
+            }
             ("", "Pad") => self.pad(node),
             (
                 "",
-                "Identity" | "Dropout" | "Cast" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Expand"
-                | "Shape" | "Concat" | "Slice" | "Split" | "Gather",
+                "Identity" | "Dropout" | "Cast" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose"
+                | "Expand" | "Shape" | "Concat" | "Slice" | "Split" | "Gather",
             ) => self.view(node),
-            ("", "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul")
+            (
+                "",
+                "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "QLinearMatMul",
+            )
             | ("com.microsoft", "DynamicQuantizeLSTM" | "DynamicQuantizeMatMul" | "MatMulIntegerToFloat") => {
                 self.quantized(node)
             }
             ("", _) => self.function(node),
             ("com.microsoft", "Gelu" | "FastGelu" | "QuickGelu") if node.kind == "Gelu" => self.function(node),
-            _ => Err(refused(node, "operators of other domains are not supported; export the model with standard ones")),
+            _ => {
+                Err(refused(node, "operators of other domains are not supported; export the model with standard ones"))
+            }
         }
     }
 
@@ -170,7 +188,8 @@ impl<'a> Builder<'a> {
     }
 
     pub fn constant(&self, node: &Node, i: usize, what: &str) -> Result<Rc<Array>> {
-        self.constant_of(node, i).ok_or_else(|| refused(node, format!("its {what} is not constant, which is not supported")))
+        self.constant_of(node, i)
+            .ok_or_else(|| refused(node, format!("its {what} is not constant, which is not supported")))
     }
 
     /// The constant that an input is, if there is one. An input that is no constant is an error.
@@ -197,8 +216,10 @@ impl<'a> Builder<'a> {
             Value::Shape { .. } => "computes with the number of frames, which is not supported",
             Value::InitialState | Value::LastState => "computes with the state of a layer, which is not supported",
             Value::Lengths => "computes with the lengths of sequences, which is not supported",
-            Value::Quantized(_) => "computes with quantized numbers, which is not supported here; convert the file before \
-                                    it was quantized: skinny quantizes by itself",
+            Value::Quantized(_) => {
+                "computes with quantized numbers, which is not supported here; convert the file before \
+                                    it was quantized: skinny quantizes by itself"
+            }
         };
         Err(refused(node, reason))
     }

@@ -3,7 +3,7 @@
 use skinny::factored::{Affine, Function, LayerNorm};
 use skinny::model::{Join, Layer};
 
-use super::axes::{Axis, Data, index};
+use super::axes::{Axis, Data, features, index};
 use super::builder::{Builder, Value};
 use super::file::refused;
 use super::proto::Node;
@@ -60,7 +60,8 @@ impl<'a> Builder<'a> {
         let x = self.data(node, 0)?;
         let axis = index(node.integer("axis").unwrap_or(-1), x.axes.len()).map_err(|reason| refused(node, reason))?;
         self.expect_frame(node, &x, axis..x.axes.len())?;
-        let floats = |array: Option<std::rc::Rc<_>>| array.map(|array: std::rc::Rc<super::array::Array>| array.to_floats());
+        let floats =
+            |array: Option<std::rc::Rc<_>>| array.map(|array: std::rc::Rc<super::array::Array>| array.to_floats());
         let weight = floats(self.optional(node, 1, "scale")?);
         let bias = floats(self.optional(node, 2, "bias")?);
         if (1..node.outputs.len()).any(|i| node.output(i).is_some_and(|name| !self.file.readers(name).is_empty())) {
@@ -75,12 +76,15 @@ impl<'a> Builder<'a> {
     /// Fails unless these axes are the features of a frame, all of them.
     pub fn expect_frame(&self, node: &Node, x: &Data, axes: std::ops::Range<usize>) -> Result<()> {
         let axes = &x.axes[axes];
-        let found: usize = axes.iter().map(|axis| axis.features()).product();
+        let found = features(axes);
         if axes.contains(&Axis::Time) {
             return Err(refused(node, "works along time, which is not supported"));
         }
         if found != x.features() {
-            return Err(refused(node, format!("works on {found} of {} features at a time, which is not supported", x.features())));
+            return Err(refused(
+                node,
+                format!("works on {found} of {} features at a time, which is not supported", x.features()),
+            ));
         }
         Ok(())
     }
@@ -88,12 +92,16 @@ impl<'a> Builder<'a> {
     pub fn function(&mut self, node: &'a Node) -> Result<()> {
         // What is not supported at all comes before what is wrong with an input.
         let hint = match &node.kind[..] {
-            "Tanh" | "Sigmoid" | "Relu" | "LeakyRelu" | "PRelu" | "HardSigmoid" | "HardSwish" | "Abs" | "Sqrt" | "Neg" | "Pow"
-            | "Clip" | "Gelu" | "Softmax" | "LogSoftmax" | "LpNormalization" => "",
+            "Tanh" | "Sigmoid" | "Relu" | "LeakyRelu" | "PRelu" | "HardSigmoid" | "HardSwish" | "Abs" | "Sqrt"
+            | "Neg" | "Pow" | "Clip" | "Gelu" | "Softmax" | "LogSoftmax" | "LpNormalization" => "",
             "ConvTranspose" => "is not supported: it makes several frames of one; cut the model before it",
-            "If" | "Loop" | "Scan" => "is control flow, which is not supported; export the model without branches and loops",
+            "If" | "Loop" | "Scan" => {
+                "is control flow, which is not supported; export the model without branches and loops"
+            }
             "SequenceAt" | "SequenceConstruct" | "SplitToSequence" => "sequences of arrays are not supported",
-            "STFT" | "DFT" | "MelWeightMatrix" => "is not supported; compute features before the model and cut the graph behind it",
+            "STFT" | "DFT" | "MelWeightMatrix" => {
+                "is not supported; compute features before the model and cut the graph behind it"
+            }
             "MaxPool" | "AveragePool" => "pooling over windows is not supported; a convolution with a stride is",
             "Erf" => "is supported only in GELU, as torch.nn.GELU is exported",
             _ => "is not supported; docs/models.md lists the operators that are",
@@ -111,7 +119,9 @@ impl<'a> Builder<'a> {
             "PRelu" => {
                 let slope = self.constant(node, 1, "slope")?.to_floats();
                 match slope[..] {
-                    [first, ref others @ ..] if others.iter().all(|&other| other == first) => Function::LeakyRelu(first),
+                    [first, ref others @ ..] if others.iter().all(|&other| other == first) => {
+                        Function::LeakyRelu(first)
+                    }
                     _ => return Err(refused(node, "slopes that differ from feature to feature are not supported")),
                 }
             }
@@ -127,7 +137,9 @@ impl<'a> Builder<'a> {
             "Pow" => match self.constant(node, 1, "exponent")?.scalar() {
                 Some(2.0) => Function::Square,
                 Some(0.5) => Function::SquareRoot,
-                other => return Err(refused(node, format!("an exponent of {other:?} is not supported, only 2 and 0.5"))),
+                other => {
+                    return Err(refused(node, format!("an exponent of {other:?} is not supported, only 2 and 0.5")));
+                }
             },
             "Clip" => match self.limits(node)? {
                 [Some(0.0), Some(limit)] if limit > 0.0 && limit < f32::MAX => Function::ClippedRelu(limit),

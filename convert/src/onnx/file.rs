@@ -38,8 +38,19 @@ pub(super) struct Destinations {
 
 /// Operators that move elements, or pick some of them.
 const VIEWS: [&str; 13] = [
-    "Identity", "Dropout", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Concat", "Slice", "Gather", "Split", "Cast",
-    "Expand", "Flatten",
+    "Identity",
+    "Dropout",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+    "Transpose",
+    "Concat",
+    "Slice",
+    "Gather",
+    "Split",
+    "Cast",
+    "Expand",
+    "Flatten",
 ];
 
 /// The error of a node.

@@ -1,11 +1,8 @@
 //! Operations on constants.
 
-use super::array::{Array, Numbers, elements, is_float, is_integer};
+use super::array::{Array, MOST, Numbers, elements, is_float, is_integer};
 use super::axes::index;
 use super::proto::{Attribute, Node};
-
-/// The most elements of a constant that is made of smaller ones: files cannot make the converter take more memory.
-const MOST: usize = 1 << 22;
 
 /// The first output of a node whose inputs are constants, or why it has none.
 pub(super) fn fold(node: &Node, opset: i64, inputs: &[Option<&Array>]) -> Result<Array, String> {
@@ -48,7 +45,8 @@ pub(super) fn fold(node: &Node, opset: i64, inputs: &[Option<&Array>]) -> Result
             let shape: Vec<usize> = match (&node.kind[..], axes) {
                 ("Squeeze", None) => x.shape.iter().copied().filter(|&size| size != 1).collect(),
                 ("Squeeze", Some(axes)) => {
-                    let dropped: Vec<usize> = axes.iter().map(|&axis| index(axis, x.shape.len())).collect::<Result<_, _>>()?;
+                    let dropped: Vec<usize> =
+                        axes.iter().map(|&axis| index(axis, x.shape.len())).collect::<Result<_, _>>()?;
                     if dropped.iter().any(|&axis| x.shape[axis] != 1) {
                         return Err(format!("axes {axes:?} of {:?} do not all have one element", x.shape));
                     }
@@ -271,9 +269,8 @@ fn gather(x: &Array, indices: &Array, axis: i64) -> Result<Array, String> {
     let shape = [&x.shape[..axis], &indices.shape[..], &x.shape[axis + 1..]].concat();
     bounded(&shape)?;
     let (outer, inner): (usize, usize) = (x.shape[..axis].iter().product(), x.shape[axis + 1..].iter().product());
-    let places = (0..outer).flat_map(|o| {
-        picked.iter().flat_map(move |i| (0..inner).map(move |place| (o * size + i) * inner + place))
-    });
+    let places = (0..outer)
+        .flat_map(|o| picked.iter().flat_map(move |i| (0..inner).map(move |place| (o * size + i) * inner + place)));
     Ok(x.picked(shape, places))
 }
 
@@ -286,9 +283,16 @@ pub(super) fn slice(
     size: impl Fn(usize) -> Option<usize>,
 ) -> Result<(usize, [i64; 2]), String> {
     let of = |i: usize, name: &str| -> Option<Vec<i64>> {
-        inputs.get(i).copied().flatten().and_then(Array::as_integers).or_else(|| node.integers(name)).map(<[i64]>::to_vec)
+        inputs
+            .get(i)
+            .copied()
+            .flatten()
+            .and_then(Array::as_integers)
+            .or_else(|| node.integers(name))
+            .map(<[i64]>::to_vec)
     };
-    let (starts, ends) = (of(1, "starts").ok_or("its starts are not constant")?, of(2, "ends").ok_or("its ends are not constant")?);
+    let (starts, ends) =
+        (of(1, "starts").ok_or("its starts are not constant")?, of(2, "ends").ok_or("its ends are not constant")?);
     let axes = of(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = of(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
     if [starts.len(), ends.len(), axes.len(), steps.len()] != [1; 4] {

@@ -1,9 +1,9 @@
 //! Products with constant matrices and convolutions over time, together with what is folded into them.
 
+use skinny::Mat;
 use skinny::factored::{Affine, DepthwiseConvolution, Linear, TimeConvolution, Weight, Windows};
 use skinny::kernels::Activation;
 use skinny::model::Layer;
-use skinny::Mat;
 
 use super::array::Array;
 use super::axes::{Axis, Data};
@@ -180,7 +180,9 @@ impl<'a> Builder<'a> {
         if windows.stride != 1 || windows.before + windows.after + 1 != extent {
             out.clock = self.clock();
             out.frames = x.frames.map(|frames| {
-                (frames + windows.before + windows.after).checked_sub(extent).map_or(0, |rest| rest / windows.stride + 1)
+                (frames + windows.before + windows.after)
+                    .checked_sub(extent)
+                    .map_or(0, |rest| rest / windows.stride + 1)
             });
         }
         let values = weight.to_floats();
@@ -203,7 +205,8 @@ impl<'a> Builder<'a> {
         if groups == 1 && chomped.is_none() {
             let convolution = group(0).map_err(fail)?;
             let is_plain = windows == Windows::new(1, 1, 0);
-            let open = if is_plain { Open::Linear(convolution.linear().clone()) } else { Open::Convolution(convolution) };
+            let open =
+                if is_plain { Open::Linear(convolution.linear().clone()) } else { Open::Convolution(convolution) };
             return self.close(node, open, &x, out);
         }
         out.value = if groups == channels && outputs == channels && groups > 1 {

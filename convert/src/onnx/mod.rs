@@ -73,7 +73,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Model, Vec<String>)> {
 /// What the axes of an input may be, the likeliest first.
 fn choices(input: &Input) -> Result<Vec<Vec<Axis>>> {
     let Some(shape) = &input.shape else {
-        let reason = "the file does not say how many dimensions this input has; export the model with the shapes of its inputs";
+        let reason =
+            "the file does not say how many dimensions this input has; export the model with the shapes of its inputs";
         return Err(Error::tensor(&input.name, reason));
     };
     let likelihood = |dimension: &Dimension| match dimension {

@@ -115,7 +115,9 @@ impl<'a> Builder<'a> {
             if around == [0; 2] {
                 continue;
             }
-            let [Ok(before), Ok(after)] = around.map(usize::try_from) else { return no("negative padding is not supported") };
+            let [Ok(before), Ok(after)] = around.map(usize::try_from) else {
+                return no("negative padding is not supported");
+            };
             if x.axes[axis] != Axis::Time {
                 return no("padding of features is not supported, only of frames");
             }

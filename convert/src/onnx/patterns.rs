@@ -26,7 +26,9 @@ impl<'a> Builder<'a> {
 
     /// Layer normalization from its mean on: `d = x - mean; d / sqrt(mean(d^2) + epsilon)`, then a weight and a bias.
     pub fn decomposed_layer_norm(&mut self, node: &'a Node, x: &Data, axis: usize) -> Result<bool> {
-        let Some((first, last, nodes, epsilon)) = self.normalization(node, axis, x.axes.len()) else { return Ok(false) };
+        let Some((first, last, nodes, epsilon)) = self.normalization(node, axis, x.axes.len()) else {
+            return Ok(false);
+        };
         let width = x.features();
         let [mut weight, mut bias] = [const { None }; 2];
         let (mut end, mut taken) = (last, nodes);
@@ -79,7 +81,10 @@ impl<'a> Builder<'a> {
         })?;
         let variance = self.next(square, "ReduceMean")?;
         let reduced = axes(&file.nodes[variance], file.constant(file.nodes[variance].input(1)))?;
-        if reduced.len() != 1 || index(reduced[0], rank) != Ok(axis) || file.nodes[variance].integer("keepdims") == Some(0) {
+        if reduced.len() != 1
+            || index(reduced[0], rank) != Ok(axis)
+            || file.nodes[variance].integer("keepdims") == Some(0)
+        {
             return None;
         }
         let sum = self.next(variance, "Add")?;
@@ -101,11 +106,12 @@ impl<'a> Builder<'a> {
     pub fn gelu(&mut self, node: &'a Node, x: &Data) -> Result<bool> {
         let file = self.file;
         let start = self.done;
-        let factor = self.constant(node, 1, "factor").ok().and_then(|array| array.scalar()).map(|factor| match &node.kind[..] {
-            "Div" => 1.0 / factor,
-            "Mul" => factor,
-            _ => 0.0,
-        });
+        let factor =
+            self.constant(node, 1, "factor").ok().and_then(|array| array.scalar()).map(|factor| match &node.kind[..] {
+                "Div" => 1.0 / factor,
+                "Mul" => factor,
+                _ => 0.0,
+            });
         if !factor.is_some_and(|factor| (factor - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6) {
             return Ok(false);
         }

@@ -29,7 +29,9 @@ pub(super) enum Quantized {
 
 impl<'a> Builder<'a> {
     fn assume_floats(&mut self) {
-        self.assume("the file is quantized; its weights are read as f32, and its ranges of activations are left out".into());
+        self.assume(
+            "the file is quantized; its weights are read as f32, and its ranges of activations are left out".into(),
+        );
     }
 
     pub fn quantized(&mut self, node: &'a Node) -> Result<()> {
@@ -67,7 +69,8 @@ impl<'a> Builder<'a> {
             "DynamicQuantizeMatMul" | "MatMulIntegerToFloat" => {
                 let places = if node.kind == "MatMulIntegerToFloat" { [3, 5, 6] } else { [2, 3, 4] };
                 let x = if node.kind == "MatMulIntegerToFloat" { self.steps(node, 0)? } else { self.data(node, 0)? };
-                let (scale, zero) = (self.constant(node, places[0], "scale")?, self.optional(node, places[1], "zero point")?);
+                let (scale, zero) =
+                    (self.constant(node, places[0], "scale")?, self.optional(node, places[1], "zero point")?);
                 let weight = self.weight(node, 1, &scale, zero.as_deref())?;
                 let mut y = self.product(node, &x, &weight)?;
                 if let Some(bias) = self.optional(node, places[2], "bias")? {
@@ -156,7 +159,9 @@ impl<'a> Builder<'a> {
             (_, Value::Quantized(Quantized::Steps(x))) => {
                 // As of data that is not quantized.
                 let Some(name) = node.input(0) else { return Err(refused(node, "has no input 0")) };
-                let Some((name, _)) = self.values.get_key_value(name) else { return Err(refused(node, "has no input 0")) };
+                let Some((name, _)) = self.values.get_key_value(name) else {
+                    return Err(refused(node, "has no input 0"));
+                };
                 let (name, old) = (*name, Value::Quantized(Quantized::Steps(x.clone())));
                 self.values.insert(name, Value::Data(x));
                 let moved = self.view(node);

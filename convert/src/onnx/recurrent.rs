@@ -41,7 +41,11 @@ impl<'a> Builder<'a> {
         let Parameters { w, r, .. } = parameters;
         let [directions, rows, _] = w.shape[..] else { return Err(no("its weight W does not have three dimensions")) };
         let &[_, _, hidden] = &r.shape[..] else { return Err(no("its weight R does not have three dimensions")) };
-        if x.axes.len() != 3 || x.axes[1] != Axis::One || matches!(x.axes[0], Axis::Features(_)) || x.axes[2] == Axis::Time {
+        if x.axes.len() != 3
+            || x.axes[1] != Axis::One
+            || matches!(x.axes[0], Axis::Features(_))
+            || x.axes[2] == Axis::Time
+        {
             return Err(no("expected data of time, batch, features, for a batch of one"));
         }
         let direction = node.text("direction").unwrap_or("forward");
@@ -49,7 +53,13 @@ impl<'a> Builder<'a> {
         if directions != expected || r.shape[0] != expected || rows != r.shape[1] || hidden == 0 {
             return Err(no(&format!("direction {direction}: its weights are {:?} and {:?}", w.shape, r.shape)));
         }
-        let mut of = (0..directions).map(|i| self.direction(node, parameters, i)).collect::<Result<Vec<Direction>>>()?;
+        if let Some(bias) = &parameters.bias
+            && bias.shape[..] != [directions, rows.saturating_mul(2)]
+        {
+            return Err(no(&format!("its bias B is {:?}, and its weight W {:?}", bias.shape, w.shape)));
+        }
+        let mut of =
+            (0..directions).map(|i| self.direction(node, parameters, i)).collect::<Result<Vec<Direction>>>()?;
         let fail = |cause: skinny::Error| refused(node, cause);
         let is_reverse = direction == "reverse";
         let last = of.pop().ok_or_else(|| no("has no direction"))?;
@@ -75,7 +85,11 @@ impl<'a> Builder<'a> {
             _ => return Err(no("its directions are of different kinds")),
         };
         if layer.input_size() != x.features() {
-            return Err(no(&format!("its weights take {} features, and there are {}", layer.input_size(), x.features())));
+            return Err(no(&format!(
+                "its weights take {} features, and there are {}",
+                layer.input_size(),
+                x.features()
+            )));
         }
         let mut value = self.layer(node, layer, x.value)?;
         if is_reverse {
@@ -99,7 +113,9 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let others = self.file.outputs.iter().any(|output| {
-                let states = |node: &Node| [1, 2].into_iter().filter_map(|i| node.output(i).map(str::to_owned)).collect::<Vec<_>>();
+                let states = |node: &Node| {
+                    [1, 2].into_iter().filter_map(|i| node.output(i).map(str::to_owned)).collect::<Vec<_>>()
+                };
                 let of_states = self.file.nodes.iter().filter(|node| is_recurrent(node)).flat_map(states);
                 !of_states.into_iter().any(|state| self.file.reaches(&state, output))
             });
@@ -143,10 +159,13 @@ impl<'a> Builder<'a> {
         }
         match node.input(4).and_then(|name| self.values.get(name)) {
             None | Some(Value::Lengths) => {}
-            Some(Value::Constant(lengths)) if x.frames.is_some_and(|frames| lengths.scalar() == Some(frames as f32)) => {}
+            Some(Value::Constant(lengths))
+                if x.frames.is_some_and(|frames| lengths.scalar() == Some(frames as f32)) => {}
             Some(Value::Shape { dims, .. }) if dims[..] == [super::axes::Dim::Frames(x.clock)] => {}
             Some(_) => {
-                return no("lengths of sequences (sequence_lens) that are not those of its input are not supported".into());
+                return no(
+                    "lengths of sequences (sequence_lens) that are not those of its input are not supported".into()
+                );
             }
         }
         for (i, what) in [(5, "initial_h"), (6, "initial_c")] {

@@ -7,7 +7,7 @@ use skinny::factored::{Embedding, Reduction};
 use skinny::model::{Join, Layer};
 
 use super::array::{Array, is_float, is_integer};
-use super::axes::{Axis, Data, Dim, index};
+use super::axes::{Axis, Data, Dim, features, index};
 use super::builder::{Builder, Value};
 use super::file::refused;
 use super::fold::{axes, slice};
@@ -33,6 +33,9 @@ impl<'a> Builder<'a> {
             }
             // A table, of which the data picks rows.
             Value::Constant(table) if node.kind == "Gather" => self.embedding(node, &table),
+            Value::Constant(_) if node.kind == "Split" => {
+                Err(refused(node, "splits a constant, which is not supported"))
+            }
             Value::Constant(_) => Err(refused(node, "depends on the number of frames, which is not supported")),
             value @ (Value::InitialState | Value::LastState | Value::Lengths) => {
                 (0..node.outputs.len()).try_for_each(|i| self.set(node, i, value.clone()))
@@ -102,7 +105,8 @@ impl<'a> Builder<'a> {
             },
             "Reshape" => {
                 let target = dims.or_else(|| node.integers("shape").map(known));
-                target.ok_or_else(|| "its shape is not constant".to_owned())
+                target
+                    .ok_or_else(|| "its shape is not constant".to_owned())
                     .and_then(|target| data.reshape(&target, node.integer("allowzero") != Some(1)))
             }
             "Flatten" => {
@@ -115,7 +119,8 @@ impl<'a> Builder<'a> {
                 .ok_or_else(|| "its axes are not constant".to_owned())
                 .and_then(|axes| data.unsqueeze(axes)),
             "Transpose" => {
-                let permutation = node.integers("perm").map(|axes| axes.iter().map(|&axis| index(axis, rank)).collect());
+                let permutation =
+                    node.integers("perm").map(|axes| axes.iter().map(|&axis| index(axis, rank)).collect());
                 permutation
                     .unwrap_or_else(|| Ok((0..rank).rev().collect()))
                     .and_then(|permutation: Vec<usize>| data.transpose(&permutation))
@@ -248,7 +253,10 @@ impl<'a> Builder<'a> {
             || (0..count).map(|i| each.min(size.saturating_sub(i * each))).collect(),
             |parts| parts.into_iter().map(|part| usize::try_from(part).unwrap_or(0)).collect::<Vec<usize>>(),
         );
-        if parts.len() != node.outputs.len() || parts.contains(&0) || parts.iter().try_fold(0usize, |a, &b| a.checked_add(b)) != Some(size) {
+        if parts.len() != node.outputs.len()
+            || parts.contains(&0)
+            || parts.iter().try_fold(0usize, |a, &b| a.checked_add(b)) != Some(size)
+        {
             return Err(refused(node, format!("splits {size} features into {parts:?}")));
         }
         let mut start = 0;
@@ -279,7 +287,9 @@ impl<'a> Builder<'a> {
         let size = data.axes[axis].features();
         let places = picked.iter().map(|&i| index(i, size)).collect::<Result<Vec<usize>, String>>().map_err(no)?;
         let consecutive = places.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        let [Some(&first), Some(&last)] = [places.first(), places.last()] else { return Err(refused(node, "picks nothing")) };
+        let [Some(&first), Some(&last)] = [places.first(), places.last()] else {
+            return Err(refused(node, "picks nothing"));
+        };
         if !consecutive || indices.shape.len() > 1 {
             return Err(refused(node, "picks features that are not side by side, which is not supported"));
         }
@@ -320,8 +330,10 @@ fn flatten(data: &Data, at: usize) -> Result<Data, String> {
         match wide[..] {
             [] => Ok(Axis::One),
             [Axis::Time] => Ok(Axis::Time),
-            _ if wide.contains(&Axis::Time) => Err("puts all frames of a sequence into one, which is not supported".to_owned()),
-            _ => Ok(Axis::of(wide.iter().map(|axis| axis.features()).product())),
+            _ if wide.contains(&Axis::Time) => {
+                Err("puts all frames of a sequence into one, which is not supported".to_owned())
+            }
+            _ => Ok(Axis::of(features(&wide))),
         }
     };
     Ok(data.with_axes(vec![part(&data.axes[..at])?, part(&data.axes[at..])?]))
