@@ -132,7 +132,7 @@ impl Weights {
         let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^30")))?;
         let mut values = Random::new(1).bytes(len);
         match args.precision {
-            Precision::F32 | Precision::Int8 => (),
+            Precision::F32 | Precision::Int8 | Precision::Int8x16 => (),
             Precision::Int4 | Precision::Int4Groups => values.iter_mut().for_each(|w| *w %= MAX_I4 + 1),
             Precision::Int2 => values.iter_mut().for_each(|w| *w >>= 6),
         }
@@ -152,6 +152,10 @@ impl Weights {
             Precision::Int4 => PackedMat::i4_for_tier(values, tier)?,
             Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.unsigned_multipliers()?.view(), tier)?,
             Precision::Int2 => PackedMat::i2_grouped_for_tier(values, self.multipliers.view(), tier)?,
+            Precision::Int8x16 => {
+                let hint = "--precision int8x16: its products are those of int8 with twice the batch";
+                return Err(Failure::input(hint));
+            }
             Precision::F32 => {
                 return Err(Failure::input("--precision f32: these products use integers; see `skinny bench`"));
             }
@@ -208,7 +212,7 @@ impl Measured {
             "n": args.n,
             "k": args.k,
             "tier": self.tier.name(),
-            "precision": crate::precision::name(args.precision.format()),
+            "precision": crate::precision::name(args.precision.quantization()),
             "threads": args.threads,
             "batch": self.batch,
             "us_per_call": self.seconds * 1e6,
@@ -239,7 +243,7 @@ fn print(args: &GemmArgs, rows: &[Measured], console: Console) -> Result<()> {
             digits(gops / 2.0),
         ]);
     }
-    let precision = crate::precision::name(args.precision.format());
+    let precision = crate::precision::name(args.precision.quantization());
     console.answer(format_args!("{} x {} in {precision}, threads: {}\n{table}", args.n, args.k, args.threads))
 }
 
