@@ -112,6 +112,13 @@ pub enum Error {
         /// The unit of both: "parameters", "bytes", "us per step".
         unit: &'static str,
     },
+    /// No choice keeps the signal-to-noise ratio that was asked for.
+    Accuracy {
+        /// The ratio asked for, in dB.
+        asked: f64,
+        /// The ratio that the outputs reach at best, in dB.
+        reached: f64,
+    },
     /// The description of a core was refused.
     Core(CoreError),
     /// A model file was refused.
@@ -162,6 +169,9 @@ impl fmt::Display for Error {
             }
             Error::Budget { asked, least, unit } => {
                 write!(f, "a budget of {asked} {unit} is out of reach; the smallest possible is {least} {unit}")
+            }
+            Error::Accuracy { asked, reached } => {
+                write!(f, "the outputs reach {reached:.1} dB at best, {asked} dB were asked for")
             }
         }
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use common::{Random, bits};
 use skinny::compress::{Budget, Choice, Core, Cost, RANK_MULTIPLE};
-use skinny::factored::{Bidirectional, Gru, Linear, LowRank, RankPolicy, Rnn, Scheme, TimeConvolution, Weight};
+use skinny::factored::{
+    Bidirectional, Gru, Linear, LowRank, Quantization, RankPolicy, Rnn, Scheme, TimeConvolution, Weight,
+};
 use skinny::kernels::WeightFormat;
 use skinny::model::{Calibration, Cutting, Graph, ImportOptions, Layer, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
@@ -132,7 +134,7 @@ fn compressed_models_go_through_files_on_every_tier() {
         for scheme in SCHEMES {
             let decomposed = model.decompose(scheme, None, Weighting::Data, |_, _, _| ()).unwrap();
             let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
-            for format in [None].into_iter().chain(WeightFormat::ALL.map(Some)) {
+            for format in [None].into_iter().chain(Quantization::ALL.map(Some)) {
                 // The last layer has another precision.
                 let storage = |layer: &str| match layer {
                     "fc" => F32,
@@ -184,10 +186,9 @@ fn budgets_are_kept_and_reports_add_up() {
     });
     let decomposed = decomposed.unwrap();
     assert_eq!(told, ["gru.weight_ih 0/2", "gru.weight_hh 1/2"]);
-    let int8 = Storage { format: Some(WeightFormat::I8), correct: false };
-    for cost in
-        [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::named("cortex-a53").unwrap(), int8.format)]
-    {
+    let int8 = Storage { format: Some(WeightFormat::I8.into()), correct: false };
+    let (core, format) = (Core::named("cortex-a53").unwrap(), Some(WeightFormat::I8));
+    for cost in [Cost::Parameters, Cost::Bytes(format), Cost::Latency(core, format)] {
         let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
         let (mut before, mut snr) = (f64::INFINITY, 0.0);
         // Calls take a part of the time that no cut reduces.
@@ -392,7 +393,7 @@ fn threads_change_no_bit() {
                 });
                 let decomposed = decomposed.unwrap();
                 let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(8))).unwrap();
-                let storage = Storage { format: Some(WeightFormat::I4), correct: true };
+                let storage = Storage { format: Some(WeightFormat::I4.into()), correct: true };
                 for storage in [F32, storage] {
                     let small = decomposed.build(&plan, |_| storage, Tier::Portable).unwrap();
                     let sigma = small.matrices.iter().flat_map(|matrix| &matrix.singular_values);

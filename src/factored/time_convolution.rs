@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::expect_depth;
 use super::linear::Linear;
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::windows::{Windows, WindowsState};
@@ -143,7 +144,7 @@ impl TimeConvolution {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
         Ok(Self { linear: self.linear.quantize_to(format, tier)?, ..*self })
     }
 

@@ -227,14 +227,14 @@ fn ordered_range(x: &[f32]) -> (i32, i32) {
 
 /// The bits of the greatest magnitude among the finite elements, or of [`f32::MAX`] if it is 0 and there are
 /// infinities. Only columns with non-finite values use it, so it need not be fast.
-fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
+pub(super) fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
     let magnitudes = x.iter().map(|x| x.to_bits() & i32::MAX as u32);
     let largest = magnitudes.filter(|&bits| bits <= LARGEST_FINITE).max().unwrap_or(0);
     if largest == 0 && x.iter().any(|x| x.is_infinite()) { LARGEST_FINITE } else { largest }
 }
 
 /// `x` if it is finite, 0 for a NaN, and `largest` with the sign of `x` for an infinity.
-fn finite_or(x: f32, largest: f32) -> f32 {
+pub(super) fn finite_or(x: f32, largest: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.max(-largest).min(largest) }
 }
 

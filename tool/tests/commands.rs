@@ -97,7 +97,11 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
     let small = folder.path("small.safetensors");
     let arguments = compress(&small, &["--json"]);
     let report = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(report["calibration_frames"], 60);
+    // Of the only sequence the last quarter is held out.
+    assert_eq!((&report["calibration_frames"], &report["held_out_frames"]), (&45.into(), &15.into()));
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.len() > 1 && layers.iter().all(|layer| layer["only_this_db"].is_f64()), "{layers:?}");
+    assert!(!report["budgets"].as_array().unwrap().is_empty() && report["verdict"].is_string());
     assert!(report["output_signal_to_noise_db"].as_f64().unwrap() > 0.0);
     for matrix in report["matrices"].as_array().unwrap() {
         assert_eq!(

@@ -102,6 +102,10 @@ struct Measured {
 
 pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
     check(args)?;
+    if args.precision == Precision::Int8x16 {
+        let hint = "--precision int8x16: its products are those of int8 with twice the batch";
+        return Err(Failure::input(hint));
+    }
     let format = args
         .precision
         .format()
@@ -159,7 +163,7 @@ impl Measured {
             "n": args.n,
             "k": args.k,
             "tier": self.tier.name(),
-            "precision": crate::precision::name(args.precision.format()),
+            "precision": crate::precision::name(args.precision.quantization()),
             "threads": args.threads,
             "batch": self.batch,
             "us_per_call": self.seconds * 1e6,
@@ -190,7 +194,7 @@ fn print(args: &GemmArgs, rows: &[Measured], console: Console) -> Result<()> {
             digits(gops / 2.0),
         ]);
     }
-    let precision = crate::precision::name(args.precision.format());
+    let precision = crate::precision::name(args.precision.quantization());
     console.answer(format_args!("{} x {} in {precision}, threads: {}\n{table}", args.n, args.k, args.threads))
 }
 
