@@ -63,8 +63,8 @@ impl TimeConvolution {
     /// Makes a layer from a fully connected one, whose inputs are the frames of a window, the earliest first.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel; with a
-    /// dilation, both together must be below the extent of a window. [`Error::Shape`] unless the number of inputs of
+    /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel, or, if
+    /// the dilation is above 1, both together are below the extent of a window. [`Error::Shape`] unless the number of inputs of
     /// `linear` is a positive multiple of the kernel.
     ///
     /// # Example

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::layers::LayerKind;
 use super::tensors::Tensors;
 use super::version::Version;
-use crate::error::{FileError, Result, TensorProblem};
+use crate::error::{Error, FileError, Result, TensorProblem};
 use crate::factored::{DenseWeight, LowRankLinear, Unpacked, Weight};
 use crate::kernels::Tier;
 use crate::matrix::Mat;
@@ -167,14 +167,18 @@ impl Stored for Unpacked {
                     _ => None,
                 };
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
-                QuantizedMatI4::from_parts(unpack_nibbles(&nibbles, k)?, multipliers, scales).map(Unpacked::I4)
+                let values = unpack_nibbles(&nibbles, k)?;
+                expect_zeros_behind(&nibbles, 4 * k)
+                    .and_then(|()| QuantizedMatI4::from_parts(values, multipliers, scales).map(Unpacked::I4))
             }
             Format::I2Group64 => {
                 let quarters = tensors.take_unsigned(&format!("{name}.quarters"), n, k.div_ceil(4))?;
                 let groups = k.div_ceil(crate::kernels::GROUP_I2);
                 let multipliers = tensors.take_signed(&format!("{name}.multipliers"), n, groups)?;
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
-                QuantizedMatI2::from_parts(unpack_quarters(&quarters, k)?, multipliers, scales).map(Unpacked::I2)
+                let values = unpack_quarters(&quarters, k)?;
+                expect_zeros_behind(&quarters, 2 * k)
+                    .and_then(|()| QuantizedMatI2::from_parts(values, multipliers, scales).map(Unpacked::I2))
             }
         };
         unpacked.map_err(|cause| FileError::invalid(name, cause))
@@ -220,6 +224,16 @@ fn unpack_quarters(quarters: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
         }
     }
     Ok(values)
+}
+
+/// Fails if the last byte of a row has something behind the `bits` of its columns.
+fn expect_zeros_behind(packed: &Mat<u8>, bits: usize) -> Result<()> {
+    let behind = |row| packed.view().row(row).last().map_or(0, |&byte| byte >> (bits % 8));
+    let rows = if bits.is_multiple_of(8) { 0..0 } else { 0..packed.rows() };
+    match rows.map(behind).find(|&rest| rest != 0) {
+        None => Ok(()),
+        Some(rest) => Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" }),
+    }
 }
 
 fn vec_of<const N: usize>(dimensions: [usize; N]) -> Vec<usize> {
