@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use super::elementary::sum_in_pairs;
 use super::scratch::Scratch;
 use super::{expect_bias_length, expect_finite};
-use crate::error::Result;
-use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
+use crate::error::{Result, expect_length};
+use crate::kernels::{
+    Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, Workspace, gemm, gemm_vector,
+};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
 use crate::quant::{QuantizedActivations, ZeroPoint, symmetric};
 
@@ -162,34 +164,41 @@ impl DenseWeight {
         }
     }
 
-    /// As [`apply`](Self::apply) for one vector, without an activation. Where a layer has a few units, what leads to the
-    /// product takes as long as the product: here it is a straight line.
+    /// As [`apply`](Self::apply) for one vector, without an activation. `quantized` is memory for the quantized vector.
+    /// Where a layer has a few units, what leads to the product takes as long as the product: here it is a straight line.
     ///
     /// # Errors
     /// Those of [`apply`](Self::apply).
-    #[inline]
+    #[inline(never)]
     pub(super) fn apply_vector(
         &self,
         x: &[f32],
         bias: Option<&[f32]>,
         out: &mut [f32],
-        scratch: &mut Scratch,
+        quantized: &mut Vec<i8>,
+        workspace: &Workspace,
     ) -> Result<()> {
+        expect_length("input", self.k(), x.len())?;
         match &self.0 {
-            Storage::Quantized { weights, scales } if x.len() == weights.k() => {
-                grow(&mut scratch.vector, x.len())?;
-                let values = &mut scratch.vector[..x.len()];
-                let column_scales = [symmetric(x, values)];
-                let epilogue = Dequantize {
-                    row_scales: scales,
-                    column_scales: &column_scales,
-                    bias,
-                    activation: Activation::Identity,
-                };
-                let x = Activations::new(MatRef::row_vector(values));
-                gemm(weights, x, &epilogue, MatMut::row_vector(out), &mut scratch.workspace)
+            Storage::F32(w) => {
+                expect_length("output", w.rows(), out.len())?;
+                expect_bias_length("bias", bias, w.rows())?;
+                product_f32(w.view(), MatRef::row_vector(x), bias, Activation::Identity, out);
+                Ok(())
             }
-            _ => self.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
+            Storage::Quantized { weights, scales } => {
+                let depth = weights.packed_depth();
+                grow(quantized, depth)?;
+                let (values, padding) = quantized[..depth].split_at_mut(x.len());
+                // A call takes longer than the check.
+                if !padding.is_empty() {
+                    padding.fill(0);
+                }
+                let column_scales = [symmetric(x, values)];
+                let activation = Activation::Identity;
+                let epilogue = Dequantize { row_scales: scales, column_scales: &column_scales, bias, activation };
+                gemm_vector(weights, &quantized[..depth], &epilogue, out, workspace)
+            }
         }
     }
 }

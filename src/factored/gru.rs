@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{both_products, bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -336,12 +336,13 @@ impl Gru {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
         self.expect_state(state)?;
-        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
-        let done = one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
-            self.advance(input, &mut state.hidden, &mut buffer, scratch)
-        });
-        scratch.recurrent_gates = buffer;
-        done?;
+        if self.weight_hh_n.is_some() {
+            self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        } else {
+            let (weights, biases) = ([&self.weight_ih, &self.weight_hh], [self.bias_ih(), self.bias_hh()]);
+            let [input, recurrent] = both_products(weights, biases, [x, &state.hidden], scratch)?;
+            gates::gru(&mut state.hidden, input, recurrent);
+        }
         Ok(&state.hidden)
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{both_products, bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -286,14 +286,13 @@ impl Lstm {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
         self.expect_state(state)?;
-        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
-        let done = self.grow(&mut buffer).and_then(|()| {
-            one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
-                self.advance(input, state, &mut buffer, scratch)
-            })
-        });
-        scratch.recurrent_gates = buffer;
-        done?;
+        if self.weight_hr.is_some() {
+            self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        } else {
+            let (weights, biases) = ([&self.weight_ih, &self.weight_hh], [self.bias_ih(), self.bias_hh()]);
+            let [input, recurrent] = both_products(weights, biases, [x, &state.hidden], scratch)?;
+            gates::lstm(&mut state.cell, &mut state.hidden, input, recurrent);
+        }
         Ok(&state.hidden)
     }
 

@@ -18,7 +18,17 @@ mod threads;
 mod tier;
 mod unsigned;
 
+cfg_if::cfg_if! {
+    // Not under Miri, which does not support all of the intrinsics.
+    if #[cfg(all(kernel_aarch64, not(miri)))] {
+        pub(crate) use aarch64::bytes;
+    } else {
+        pub(crate) use portable::bytes;
+    }
+}
+
 pub use epilogue::{Activation, Byte, Dequantize, Epilogue, Requantize, RequantizeFloat, Scales, Sums};
+pub(crate) use gemm::gemm_vector;
 pub use gemm::{Activations, Offsets, Workspace, gemm};
 pub use pack::PackedMat;
 pub use rounding::{DoubleRounding, FixedPoint, QuantizedMultipliers, Rounding, Shift, SingleRounding};

@@ -8,7 +8,8 @@
 use alloc::vec::Vec;
 
 use crate::error::Result;
-use crate::float::{LARGEST_BYTE, LARGEST_FINITE, magnitude_bits, round_to_i32};
+use crate::float::{LARGEST_BYTE, LARGEST_FINITE, round_to_i32};
+use crate::kernels::bytes::{magnitude_bits, quotients, round_each};
 use crate::matrix::{MatRef, grow};
 
 /// Where the quantization range of a column lies.
@@ -151,54 +152,27 @@ pub(crate) fn symmetric(x: &[f32], values: &mut [i8]) -> f32 {
     if largest > LARGEST_FINITE {
         return symmetric_of_finite(x, values);
     }
-    let (largest, inverse) = symmetric_range(largest);
+    let (_, [scale, inverse]) = symmetric_range(largest);
     // Magnitudes exceed 127 by at most a rounding error, which rounding removes.
     round_each(x, inverse, values);
-    largest / LARGEST_BYTE
+    scale
 }
 
 /// As [`symmetric`], for columns with values that are not finite.
 #[cold]
 fn symmetric_of_finite(x: &[f32], values: &mut [i8]) -> f32 {
-    let (largest, inverse) = symmetric_range(magnitude_bits_of_finite(x));
+    let (largest, [scale, inverse]) = symmetric_range(magnitude_bits_of_finite(x));
     for (value, &x) in values.iter_mut().zip(x) {
         *value = round_to_i32(finite_or(x, largest) * inverse) as i8;
     }
-    largest / LARGEST_BYTE
+    scale
 }
 
-/// The magnitude that becomes 127, and the inverse of the scale, from the bits of the greatest magnitude.
+/// The magnitude that becomes 127, the scale and its inverse, from the bits of the greatest magnitude.
 #[inline]
-fn symmetric_range(largest: u32) -> (f32, f32) {
+fn symmetric_range(largest: u32) -> (f32, [f32; 2]) {
     let largest = f32::from_bits(largest).max(LARGEST_BYTE * f32::MIN_POSITIVE);
-    (largest, LARGEST_BYTE / largest)
-}
-
-/// Rounds each `x * inverse` to a byte, in blocks of sixteen. The last one is shifted to end where the values end, so it
-/// computes some of them again.
-#[inline]
-fn round_each(x: &[f32], inverse: f32, values: &mut [i8]) {
-    const BLOCK: usize = 16;
-    let one = |x: f32| round_to_i32(x * inverse) as i8;
-    let block = |x: &[f32; BLOCK], values: &mut [i8; BLOCK]| {
-        for i in 0..BLOCK {
-            values[i] = one(x[i]);
-        }
-    };
-    let (blocks, tail) = values.as_chunks_mut::<BLOCK>();
-    for (values, x) in blocks.iter_mut().zip(x.as_chunks().0) {
-        block(x, values);
-    }
-    if tail.is_empty() {
-        return;
-    }
-    if let (Some(values), Some(x)) = (values.last_chunk_mut(), x.last_chunk()) {
-        block(x, values);
-        return;
-    }
-    for (value, &x) in values.iter_mut().zip(x) {
-        *value = one(x);
-    }
+    (largest, quotients(largest, LARGEST_BYTE))
 }
 
 /// Fills `values` and returns the scale and the zero point.

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::weights::{LARGEST_SCALE, expect_scales};
 use crate::error::{Error, Result, expect_i2};
-use crate::float::{LARGEST_FINITE, magnitude_bits, round_to_i32};
+use crate::float::{LARGEST_FINITE, round_to_i32};
 use crate::format::{GROUP_I2, MAX_I2, MAX_MULTIPLIER_I2, MIN_I2};
+use crate::kernels::bytes::magnitude_bits;
 use crate::matrix::{Mat, MatRef};
 
 /// An `n x k` weight matrix in 2 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, with values -2, -1, 0 and 1.

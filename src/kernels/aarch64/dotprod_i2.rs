@@ -309,8 +309,12 @@ unsafe fn tile_16x1(
             };
         }
         match hints {
-            true => tile!("prfm pldl1keep, [{w}, #768]", "prfm pldl1keep, [{w}, #832]", "prfm pldl1keep, [{w}, #896]",
-                "prfm pldl1keep, [{w}, #960]"),
+            true => tile!(
+                "prfm pldl1keep, [{w}, #768]",
+                "prfm pldl1keep, [{w}, #832]",
+                "prfm pldl1keep, [{w}, #896]",
+                "prfm pldl1keep, [{w}, #960]"
+            ),
             false => tile!("", "", "", ""),
         }
     }

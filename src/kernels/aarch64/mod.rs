@@ -7,6 +7,8 @@
 #![allow(clippy::needless_range_loop)]
 
 #[cfg(not(miri))]
+pub(crate) mod bytes;
+#[cfg(not(miri))]
 pub(super) mod detect;
 mod dotprod;
 mod dotprod_i2;

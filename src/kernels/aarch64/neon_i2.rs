@@ -70,7 +70,8 @@ impl<const COLUMNS: usize> Corrections<COLUMNS> {
         for (group, place) in self.0.chunks_mut(Self::GROUP).skip(usize::from(COLUMNS > 1)).take(groups).enumerate() {
             for column in 0..COLUMNS {
                 // SAFETY: by this function's contract.
-                let twice = unsafe { correct::<COLUMNS>(x.add((group * GROUP_STEPS * COLUMNS + column) * STEP), GROUP_STEPS) };
+                let twice =
+                    unsafe { correct::<COLUMNS>(x.add((group * GROUP_STEPS * COLUMNS + column) * STEP), GROUP_STEPS) };
                 if COLUMNS == 1 {
                     place[0].write(vget_low_s16(twice));
                     place[1].write(vget_high_s16(twice));
