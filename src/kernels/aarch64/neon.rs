@@ -271,8 +271,8 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
-/// Computes one column of panels of `STEPS` steps, two panels at a time. The weights are in a cache: there are no hints. For a
-/// few panels, saving registers takes as long as the products, so the function is one that needs to save none.
+/// Computes one column of panels of `STEPS` steps, two panels at a time. The weights are in a cache: there are no hints.
+/// For a few panels, saving registers takes as long as the products, so the function is one that needs to save none.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel), with `STEPS` steps.

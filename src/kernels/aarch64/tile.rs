@@ -112,9 +112,9 @@ macro_rules! tile_loop {
 /// Defines a function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`. The
 /// steps of `x` are `x_step` bytes apart. The function returns four vectors of sums per column.
 ///
-/// `all` are the distances of a step's prefetches for [`Hints::All`], and `first` and `last` those of a panel's first and last step.
-/// Without `first`, the first step has none, as it loads twice as much as others, and `last` includes those of the next
-/// panel's first step. `half` are the registers of [`Hints::Half`], which hold its distance and so much more; a tile without them has no
+/// `all` are the distances of a step's prefetches for [`Hints::All`], and `first` and `last` those of a panel's first and
+/// last step. Without `first`, the first step has none, as it loads twice as much as others, and `last` includes those of
+/// the next panel's first step. `half` are the registers of [`Hints::Half`], which hold its distance and so much more; a tile without them has no
 /// such hints.
 macro_rules! tile {
     ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal,
