@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::quantization::Quantization;
 use super::quantizer::Quantizer;
 use super::recurrent::{both_products, bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
@@ -191,8 +192,8 @@ impl Gru {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let mut quantizer = Quantizer::new(format, tier);
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let mut quantizer = Quantizer::new(format.into(), tier);
         let mut quantize = |weight| quantizer.weight(weight);
         let weight_hh_n = self.weight_hh_n.as_ref().map(&mut quantize).transpose()?;
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hh_n))

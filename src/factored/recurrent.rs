@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use super::dense::DenseWeight;
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Tier, WeightFormat};
+use crate::kernels::{Activation, Tier};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// A recurrent layer, for code that is generic over its kind.
@@ -72,7 +73,7 @@ pub trait Recurrent: Sized {
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`].
-    fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self>;
+    fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self>;
 
     /// Number of weights and biases; a shared factor counts once.
     fn parameters(&self) -> usize;
@@ -117,7 +118,11 @@ macro_rules! recurrent_by_methods {
                 self.forward(x, state, out, scratch)
             }
 
-            fn quantize_to(&self, format: WeightFormat, tier: Tier) -> $crate::Result<Self> {
+            fn quantize_to(
+                &self,
+                format: impl Into<$crate::factored::Quantization>,
+                tier: $crate::kernels::Tier,
+            ) -> $crate::Result<Self> {
                 self.quantize_to(format, tier)
             }
 
@@ -178,8 +183,9 @@ pub(super) fn both_products<'s>(
     [x, h]: [&[f32]; 2],
     scratch: &'s mut Scratch,
 ) -> Result<[&'s mut [f32]; 2]> {
-    let (Weight::Dense(weight_ih), Weight::Dense(weight_hh)) = (weight_ih, weight_hh) else {
-        return both_products_of_any([weight_ih, weight_hh], [bias_ih, bias_hh], [x, h], scratch);
+    let (weight_ih, weight_hh) = match (weight_ih, weight_hh) {
+        (Weight::Dense(ih), Weight::Dense(hh)) if ih.takes_vectors() && hh.takes_vectors() => (ih, hh),
+        weights => return both_products_of_any(weights.into(), [bias_ih, bias_hh], [x, h], scratch),
     };
     let Scratch { input_gates, recurrent_gates, vector, workspace, .. } = scratch;
     let input = part(input_gates, weight_ih.n())?;
@@ -189,7 +195,7 @@ pub(super) fn both_products<'s>(
     Ok([input, recurrent])
 }
 
-/// As [`both_products`], for weights of which one is not a single matrix.
+/// As [`both_products`], for weights of which one is not a single matrix, or takes 16 bits.
 #[inline(never)]
 fn both_products_of_any<'s>(
     [weight_ih, weight_hh]: [&Weight; 2],
@@ -248,7 +254,9 @@ pub(super) fn product(
     scratch: &mut Scratch,
 ) -> Result<()> {
     match weight {
-        Weight::Dense(weight) => weight.apply_vector(x, bias, out, &mut scratch.vector, &scratch.workspace),
+        Weight::Dense(weight) if weight.takes_vectors() => {
+            weight.apply_vector(x, bias, out, &mut scratch.vector, &scratch.workspace)
+        }
         _ => weight.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
     }
 }

@@ -96,6 +96,8 @@ impl Offsets<'_> {
 #[derive(Debug, Default)]
 pub struct Workspace {
     packed: Vec<i8>,
+    /// The sums of a product in 16 bits.
+    pub(super) wide_sums: Vec<i32>,
     threads: Threads,
 }
 
@@ -112,7 +114,7 @@ impl Workspace {
 
     /// A workspace that runs large products on `threads`.
     pub fn with_threads(threads: Threads) -> Self {
-        Self { packed: Vec::new(), threads }
+        Self { threads, ..Self::default() }
     }
 }
 

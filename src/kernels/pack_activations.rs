@@ -13,7 +13,7 @@ use crate::matrix::MatRef;
 pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
     let (m, k) = x.shape();
     let depth = k.next_multiple_of(depth_multiple(family.format));
-    let len = depth.checked_mul(m).ok_or_else(|| Error::TooLarge { what: "activations", rows: m, cols: k })?;
+    let Some(len) = depth.checked_mul(m) else { return Err(Error::TooLarge { what: "activations", rows: m, cols: k }) };
     if packed.len() < len {
         packed.try_reserve_exact(len - packed.len()).map_err(|_| Error::Allocation { bytes: len })?;
         packed.resize(len, 0);

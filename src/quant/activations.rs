@@ -227,14 +227,14 @@ fn ordered_range(x: &[f32]) -> (i32, i32) {
 
 /// The bits of the greatest magnitude among the finite elements, or of [`f32::MAX`] if it is 0 and there are
 /// infinities. Only columns with non-finite values use it, so it need not be fast.
-fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
+pub(super) fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
     let magnitudes = x.iter().map(|x| x.to_bits() & i32::MAX as u32);
     let largest = magnitudes.filter(|&bits| bits <= LARGEST_FINITE).max().unwrap_or(0);
     if largest == 0 && x.iter().any(|x| x.is_infinite()) { LARGEST_FINITE } else { largest }
 }
 
 /// `x` if it is finite, 0 for a NaN, and `largest` with the sign of `x` for an infinity.
-fn finite_or(x: f32, largest: f32) -> f32 {
+pub(super) fn finite_or(x: f32, largest: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.max(-largest).min(largest) }
 }
 
@@ -298,6 +298,20 @@ mod tests {
             ] {
                 assert_eq!(back(&x, zero_point), back(&same, zero_point), "{x:?} {zero_point:?}");
             }
+        }
+    }
+
+    /// The greatest floats are finite: they are what a column is scaled by, and take none of the paths for infinities.
+    #[test]
+    fn the_greatest_floats_count_as_finite() {
+        let mut values = [0i8; 3];
+        for largest in [f32::MAX, -f32::MAX] {
+            let scale = symmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            let sign = largest.signum() as i8;
+            assert_eq!((values, scale), ([127 * sign, 64 * sign, 0], f32::MAX / 127.0));
+            let (scale, z) = asymmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            assert_eq!((scale, z), (f32::MAX / 255.0, if sign > 0 { -128 } else { 127 }));
+            assert_eq!((values[0], values[2]), (if sign > 0 { 127 } else { -128 }, z as i8));
         }
     }
 
