@@ -42,8 +42,8 @@ fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, depth: u
     for (column, row) in group.enumerate() {
         let (whole, tail) = x.row(row).as_chunks::<RUN>();
         let mut place = runs.as_mut_ptr().wrapping_add(column);
-        // SAFETY: it writes the column's places, of which there is one for each run of the depth: first the runs of `x`, which
-        // are no deeper, then zeros.
+        // SAFETY: it writes the column's places, of which there is one for each run of the depth: first the runs of `x`,
+        // which are no deeper, then zeros.
         let mut put = |run: &[i8; RUN]| unsafe {
             place.write(*run);
             place = place.wrapping_add(columns);

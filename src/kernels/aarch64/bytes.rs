@@ -59,13 +59,13 @@ pub(crate) fn quotients(a: f32, b: f32) -> [f32; 2] {
     }
 }
 
-/// The number of bytes that fill a vector, and half of it. [`round_each`] computes two vectors at once while it can, as in-order
-/// cores have nothing else to do while they wait for one.
+/// The number of bytes that fill a vector, and half of it. [`round_each`] computes two vectors at once while it can, as
+/// in-order cores have nothing else to do while they wait for one.
 const MANY: usize = 16;
 const FEW: usize = 8;
 
-/// Rounds each `x * factor`, of magnitude up to 127.5, to a byte, ties to even. The last block is shifted to end where the values end,
-/// so some are computed again.
+/// Rounds each `x * factor`, of magnitude up to 127.5, to a byte, ties to even. The last block is shifted to end where the
+/// values end, so some are computed again.
 #[inline]
 pub(crate) fn round_each(x: &[f32], factor: f32, values: &mut [i8]) {
     let n = values.len();

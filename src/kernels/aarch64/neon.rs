@@ -147,7 +147,7 @@ type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
 // Two sets of sums, for even steps and for odd ones, where other tiles have two columns.
 tile! { "neon", tile_4x1_pairs, 2, step_4x1, w_step: 128, align: 8,
-    all: [640 704], last: [640 704 768 832],
+    all: [640 704], first: [640 704], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -156,7 +156,7 @@ tile! { "neon", tile_4x1_pairs, 2, step_4x1, w_step: 128, align: 8,
 }
 
 tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -165,7 +165,7 @@ tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -177,7 +177,7 @@ tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -207,9 +207,8 @@ unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hi
         unsafe {
             let w = w.add((steps - 1) * ROWS * STEP);
             if let Hints::All = hints {
-                // The next line after those that the pairs have asked for.
-                let asked = if steps > 3 { 4 } else { 2 };
-                prefetch(w.wrapping_add(HINT + asked * Line::BYTES));
+                // The next line after the two that the last pair has asked for.
+                prefetch(w.wrapping_add(HINT + 2 * Line::BYTES));
             }
             let w = w.cast::<i8>();
             let x = vld1q_s8(x.add((steps - 1) * STEP));
@@ -272,8 +271,8 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
-/// Computes one column of panels of `STEPS` steps, two panels at a time. The weights are in a cache: there are no hints. For a
-/// few panels, saving registers takes as long as the products, so the function is one that needs to save none.
+/// Computes one column of panels of `STEPS` steps, two panels at a time. The weights are in a cache: there are no hints.
+/// For a few panels, saving registers takes as long as the products, so the function is one that needs to save none.
 ///
 /// # Safety
 /// As [`MicroKernel`](super::super::micro::MicroKernel), with `STEPS` steps.
