@@ -40,8 +40,10 @@ pub(super) struct Builder<'a> {
     pub values: BTreeMap<&'a str, Value>,
     /// Nodes that were taken together with an earlier one.
     pub taken: BTreeSet<usize>,
-    /// Number of nodes that were read.
+    /// Number of nodes that were read: the index of the one that is read now.
     pub done: usize,
+    /// The last of the nodes that are read as one with it so far.
+    pub last: usize,
     names: BTreeSet<String>,
     assumptions: BTreeSet<String>,
     clocks: u32,
@@ -55,6 +57,7 @@ impl<'a> Builder<'a> {
             values: BTreeMap::new(),
             taken: BTreeSet::new(),
             done: 0,
+            last: 0,
             names: BTreeSet::new(),
             assumptions: BTreeSet::new(),
             clocks: 0,
@@ -97,6 +100,7 @@ impl<'a> Builder<'a> {
         }
         for (i, node) in file.nodes.iter().enumerate() {
             if !self.taken.contains(&i) {
+                self.last = i;
                 self.node(node)?;
             }
             self.done = i + 1;

@@ -48,7 +48,7 @@ impl<'a> Builder<'a> {
     /// Adds a layer that reads `x`, with the nodes behind it that can be folded into it. `out` is its value.
     pub fn close(&mut self, node: &'a Node, mut open: Open, x: &Data, mut out: Data) -> Result<()> {
         let file = self.file;
-        let mut last = self.done;
+        let mut last = self.last;
         while let Some(next) = file.nodes[last].output(0).and_then(|name| file.only_reader(name)) {
             let reader = &file.nodes[next];
             if !reader.domain.is_empty() {
@@ -202,7 +202,8 @@ impl<'a> Builder<'a> {
             return Err(no(format!("its bias does not have {outputs} elements")));
         }
         let fail = |cause: skinny::Error| refused(node, cause);
-        if groups == 1 && chomped.is_none() {
+        self.last = chomped.unwrap_or(self.done);
+        if groups == 1 {
             let convolution = group(0).map_err(fail)?;
             let is_plain = windows == Windows::new(1, 1, 0);
             let open =
@@ -212,14 +213,12 @@ impl<'a> Builder<'a> {
         out.value = if groups == channels && outputs == channels && groups > 1 {
             let layer = DepthwiseConvolution::from_conv1d(&values, channels, bias.clone(), windows).map_err(fail)?;
             self.layer(node, Layer::Depthwise(layer), x.value)?
-        } else if groups == 1 {
-            self.layer(node, Layer::TimeConvolution(group(0).map_err(fail)?), x.value)?
         } else {
             let layers = (0..groups).map(group).collect::<skinny::Result<Vec<_>>>().map_err(fail)?;
             let name = self.name(node.title());
             self.graph.grouped_convolution(name, layers, x.value)?
         };
-        self.set_of(chomped.unwrap_or(self.done), out)
+        self.set_of(self.last, out)
     }
 
     /// A convolution whose padding is cut off again, as causal ones are written: its windows without that, and the node

@@ -50,7 +50,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Model, Vec<String>)> {
     let choices: Vec<Vec<Vec<Axis>>> = file.inputs.iter().map(choices).collect::<Result<_>>()?;
     let all = choices.iter().map(Vec::len).try_fold(1usize, usize::checked_mul).unwrap_or(usize::MAX);
     // Of the choices that fail, the one that gets farthest says what is wrong.
-    let mut farthest: Option<(usize, Error)> = None;
+    let mut farthest: Option<((bool, usize), Error)> = None;
     for mut choice in 0..all.min(MOST_CHOICES) {
         let mut builder = Builder::new(&file);
         let of_inputs = choices.iter().map(|of_input| {
@@ -59,12 +59,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Model, Vec<String>)> {
             of_input[picked].clone()
         });
         let axes: Vec<Vec<Axis>> = of_inputs.collect();
-        match builder.run(&axes) {
-            Ok(()) => return builder.finish(),
-            Err(cause) if farthest.as_ref().is_none_or(|(done, _)| builder.done > *done) => {
-                farthest = Some((builder.done, cause));
-            }
-            Err(_) => {}
+        let Err(cause) = builder.run(&axes) else { return builder.finish() };
+        // Frames are rather along an axis whose size the file leaves open.
+        let is_open = file.inputs.iter().zip(&axes).all(|(input, axes)| {
+            let dimensions = input.shape.iter().flatten();
+            dimensions.zip(axes).any(|(size, axis)| *axis == Axis::Time && matches!(size, Dimension::Named(_)))
+        });
+        let place = (is_open, builder.done);
+        if farthest.as_ref().is_none_or(|(other, _)| place > *other) {
+            farthest = Some((place, cause));
         }
     }
     Err(farthest.map_or_else(|| bad("it has no inputs"), |(_, cause)| cause))
