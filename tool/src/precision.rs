@@ -57,8 +57,8 @@ impl Precision {
 }
 
 /// The name of a precision in tables and JSON; none is `f32`.
-pub fn name(quantization: Option<Quantization>) -> &'static str {
-    match quantization {
+pub fn name(quantization: Option<impl Into<Quantization>>) -> &'static str {
+    match quantization.map(Into::into) {
         None => "f32",
         Some(Quantization::Weights(WeightFormat::I4Group32)) => "int4-groups",
         Some(Quantization::Weights(WeightFormat::I2Group64)) => "int2",
