@@ -97,20 +97,22 @@ unsafe fn passes<const PAIRS: usize, const SINGLE: usize>(call: &Call) {
                     let even = tile::<PAIRS, SINGLE, 0, false>(slice, x, starts);
                     [even, tile::<PAIRS, SINGLE, 1, false>(slice, x, starts)]
                 };
-                let mut more = [0i32; ROWS * MAX_COLUMNS];
-                let into = match first {
-                    0 => Call { sums: call.sums.add(panel * ROWS), ..*call },
-                    _ => Call { sums: more.as_mut_ptr(), sums_stride: ROWS, ..*call },
+                let store = |call: &Call| {
+                    for part in 0..PARTS {
+                        // The buffer below has room for all columns.
+                        Cells::store_two([&sums[0][part], &sums[1][part]], call, part * ROWS / PARTS);
+                    }
                 };
-                for part in 0..PARTS {
-                    Cells::store_two([&sums[0][part], &sums[1][part]], &into, part * ROWS / PARTS);
+                if first == 0 {
+                    store(&Call { sums: call.sums.add(panel * ROWS), ..*call });
+                    continue;
                 }
-                if first > 0 {
-                    for (column, more) in more.chunks(ROWS).take(columns).enumerate() {
-                        for (row, more) in more.iter().enumerate() {
-                            // SAFETY: the first pass has written this sum.
-                            *call.sums.add(column * call.sums_stride + panel * ROWS + row) += more;
-                        }
+                let mut more = [0i32; ROWS * MAX_COLUMNS];
+                store(&Call { sums: more.as_mut_ptr(), sums_stride: ROWS, ..*call });
+                for (column, more) in more.chunks(ROWS).take(columns).enumerate() {
+                    for (row, more) in more.iter().enumerate() {
+                        // The first pass has written this sum.
+                        *call.sums.add(column * call.sums_stride + panel * ROWS + row) += more;
                     }
                 }
             }

@@ -49,14 +49,14 @@ const MOST_GROUPS: usize = 64;
 /// How many bytes ahead a group hints at its two lines.
 const HINT: usize = 640;
 
-/// What is added to the sums of groups, columns of a group one after the other. For a single column, which takes all rows
-/// of a panel at once, there are two vectors in each; for several columns, a first group is empty.
+/// Up to so many columns, each takes all rows of a panel at once. More share the shifts of a byte row.
+const WHOLE_PANELS: usize = 2;
+
+/// What is added to the sums of groups. For up to two columns, which take all rows of a panel at once, the groups of a column
+/// follow each other, with two vectors in each. For more, the columns of a group do, and a first group is empty.
 struct Corrections<const COLUMNS: usize>([MaybeUninit<int16x4_t>; (MOST_GROUPS + 1) * MAX_COLUMNS]);
 
 impl<const COLUMNS: usize> Corrections<COLUMNS> {
-    /// The vectors of a group.
-    const GROUP: usize = if COLUMNS == 1 { 2 } else { COLUMNS };
-
     /// Takes those of whole groups.
     ///
     /// # Safety
@@ -64,19 +64,21 @@ impl<const COLUMNS: usize> Corrections<COLUMNS> {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn take(&mut self, x: *const i8, groups: usize) {
-        if COLUMNS > 1 {
+        if COLUMNS > WHOLE_PANELS {
             self.0[..COLUMNS].fill(MaybeUninit::new(vdup_n_s16(0)));
         }
-        for (group, place) in self.0.chunks_mut(Self::GROUP).skip(usize::from(COLUMNS > 1)).take(groups).enumerate() {
+        for group in 0..groups {
             for column in 0..COLUMNS {
                 // SAFETY: by this function's contract.
                 let twice =
                     unsafe { correct::<COLUMNS>(x.add((group * GROUP_STEPS * COLUMNS + column) * STEP), GROUP_STEPS) };
-                if COLUMNS == 1 {
-                    place[0].write(vget_low_s16(twice));
-                    place[1].write(vget_high_s16(twice));
+                if COLUMNS <= WHOLE_PANELS {
+                    let place = 2 * (column * groups + group);
+                    self.0[place].write(vget_low_s16(twice));
+                    self.0[place + 1].write(vget_high_s16(twice));
                 } else {
-                    place[column].write(vext_s16::<3>(vget_low_s16(twice), vget_high_s16(twice)));
+                    let twice = vext_s16::<3>(vget_low_s16(twice), vget_high_s16(twice));
+                    self.0[(group + 1) * COLUMNS + column].write(twice);
                 }
             }
         }
@@ -168,8 +170,11 @@ unsafe fn whole_groups<const COLUMNS: usize>(
     // SAFETY: by this function's contract.
     unsafe {
         let (w, m) = slice.operands(&LAYOUT);
-        if COLUMNS == 1 {
-            sums[0] = tile_8x1(w, x, m, corrections.as_ptr().cast(), groups, hints);
+        if COLUMNS <= WHOLE_PANELS {
+            for (column, sums) in sums.iter_mut().enumerate() {
+                let corrections = corrections.as_ptr().add(8 * column * groups).cast();
+                *sums = tile_8x1(w, x.add(column * STEP), COLUMNS * STEP, m, corrections, groups, hints && column == 0);
+            }
             return;
         }
         // Of the tiles that pass over a panel, the first one hints: further ones find it in L1.
@@ -193,7 +198,6 @@ unsafe fn whole_groups<const COLUMNS: usize>(
             }};
         }
         match COLUMNS {
-            2 => tiles!(tile_4x2 at 0),
             3 => tiles!(tile_4x3 at 0),
             4 => tiles!(tile_4x4 at 0),
             5 => tiles!(tile_4x3 at 0, tile_4x2 at 3),
@@ -263,6 +267,7 @@ macro_rules! step_8x1 {
 unsafe fn tile_8x1(
     w: *const u8,
     x: *const i8,
+    x_step: usize,
     m: *const i8,
     corrections: *const int16x8_t,
     groups: usize,
@@ -285,15 +290,15 @@ unsafe fn tile_8x1(
             "addp v10.8h, v4.8h, v5.8h", "addp v11.8h, v6.8h, v7.8h",
             step_8x1!("smull", 20, [22, 23],
                 early: ["addp v8.8h, v8.8h, v9.8h", "addp v10.8h, v10.8h, v11.8h", "ldr q24, [{w}, #32]"],
-                middle: ["addp v8.8h, v8.8h, v10.8h", "ldr q25, [{w}, #48]", "ldr q21, [{x}, #16]"],
+                middle: ["addp v8.8h, v8.8h, v10.8h", "ldr q25, [{w}, #48]", "ldr q21, [{x}, {s1}]"],
                 late: ["ext v9.16b, v8.16b, v18.16b, #4", "add v8.8h, v8.8h, v19.8h"]),
             step_8x1!("smlal", 21, [24, 25],
                 early: ["shl v9.8h, v9.8h, #2", "ldr q22, [{w}, #64]", "ldr q23, [{w}, #80]"],
-                middle: ["sub v8.8h, v8.8h, v9.8h", "ldr q20, [{x}, #32]", "ldr d13, [{m}]"],
+                middle: ["sub v8.8h, v8.8h, v9.8h", "ldr q20, [{x}, {s2}]", "ldr d13, [{m}]"],
                 late: ["smlal v16.4s, v8.4h, v12.4h", "smlal2 v17.4s, v8.8h, v12.8h", "ldr q19, [{c}]"]),
             step_8x1!("smlal", 20, [22, 23],
-                early: ["ldr q24, [{w}, #96]", "ldr q25, [{w}, #112]", "ldr q21, [{x}, #48]"],
-                middle: ["sshll v12.8h, v13.8b, #0", "add {w}, {w}, #128", "add {x}, {x}, #64"],
+                early: ["ldr q24, [{w}, #96]", "ldr q25, [{w}, #112]", "ldr q21, [{x}, {s3}]"],
+                middle: ["sshll v12.8h, v13.8b, #0", "add {w}, {w}, #128", "add {x}, {x}, {s4}"],
                 late: ["add {m}, {m}, #8", "add {c}, {c}, #16"]),
             step_8x1!("smlal", 21, [24, 25], early: [], middle: ["subs {groups}, {groups}, #1"], late: []),
             "b.ne 2b",
@@ -306,7 +311,8 @@ unsafe fn tile_8x1(
             "sub v8.8h, v8.8h, v9.8h",
             "smlal v16.4s, v8.4h, v12.4h", "smlal2 v17.4s, v8.8h, v12.8h",
             w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, c = inout(reg) corrections => _,
-            groups = inout(reg) groups => _,
+            groups = inout(reg) groups => _, s1 = in(reg) x_step, s2 = in(reg) 2 * x_step, s3 = in(reg) 3 * x_step,
+            s4 = in(reg) 4 * x_step,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
             out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _,
             out("v16") low, out("v17") high, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _,
