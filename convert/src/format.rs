@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::archive::Archive;
+use crate::onnx;
 
 /// The format of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Format {
     Npy,
     /// What Keras saves: `.keras`, or `.h5`.
     Keras,
+    /// ONNX (`.onnx`).
+    Onnx,
 }
 
 impl Format {
@@ -33,8 +36,14 @@ impl Format {
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
             // Of a tar archive; torch.save wrote such ones before release 0.1.10.
             _ if bytes.get(257..262) == Some(b"ustar") && bytes.starts_with(b"sys_info") => Some(Format::Torch),
+            _ if onnx::is_onnx(bytes) => Some(Format::Onnx),
             _ => None,
         }
+    }
+
+    /// Whether its files describe layers, and not tensors alone.
+    pub fn describes_layers(self) -> bool {
+        matches!(self, Format::Keras | Format::Onnx)
     }
 
     /// Its name, in one word.
@@ -45,6 +54,7 @@ impl Format {
             Format::Npz => "npz",
             Format::Npy => "npy",
             Format::Keras => "keras",
+            Format::Onnx => "onnx",
         }
     }
 
@@ -72,6 +82,7 @@ impl fmt::Display for Format {
             Format::Npz => "a NumPy archive (.npz)",
             Format::Npy => "a NumPy array (.npy)",
             Format::Keras => "a Keras file",
+            Format::Onnx => "an ONNX file",
         })
     }
 }

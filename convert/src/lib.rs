@@ -1,4 +1,4 @@
-//! Reads trained models that are not safetensors files: those of PyTorch, NumPy and Keras.
+//! Reads trained models that are not safetensors files: those of PyTorch, NumPy, Keras and ONNX.
 //!
 //! ```text
 //! bytes -> Format -> named tensors, or layers with their weights -> safetensors bytes, for `skinny::model::Import`
@@ -14,6 +14,7 @@ mod format;
 mod keras;
 pub mod npy;
 pub mod npz;
+mod onnx;
 mod select;
 mod tensor;
 mod torch;
@@ -50,14 +51,12 @@ pub fn convert<'a>(bytes: &'a [u8], selection: &Selection) -> Result<Converted<'
         None => return Ok(unchanged(Format::Safetensors)),
         Some(format) => format,
     };
-    if format == Format::Keras {
+    if format.describes_layers() {
         if !selection.is_all() {
-            return Err(Error::selection(
-                "prefix, rename",
-                "a Keras file describes its layers, whose names do not matter",
-            ));
+            let reason = format!("{format} describes its layers, whose names do not matter");
+            return Err(Error::selection("prefix, rename", reason));
         }
-        let (model, assumptions) = keras::read(bytes)?;
+        let (model, assumptions) = if format == Format::Keras { keras::read(bytes)? } else { onnx::read(bytes)? };
         return Ok(Converted { format, bytes: model.to_bytes()?.into(), assumptions });
     }
     let mut metadata = BTreeMap::new();
@@ -82,7 +81,7 @@ pub fn convert<'a>(bytes: &'a [u8], selection: &Selection) -> Result<Converted<'
             }
             (tensors, Vec::new())
         }
-        Format::Npy | Format::Keras => {
+        Format::Npy | Format::Keras | Format::Onnx => {
             let reason = "one array without a name is no model; save named arrays with numpy.savez";
             return Err(Error::container(format, reason));
         }

@@ -20,7 +20,7 @@ Examples:
 /// Reads a model of another program and writes it as a model file
 ///
 /// Reads what torch.save writes (.pt, .pth: state dicts, checkpoints, whole modules, TorchScript), NumPy's .npz, models of
-/// Keras (.keras, .h5), and state dicts in safetensors. The format is told by the content of the file, not by its name.
+/// Keras (.keras, .h5), ONNX (.onnx), and state dicts in safetensors. The format is told by the content of the file, not by its name.
 /// Nothing in the file is executed.
 ///
 /// The model file has the weights in f32 and needs no options any more. The other commands read the same files with

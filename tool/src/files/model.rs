@@ -13,7 +13,7 @@ use crate::error::{About, Result};
 /// The model that a command works on.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// The model: a file written by skinny, a state dict in safetensors, or a file of another program (.pt, .npz, .keras, .h5)
+    /// The model: a file written by skinny, a state dict in safetensors, or a file of another program (.pt, .npz, .keras, .h5, .onnx)
     #[arg(value_name = "FILE")]
     pub model: PathBuf,
 
@@ -99,8 +99,8 @@ impl ModelArgs {
         let converted = converted.map_err(|cause| option_of(&cause)).about(&self.model)?;
         let (format, assumptions, size) = (converted.format, converted.assumptions, file.len());
         let ImportArgs { layers, keep, drop, .. } = &self.import;
-        if format == Format::Keras && (layers.is_some() || !keep.is_empty() || !drop.is_empty()) {
-            let reason = "--layers, --keep and --drop do not apply to a Keras file, which describes its layers";
+        if format.describes_layers() && (layers.is_some() || !keep.is_empty() || !drop.is_empty()) {
+            let reason = format!("--layers, --keep and --drop do not apply to {format}, which describes its layers");
             return Err(reason).about(&self.model);
         }
         Ok(Opened { bytes: converted.bytes.into_owned(), format, assumptions, size })
