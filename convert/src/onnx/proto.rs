@@ -256,7 +256,7 @@ fn dimensions(message: &[u8]) -> Result<Vec<Dimension>, Damaged> {
                 match number {
                     1 => {
                         // Some exporters write 0 or -1 for any size.
-                        if let Some(size @ 1..) = usize::try_from(field.integer()?).ok() {
+                        if let Ok(size @ 1..) = usize::try_from(field.integer()?) {
                             dimension = Dimension::Fixed(size);
                         }
                     }
