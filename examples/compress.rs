@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE })?;
 
     // 4. Build it in 8 bits, with factors that compensate each other's rounding.
-    let storage = Storage { format: Some(WeightFormat::I8), correct: true };
+    let storage = Storage { format: Some(WeightFormat::I8.into()), correct: true };
     let small = decomposed.build(&plan, |_| storage, tier)?;
     println!("\nmatrix               shape      rank   error");
     for matrix in &small.matrices {

@@ -1,12 +1,15 @@
 //! The error type: what can go wrong, with the numbers at fault.
 
+mod description;
 mod file;
 
 use core::fmt;
 
-pub use file::{FileError, TensorProblem};
+pub use description::{CoreError, CoreProblem};
 #[cfg(feature = "safetensors")]
-pub(crate) use file::{Names, Quoted};
+pub(crate) use file::Names;
+pub(crate) use file::Quoted;
+pub use file::{FileError, TensorProblem};
 
 use crate::format::{MAX_I2, MAX_MULTIPLIER_I2, MIN_I2};
 use crate::tier::Tier;
@@ -109,6 +112,15 @@ pub enum Error {
         /// The unit of both: "parameters", "bytes", "us per step".
         unit: &'static str,
     },
+    /// No choice keeps the signal-to-noise ratio that was asked for.
+    Accuracy {
+        /// The ratio asked for, in dB.
+        asked: f64,
+        /// The ratio that the outputs reach at best, in dB.
+        reached: f64,
+    },
+    /// The description of a core was refused.
+    Core(CoreError),
     /// A model file was refused.
     File(FileError),
 }
@@ -116,6 +128,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Error::Core(ref error) => error.fmt(f),
             Error::File(ref error) => error.fmt(f),
             Error::Shape { what, expected, found } => {
                 write!(f, "{what}: expected {} x {}, found {} x {}", expected.0, expected.1, found.0, found.1)
@@ -156,6 +169,9 @@ impl fmt::Display for Error {
             }
             Error::Budget { asked, least, unit } => {
                 write!(f, "a budget of {asked} {unit} is out of reach; the smallest possible is {least} {unit}")
+            }
+            Error::Accuracy { asked, reached } => {
+                write!(f, "the outputs reach {reached:.1} dB at best, {asked} dB were asked for")
             }
         }
     }

@@ -16,25 +16,3 @@ pub(crate) const LARGEST_BYTE: f32 = 127.0;
 
 /// The bits of [`f32::MAX`]: magnitudes with greater bits are infinite or NaN.
 pub(crate) const LARGEST_FINITE: u32 = f32::MAX.to_bits();
-
-/// The bits of the largest magnitude among `values`, 0 if there are none; above [`LARGEST_FINITE`] if any value is
-/// infinite or NaN. The maximum is of signed integers because baseline vector instruction sets have no unsigned one.
-#[inline]
-pub(crate) fn magnitude_bits(values: &[f32]) -> u32 {
-    let magnitude = |value: f32| value.to_bits() as i32 & i32::MAX;
-    // Two vectors of maxima, without the checks of a loop that must find out how many values there are.
-    let mut largest = [0; 8];
-    let (blocks, tail) = values.as_chunks::<8>();
-    for block in blocks {
-        for (largest, &value) in largest.iter_mut().zip(block) {
-            *largest = magnitude(value).max(*largest);
-        }
-    }
-    let of_tail = tail.iter().fold(0, |largest, &value| magnitude(value).max(largest));
-    for width in [4, 2, 1] {
-        for l in 0..width {
-            largest[l] = largest[l].max(largest[l + width]);
-        }
-    }
-    largest[0].max(of_tail) as u32
-}

@@ -73,9 +73,32 @@ pub const MAX_DEPTH: usize = WeightFormat::I8.max_depth(false);
 /// `k * 128 * 255 <= 2^31 - 1`.
 pub const MAX_DEPTH_ZERO_POINT: usize = WeightFormat::I8.max_depth(true);
 
+/// The largest magnitude of an activation in 16 bits: `127 * 256 + 127`. Its [two parts](split_i16) are bytes, and so are
+/// those of its negative.
+pub const MAX_I16_ACTIVATION: i16 = 127 * 256 + 127;
+
+/// The two parts, high and low, of an activation in 16 bits: `value = 256 * high + low`, with `low` in -128..=127.
+/// `value` is at most [`MAX_I16_ACTIVATION`].
+#[inline]
+pub(crate) const fn split_i16(value: i32) -> [i8; 2] {
+    // The high part is the nearest multiple of 256, half of which goes up.
+    let high = (value + 128) >> 8;
+    [high as i8, (value - (high << 8)) as i8]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_activation_in_16_bits_has_two_parts() {
+        for value in i32::from(i16::MIN)..=i32::from(MAX_I16_ACTIVATION) {
+            let [high, low] = split_i16(value).map(i32::from);
+            assert_eq!(256 * high + low, value);
+        }
+        assert_eq!(split_i16(MAX_I16_ACTIVATION.into()), [127, 127]);
+        assert_eq!(split_i16((-MAX_I16_ACTIVATION).into()), [-127, -127]);
+    }
 
     #[test]
     fn depth_limits_are_the_largest_that_cannot_overflow() {

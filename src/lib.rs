@@ -101,7 +101,7 @@ mod tier;
 #[forbid(unsafe_code)]
 pub mod train;
 
-pub use error::{Error, FileError, Result, TensorProblem};
+pub use error::{CoreError, CoreProblem, Error, FileError, Result, TensorProblem};
 pub use matrix::{Mat, MatMut, MatRef};
 pub use tier::Tier;
 

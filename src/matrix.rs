@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 /// `rows * cols`, or an error if that many elements of `T` do not fit the address space.
 #[inline]
 fn elements<T>(what: &'static str, rows: usize, cols: usize) -> Result<usize> {
-    rows.checked_mul(cols)
-        .filter(|len| len.checked_mul(size_of::<T>().max(1)).is_some_and(|bytes| bytes <= isize::MAX as usize))
-        .ok_or(Error::TooLarge { what, rows, cols })
+    let fits = |len: &usize| len.checked_mul(size_of::<T>().max(1)).is_some_and(|bytes| bytes <= isize::MAX as usize);
+    let Some(len) = rows.checked_mul(cols).filter(fits) else { return Err(Error::TooLarge { what, rows, cols }) };
+    Ok(len)
 }
 
 #[inline]

@@ -5,7 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use skinny::factored::{Gru, Linear, LowRank, LowRankLinear, Lstm, Recurrent, Scratch, TimeConvolution, Weight};
+use skinny::factored::{
+    Gru, Linear, LowRank, LowRankLinear, Lstm, Quantization, Recurrent, Scratch, TimeConvolution, Weight,
+};
 #[cfg(feature = "rayon")]
 use skinny::kernels::Threads;
 use skinny::kernels::{Activation, Requantize, Shift, Sums, WeightFormat};
@@ -120,8 +122,12 @@ fn assert_recurrent_allocates_nothing<L: Recurrent>(what: &str, layer: L) {
     let time = 11;
     let x = mat(time, layer.input_size());
     let mut out = vec![0.0; time * layer.output_size()];
-    let of_tier = |&tier: &Tier| (format!("{what}, {tier}"), layer.quantize_to(WeightFormat::I8, tier).unwrap());
-    let quantized: Vec<_> = Tier::available().iter().map(of_tier).collect();
+    let of_tier = |&tier: &Tier| {
+        let formats = [Quantization::Weights(WeightFormat::I8), Quantization::I8X16];
+        let layer = &layer;
+        formats.map(|format| (format!("{what}, {format:?}, {tier}"), layer.quantize_to(format, tier).unwrap()))
+    };
+    let quantized: Vec<_> = Tier::available().iter().flat_map(of_tier).collect();
     for (what, layer) in quantized.into_iter().chain([(format!("{what}, f32"), layer)]) {
         let mut state = layer.state().unwrap();
         let mut scratch = Scratch::new();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use common::{Random, bits};
 use skinny::compress::{Budget, Choice, Core, Cost, RANK_MULTIPLE};
-use skinny::factored::{Bidirectional, Gru, Linear, LowRank, RankPolicy, Rnn, Scheme, TimeConvolution, Weight};
+use skinny::factored::{
+    Bidirectional, Gru, Linear, LowRank, Quantization, RankPolicy, Rnn, Scheme, TimeConvolution, Weight,
+};
 use skinny::kernels::WeightFormat;
 use skinny::model::{Calibration, Cutting, Graph, ImportOptions, Layer, Model, Session, Storage, Weighting};
 use skinny::{Error, Mat, Tier};
@@ -132,7 +134,7 @@ fn compressed_models_go_through_files_on_every_tier() {
         for scheme in SCHEMES {
             let decomposed = model.decompose(scheme, None, Weighting::Data, |_, _, _| ()).unwrap();
             let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(3))).unwrap();
-            for format in [None].into_iter().chain(WeightFormat::ALL.map(Some)) {
+            for format in [None].into_iter().chain(Quantization::ALL.map(Some)) {
                 // The last layer has another precision.
                 let storage = |layer: &str| match layer {
                     "fc" => F32,
@@ -184,15 +186,17 @@ fn budgets_are_kept_and_reports_add_up() {
     });
     let decomposed = decomposed.unwrap();
     assert_eq!(told, ["gru.weight_ih 0/2", "gru.weight_hh 1/2"]);
-    let int8 = Storage { format: Some(WeightFormat::I8), correct: false };
-    for cost in [Cost::Parameters, Cost::Bytes(int8.format), Cost::Latency(Core::CORTEX_A53, int8.format)] {
+    let int8 = Storage { format: Some(WeightFormat::I8.into()), correct: false };
+    let (core, format) = (Core::named("cortex-a53").unwrap(), Some(WeightFormat::I8));
+    for cost in [Cost::Parameters, Cost::Bytes(format), Cost::Latency(core, format)] {
         let dense = decomposed.cost(&[Choice::Dense; 2], &cost);
         let (mut before, mut snr) = (f64::INFINITY, 0.0);
         // Calls take a part of the time that no cut reduces.
         let least = if matches!(cost, Cost::Latency(..)) { 0.6 } else { 0.35 };
         for share in [least, 0.75, 1.0] {
-            let budget = Budget { limit: dense * share, cost };
-            let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE }).unwrap();
+            let budget = Budget { limit: dense * share, cost: cost.clone() };
+            let plan =
+                decomposed.plan(&Cutting::Together { budget: budget.clone(), rank_multiple: RANK_MULTIPLE }).unwrap();
             assert!(decomposed.cost(&plan, &cost) <= budget.limit * 1.000_001);
             let error = decomposed.error(&plan);
             assert!(error <= before, "{cost:?}, {share}: {error}, before {before}");
@@ -253,7 +257,7 @@ fn a_plan_has_no_rank_above_the_full_one() {
     let none = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(0)));
     assert_eq!(none, Err(Error::Rank { rank: 0, max: 20 }));
     let budget = Budget { limit: 1e9, cost: Cost::Parameters };
-    let together = |rank_multiple| decomposed.plan(&Cutting::Together { budget, rank_multiple });
+    let together = |rank_multiple| decomposed.plan(&Cutting::Together { budget: budget.clone(), rank_multiple });
     assert!(matches!(together(0), Err(Error::Parameter { .. })));
     for plan in [together(1), together(usize::MAX)] {
         assert_eq!(plan, Ok(vec![Choice::Dense; 2]));
@@ -389,7 +393,7 @@ fn threads_change_no_bit() {
                 });
                 let decomposed = decomposed.unwrap();
                 let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(8))).unwrap();
-                let storage = Storage { format: Some(WeightFormat::I4), correct: true };
+                let storage = Storage { format: Some(WeightFormat::I4.into()), correct: true };
                 for storage in [F32, storage] {
                     let small = decomposed.build(&plan, |_| storage, Tier::Portable).unwrap();
                     let sigma = small.matrices.iter().flat_map(|matrix| &matrix.singular_values);

@@ -73,7 +73,7 @@ fn decompose<'m>(model: &'m Model, scheme: Scheme, calibration: Option<&Calibrat
 /// What reads the hidden vector runs at every step; what reads the input alone runs once per time batch.
 #[test]
 fn only_what_reads_the_hidden_vector_costs_its_weights_at_every_step() {
-    let (core, format) = (Core::CORTEX_A72, Some(WeightFormat::I8));
+    let (core, format) = (Core::named("cortex-a72").unwrap(), Some(WeightFormat::I8));
     for (name, layer) in layers() {
         let recurrent = !matches!(layer, Layer::Linear(_) | Layer::TimeConvolution(_));
         let model = model(name, layer);
@@ -84,7 +84,7 @@ fn only_what_reads_the_hidden_vector_costs_its_weights_at_every_step() {
             for (i, matrix) in matrices.iter().enumerate() {
                 let end = matrix.name.rsplit('.').next().unwrap();
                 let at_every_step = recurrent && !end.starts_with("weight_ih");
-                let cost = |plan: &[Choice]| decomposed.cost(plan, &Cost::Latency(core, format));
+                let cost = |plan: &[Choice]| decomposed.cost(plan, &Cost::Latency(core.clone(), format));
                 let found = cost(&plan[..i + 1]) - cost(&plan[..i]);
                 let expected = core.product_us(matrix.n, matrix.k, format, at_every_step);
                 assert!((found - expected).abs() < 1e-9, "{scheme:?}, {}: {found} us for {expected}", matrix.name);

@@ -406,3 +406,28 @@ fn random_graphs_give_the_same_bits_in_any_pieces() {
     }
     assert!(joins > 300 && late > 100, "{joins} joins, {late} graphs with them");
 }
+
+#[test]
+fn a_model_says_how_its_frames_follow() {
+    let mut random = Random(9);
+    let random = &mut random;
+    let first = Layer::TimeConvolution(convolution(random, [4, 2], [3, 2, 1]));
+    let middle = Layer::Gru(gru(random, 4, 4));
+    let last = Layer::TimeConvolution(convolution(random, [4, 4], [7, 3, 3]));
+    let end = Layer::Linear(linear(random, 3, 4));
+    assert_eq!([&first, &middle, &last, &end].map(Layer::stride), [2, 1, 3, 1]);
+    let layers = [("a", first), ("b", middle), ("c", last), ("d", end)].map(|(name, layer)| (name.into(), layer));
+    let model = Model::new(layers.to_vec()).unwrap();
+    assert_eq!((model.stride(), model.runs_per_output()), (6, vec![3, 3, 1, 1]));
+    // The first output needs eight frames: the first four of every second one, each with one to both sides.
+    assert_eq!((model.delay(), model.is_streaming()), (Some(2), true));
+    assert_eq!((model.input_size(), model.output_size()), (2, 3));
+
+    let both = Layer::BidirectionalGru(Bidirectional::new(gru(random, 2, 3), gru(random, 2, 3)).unwrap());
+    assert!(both.is_bidirectional() && both.stride() == 1);
+    let linear = Layer::Linear(linear(random, 1, 4));
+    assert!(!linear.is_bidirectional());
+    let model = Model::new(vec![("both".into(), both), ("fc".into(), linear)]).unwrap();
+    assert_eq!((model.delay(), model.is_streaming(), model.runs_per_output()), (None, false, vec![1, 1]));
+    assert_eq!((model.input_size(), model.output_size()), (3, 1));
+}

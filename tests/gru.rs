@@ -8,7 +8,7 @@ use common::{
     HASH_OF_NOTHING, Random, bits, expect_an_empty_sequence_leaves_the_state, expect_near, expect_same_bits,
     expect_within, floats, forward, hash, misfits_change_nothing, product, product_bound, sigmoid, whole,
 };
-use skinny::factored::{Bidirectional, Gru, GruState, Linear, LowRank, Scratch, Weight};
+use skinny::factored::{Bidirectional, Gru, GruState, Linear, LowRank, Quantization, Scratch, Weight};
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat, Tier};
 
@@ -141,6 +141,7 @@ fn reset_before_variants() -> Vec<(&'static str, Gru)> {
 fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
     for (what, layer) in variants().into_iter().chain(reset_before_variants()) {
         expect_same_bits(what, &layer, &[WeightFormat::I8, WeightFormat::I4Group32, WeightFormat::I2Group64]);
+        expect_same_bits(what, &layer, &[Quantization::I8X16]);
     }
 }
 

@@ -212,10 +212,10 @@ fn quantized_weights_take_their_panels_and_a_scale_per_row() {
     for &tier in Tier::available() {
         let quantized = f32.quantize_to(WeightFormat::I8, tier).unwrap();
         assert_eq!(quantized.bytes(), PackedMat::for_tier(rounded.values(), tier).unwrap().bytes() + 4 * 21);
-        assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(WeightFormat::I8)));
+        assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(WeightFormat::I8.into())));
         for (format, name) in WeightFormat::ALL.into_iter().zip(["int8", "int4", "int4 in groups of 32"]) {
             let quantized = f32.quantize_to(format, tier).unwrap();
-            assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(format)));
+            assert_eq!((quantized.tier(), quantized.stored_as()), (Some(tier), Some(format.into())));
             assert_eq!(quantized.format(), name);
         }
     }

@@ -7,7 +7,7 @@ use common::{
     HASH_OF_NOTHING, Random, expect_an_empty_sequence_leaves_the_state, expect_near, expect_same_bits, expect_within,
     floats, hash, misfits_change_nothing, product, product_bound, sigmoid, whole,
 };
-use skinny::factored::{LowRank, Lstm, LstmState, Scratch, Weight};
+use skinny::factored::{LowRank, Lstm, LstmState, Quantization, Scratch, Weight};
 use skinny::kernels::WeightFormat;
 use skinny::{Error, Mat, Tier};
 
@@ -139,6 +139,7 @@ fn variants() -> Vec<(&'static str, Lstm)> {
 fn tiers_time_batches_and_cuts_do_not_change_a_bit() {
     for (what, layer) in variants() {
         expect_same_bits(what, &layer, &[WeightFormat::I8, WeightFormat::I4]);
+        expect_same_bits(what, &layer, &[Quantization::I8X16]);
     }
 }
 

@@ -55,7 +55,7 @@ fn a_budget_is_for_matrices_that_can_be_cut() {
     // Of a weight of rank 1, the matrix itself has no error either; a budget that it fits leaves it as it is.
     let of_rank_one = Candidate { singular_values: &[1.0, 0.0, 0.0], ..candidate(3, 30) };
     for (limit, choice) in [(90.0, Choice::Dense), (89.0, Choice::LowRank(2)), (33.0, Choice::LowRank(1))] {
-        assert_eq!(allocate(&[of_rank_one], &Budget { limit, ..budget }, 1), Ok(vec![choice]));
+        assert_eq!(allocate(&[of_rank_one], &Budget { limit, ..budget.clone() }, 1), Ok(vec![choice]));
     }
 }
 

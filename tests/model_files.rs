@@ -10,7 +10,9 @@ use std::cell::Cell;
 use std::path::Path;
 
 use common::hostile::{file_of_input, load_and_run, load_input};
-use skinny::factored::{Linear, Weight};
+use skinny::factored::{
+    DepthwiseConvolution, Embedding, LayerNorm, Linear, Rnn, Slice, TimeConvolution, Weight, Windows,
+};
 use skinny::kernels::{Activation, WeightFormat};
 use skinny::model::{ImportOptions, Layer, Model};
 use skinny::{Error, FileError, Mat, TensorProblem, Tier};
@@ -288,6 +290,50 @@ fn what_is_wrong_with_a_graph_is_said() {
         let newer = join(&header.replacen(r#"version\":\"1"#, r#"version\":\"2"#, 1), &data);
         load_and_run(&newer, &ImportOptions::default());
         model(&newer);
+    }
+}
+
+/// A list of one layer, whose file says that it is of version 1.
+fn told_in_version_1(layer: Layer) -> String {
+    let file = Model::new(vec![("one".into(), layer)]).unwrap().to_bytes().unwrap();
+    let (header, data) = split(&file);
+    let older = header.replace(r#"\"version\":\"2\""#, r#"\"version\":\"1\""#);
+    assert_ne!(header, older, "written as version 2");
+    refused(&join(&older, &data)).to_string()
+}
+
+#[test]
+fn layers_of_version_2_are_refused_in_version_1() {
+    let linear = |k| Linear::new(Weight::dense(Mat::zeros(2, k).unwrap()).unwrap(), None).unwrap();
+    let conv = |windows| Layer::TimeConvolution(TimeConvolution::with_windows(linear(6), windows).unwrap());
+    let plain = Windows::new(3, 1, 1);
+    let rnn = Rnn::new(linear(4).weight().clone(), linear(2).weight().clone(), None, None).unwrap();
+    for layer in [
+        conv(Windows { after: 2, ..plain }),
+        conv(Windows { dilation: 2, ..plain }),
+        conv(Windows { dilation: 2, after: 0, ..plain }),
+        Layer::Depthwise(DepthwiseConvolution::new(Mat::zeros(3, 2).unwrap(), None, plain).unwrap()),
+        Layer::Rnn(rnn),
+        Layer::LayerNorm(LayerNorm::new(2, None, None, 1e-5).unwrap()),
+        Layer::Embedding(Embedding::new(Mat::zeros(3, 2).unwrap()).unwrap()),
+        Layer::Slice(Slice::new(0..1, 2).unwrap()),
+    ] {
+        let told = told_in_version_1(layer);
+        assert!(told.contains("what layer \"one\" is") && told.contains("it came with version 2"), "{told}");
+    }
+    // What version 1 can say is written as version 1.
+    let file = Model::new(vec![("one".into(), conv(plain))]).unwrap().to_bytes().unwrap();
+    assert!(split(&file).0.contains(r#"\"version\":\"1\""#));
+}
+
+#[test]
+fn an_embedding_has_no_4_bits() {
+    let embedding = Embedding::new(Mat::from_vec(vec![0.5; 128], 2, 64).unwrap()).unwrap().quantize().unwrap();
+    let file = Model::new(vec![("e".into(), Layer::Embedding(embedding))]).unwrap().to_bytes().unwrap();
+    let (header, data) = split(&file);
+    for format in ["int4", "int4_group32", "int2_group64"] {
+        let told = refused(&join(&header.replace(r#"\"int8\""#, &format!(r#"\"{format}\""#)), &data)).to_string();
+        assert!(told.contains("an embedding is f32 or int8") || told.contains("unknown variant"), "{told}");
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Candidate<'a> {
 }
 
 /// How much the weights of a model may cost together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Budget {
     /// The limit.
     pub limit: f64,

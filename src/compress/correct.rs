@@ -4,8 +4,7 @@ use alloc::vec::Vec;
 
 use super::Moment;
 use crate::error::{Error, Result};
-use crate::factored::{LowRank, Unpacked, expect_finite};
-use crate::kernels::WeightFormat;
+use crate::factored::{LowRank, Quantization, Unpacked, expect_finite};
 use crate::linalg::{Cholesky, gram, product, to_f32, to_f64};
 use crate::matrix::MatRef;
 
@@ -31,7 +30,7 @@ struct Rounded {
 
 impl Rounded {
     /// Rounds `factor` in parts of these widths, each part on its own.
-    fn new(factor: faer::MatRef<'_, f64>, widths: &[usize], format: WeightFormat) -> Result<Self> {
+    fn new(factor: faer::MatRef<'_, f64>, widths: &[usize], format: Quantization) -> Result<Self> {
         let mut rounded = Self { stored: Vec::new(), values: faer::Mat::zeros(factor.nrows(), factor.ncols()) };
         let mut start = 0;
         for &width in widths {
@@ -46,7 +45,7 @@ impl Rounded {
 
 impl Rounded {
     /// The same as [`new`](Self::new), but `None` if a fit overflowed `f32`.
-    fn fitted(factor: faer::MatRef<'_, f64>, widths: &[usize], format: WeightFormat) -> Result<Option<Self>> {
+    fn fitted(factor: faer::MatRef<'_, f64>, widths: &[usize], format: Quantization) -> Result<Option<Self>> {
         match Self::new(factor, widths, format) {
             Err(Error::NotFinite { .. }) => Ok(None),
             rounded => rounded.map(Some),
@@ -114,11 +113,11 @@ impl Seen {
 pub fn round_corrected(
     w: MatRef<'_, f32>,
     low_rank: &LowRank,
-    format: WeightFormat,
+    format: impl Into<Quantization>,
     moment: Option<&Moment>,
     widths: &[usize],
 ) -> Result<RoundedFactors> {
-    let (k, rank) = (low_rank.k(), low_rank.rank());
+    let (format, k, rank) = (format.into(), low_rank.k(), low_rank.rank());
     w.expect_shape("weight", low_rank.n(), k)?;
     let found = widths.iter().fold(0usize, |sum, &width| sum.saturating_add(width));
     if found != k {
@@ -184,6 +183,7 @@ mod tests {
     use super::*;
     use crate::compress::{Decomposition, relative_error, signal_to_noise};
     use crate::factored::tests::weight;
+    use crate::kernels::WeightFormat;
     use crate::matrix::Mat;
 
     fn product(factors: &RoundedFactors) -> Mat<f32> {
@@ -202,7 +202,7 @@ mod tests {
             moment.add(weight(300, k).view()).unwrap();
             for moment in [None, Some(&moment)] {
                 let low_rank = Decomposition::new(w.view(), moment).unwrap().truncate(rank).unwrap();
-                for format in WeightFormat::ALL {
+                for format in Quantization::ALL {
                     let rounded = |w| Unpacked::quantize(w, format).unwrap();
                     let plain = RoundedFactors { u: rounded(low_rank.u()), v: [rounded(low_rank.v())].into() };
                     let corrected = round_corrected(w.view(), &low_rank, format, moment, &[k]).unwrap();
@@ -218,7 +218,7 @@ mod tests {
                     assert!(after <= before, "{n} x {k}, {format:?}: {after}, plain {before}");
                     assert_eq!(halves.v.len(), 2);
                     assert!(loss(&halves).is_finite());
-                    if rank == 9 && format == WeightFormat::I4 && moment.is_none() {
+                    if rank == 9 && format == WeightFormat::I4.into() && moment.is_none() {
                         assert!(after < 0.75 * before, "not clearly better: {after}, plain {before}");
                     }
                 }

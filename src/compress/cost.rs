@@ -5,7 +5,7 @@ use super::core::Core;
 use crate::kernels::WeightFormat;
 
 /// What a budget is counted in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cost {
     /// Weights.

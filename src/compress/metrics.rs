@@ -95,3 +95,29 @@ pub(super) fn energy(w: faer::MatRef<'_, f64>, moment: &Moment) -> f64 {
         .sum::<f64>()
         .max(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nu_is_of_two_values_or_more() {
+        assert_eq!([nu(&[]), nu(&[0.0]), nu(&[3.0]), nu(&[0.0; 3])], [0.0; 4]);
+        // (7 / 5 - 1) / (sqrt(2) - 1)
+        assert!((nu(&[4.0, 3.0]) - 0.4 / (2f64.sqrt() - 1.0)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_ratio_to_no_noise_is_infinite() {
+        let mut moment = Moment::new(2).unwrap();
+        moment.add(MatRef::new(&[1.0, 0.5, -1.0, 0.25], 2, 2).unwrap()).unwrap();
+        let ratio =
+            |w: &[f32], a: &[f32]| signal_to_noise(MatRef::row_vector(w), MatRef::row_vector(a), &moment).unwrap();
+        assert_eq!(ratio(&[3.0, 1.0], &[3.0, 1.0]), f64::INFINITY);
+        for scale in [1.0f32, 1e-18, 1e18] {
+            let found = ratio(&[3.0 * scale, scale], &[2.0 * scale, scale]);
+            // 3 x + y and x have the deviations 3.125 and 1 about their means of 0.375 and 0.
+            assert!((found - 20.0 * 3.125f64.log10()).abs() < 1e-5, "{scale}: {found}");
+        }
+    }
+}

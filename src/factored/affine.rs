@@ -167,6 +167,18 @@ fn expect_foldable(layer: &Linear) -> Result<()> {
     Err(Error::Stored { operation: "fold into", expected: "without an activation", found: "with one" })
 }
 
+/// A weight in `f32` with each row scaled.
+#[cfg(feature = "svd")]
+pub(crate) fn scaled_rows(weight: &Weight, scale: &[f32]) -> Result<Weight> {
+    scaled(weight, scale, Axis::Rows)
+}
+
+/// A weight in `f32` with each column scaled.
+#[cfg(feature = "svd")]
+pub(crate) fn scaled_columns(weight: &Weight, scale: &[f32]) -> Result<Weight> {
+    scaled(weight, scale, Axis::Columns)
+}
+
 #[derive(Clone, Copy)]
 enum Axis {
     Rows,

@@ -1,6 +1,7 @@
 //! Two recurrent layers, one of which runs backward.
 
 use super::expect_depth;
+use super::quantization::Quantization;
 use super::recurrent::Recurrent;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
@@ -49,7 +50,8 @@ impl<L: Recurrent> Bidirectional<L> {
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`](super::Weight::quantize_to).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let format = format.into();
         Ok(Self { forward: self.forward.quantize_to(format, tier)?, reverse: self.reverse.quantize_to(format, tier)? })
     }
 

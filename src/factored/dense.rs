@@ -3,12 +3,16 @@
 use alloc::vec::Vec;
 
 use super::elementary::sum_in_pairs;
-use super::scratch::Scratch;
+use super::quantization::Quantization;
+use super::scratch::{Scratch, SharedMemory};
 use super::{expect_bias_length, expect_finite};
-use crate::error::Result;
-use crate::kernels::{Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WeightFormat, gemm};
+use crate::error::{Result, expect_length};
+use crate::kernels::{
+    Activation, Activations, Dequantize, Offsets, PackedMat, Tier, WideActivations, Workspace, gemm, gemm_vector,
+    gemm_wide,
+};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
-use crate::quant::{QuantizedActivations, ZeroPoint, symmetric};
+use crate::quant::{QuantizedActivations, QuantizedActivationsI16, ZeroPoint, symmetric};
 
 /// An `n x k` weight ready for multiplication: a dense layer's weight, or one factor of a low-rank weight.
 ///
@@ -24,6 +28,8 @@ pub(super) enum Storage {
     Quantized {
         weights: PackedMat,
         scales: Vec<f32>,
+        /// Whether activations have 16 bits instead of 8.
+        wide: bool,
     },
 }
 
@@ -85,34 +91,28 @@ impl DenseWeight {
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Storage::F32(w) => size_of_val(w.as_slice()),
-            Storage::Quantized { weights, scales } => weights.bytes() + size_of_val(&scales[..]),
+            Storage::Quantized { weights, scales, .. } => weights.bytes() + size_of_val(&scales[..]),
         }
     }
 
-    /// The quantized format that it is stored in; `None` for `f32`.
-    pub fn stored_as(&self) -> Option<WeightFormat> {
+    /// How it is quantized; `None` for `f32`.
+    pub fn stored_as(&self) -> Option<Quantization> {
         match &self.0 {
             Storage::F32(_) => None,
-            Storage::Quantized { weights, .. } => Some(weights.format()),
+            Storage::Quantized { wide: true, .. } => Some(Quantization::I8X16),
+            Storage::Quantized { weights, .. } => Some(weights.format().into()),
         }
     }
 
     /// The name of the storage format.
     pub fn format(&self) -> &'static str {
-        match &self.0 {
-            Storage::F32(_) => "f32",
-            Storage::Quantized { weights, .. } => match weights.format() {
-                WeightFormat::I8 => "int8",
-                WeightFormat::I4 => "int4",
-                WeightFormat::I4Group32 => "int4 in groups of 32",
-                WeightFormat::I2Group64 => "int2 in groups of 64",
-            },
-        }
+        self.stored_as().map_or("f32", Quantization::name)
     }
 
     /// `out = activation(x W^T + bias)`: `x` is `m x k`, `out` is `m x n`, `bias` has `n` elements.
     ///
-    /// For quantized weights, each row of `x` is quantized on its own, symmetrically ([`ZeroPoint::None`]).
+    /// For quantized weights, each row of `x` is quantized on its own, symmetrically ([`ZeroPoint::None`]), to 8 bits or to
+    /// 16.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) or [`Error::Length`](crate::Error::Length) for operands that do not fit, [`Error::Allocation`](crate::Error::Allocation).
@@ -124,16 +124,16 @@ impl DenseWeight {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        self.apply_with(x, None, bias, activation, out, scratch)
+        self.apply_with(x, Shared::default(), bias, activation, out, scratch)
     }
 
     /// The same as [`apply`](Self::apply), for a caller that multiplies `x` with several weights: `shared` is `x`
-    /// quantized once by [`shared_activations`].
+    /// quantized once.
     #[inline]
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
-        shared: Option<&QuantizedActivations>,
+        shared: Shared<'_>,
         bias: Option<&[f32]>,
         activation: Activation,
         mut out: MatMut<'_, f32>,
@@ -147,12 +147,24 @@ impl DenseWeight {
                 product_f32(w.view(), x, bias, activation, out.as_mut_slice());
                 Ok(())
             }
-            Storage::Quantized { weights, scales } => {
-                let Scratch { quantized, workspace, .. } = scratch;
-                let quantized = match shared {
+            Storage::Quantized { weights, scales, wide: true } => {
+                let Scratch { quantized_i16: quantized, workspace, .. } = scratch;
+                let quantized = match shared.i16 {
                     Some(shared) => shared,
                     None => {
-                        shared_activations(x, quantized)?;
+                        quantized.quantize(x)?;
+                        quantized
+                    }
+                };
+                let epilogue = Dequantize { row_scales: scales, column_scales: quantized.scales(), bias, activation };
+                gemm_wide(weights, quantized.operand()?, &epilogue, out, workspace)
+            }
+            Storage::Quantized { weights, scales, wide: false } => {
+                let Scratch { quantized, workspace, .. } = scratch;
+                let quantized = match shared.i8 {
+                    Some(shared) => shared,
+                    None => {
+                        symmetric_activations(x, quantized)?;
                         quantized
                     }
                 };
@@ -162,42 +174,92 @@ impl DenseWeight {
         }
     }
 
-    /// As [`apply`](Self::apply) for one vector, without an activation. Where a layer has a few units, what leads to the
-    /// product takes as long as the product: here it is a straight line.
+    /// Whether [`apply_vector`](Self::apply_vector) multiplies with it: unless activations have 16 bits.
+    #[inline]
+    pub(super) fn takes_vectors(&self) -> bool {
+        !matches!(self.0, Storage::Quantized { wide: true, .. })
+    }
+
+    /// As [`apply`](Self::apply) for one vector, without an activation, if [`takes_vectors`](Self::takes_vectors). `quantized` is memory for the quantized vector.
+    /// Where a layer has a few units, what leads to the product takes as long as the product: here it is a straight line.
     ///
     /// # Errors
     /// Those of [`apply`](Self::apply).
-    #[inline]
+    #[inline(never)]
     pub(super) fn apply_vector(
         &self,
         x: &[f32],
         bias: Option<&[f32]>,
         out: &mut [f32],
-        scratch: &mut Scratch,
+        quantized: &mut Vec<i8>,
+        workspace: &Workspace,
     ) -> Result<()> {
+        expect_length("input", self.k(), x.len())?;
         match &self.0 {
-            Storage::Quantized { weights, scales } if x.len() == weights.k() => {
-                grow(&mut scratch.vector, x.len())?;
-                let values = &mut scratch.vector[..x.len()];
-                let column_scales = [symmetric(x, values)];
-                let epilogue = Dequantize {
-                    row_scales: scales,
-                    column_scales: &column_scales,
-                    bias,
-                    activation: Activation::Identity,
-                };
-                let x = Activations::new(MatRef::row_vector(values));
-                gemm(weights, x, &epilogue, MatMut::row_vector(out), &mut scratch.workspace)
+            Storage::F32(w) => {
+                expect_length("output", w.rows(), out.len())?;
+                expect_bias_length("bias", bias, w.rows())?;
+                product_f32(w.view(), MatRef::row_vector(x), bias, Activation::Identity, out);
+                Ok(())
             }
-            _ => self.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
+            Storage::Quantized { weights, scales, wide } => {
+                debug_assert!(!wide, "products in 16 bits have no such line");
+                let depth = weights.packed_depth();
+                grow(quantized, depth)?;
+                let (values, padding) = quantized[..depth].split_at_mut(x.len());
+                // A call takes longer than the check.
+                if !padding.is_empty() {
+                    padding.fill(0);
+                }
+                let column_scales = [symmetric(x, values)];
+                let activation = Activation::Identity;
+                let epilogue = Dequantize { row_scales: scales, column_scales: &column_scales, bias, activation };
+                gemm_vector(weights, &quantized[..depth], &epilogue, out, workspace)
+            }
         }
     }
 }
 
-/// Quantizes `x` in the way that every quantized product does.
+/// Quantizes `x` in the way that every product in 8 bits does.
 #[inline]
-pub(super) fn shared_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
+fn symmetric_activations(x: MatRef<'_, f32>, quantized: &mut QuantizedActivations) -> Result<()> {
     quantized.quantize(x, ZeroPoint::None)
+}
+
+/// An input that several weights share, quantized once for each form that they need.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shared<'a> {
+    i8: Option<&'a QuantizedActivations>,
+    i16: Option<&'a QuantizedActivationsI16>,
+}
+
+impl SharedMemory {
+    /// Quantizes `x` for weights that are quantized in these ways.
+    pub(super) fn share(
+        &mut self,
+        x: MatRef<'_, f32>,
+        needs: impl Iterator<Item = Quantization> + Clone,
+    ) -> Result<Shared<'_>> {
+        let [narrow, wide] = [8, 16].map(|bits| needs.clone().any(|needs| needs.activation_bits() == bits));
+        if narrow {
+            symmetric_activations(x, &mut self.i8)?;
+        }
+        if wide {
+            self.i16.quantize(x)?;
+        }
+        Ok(Shared { i8: narrow.then_some(&self.i8), i16: wide.then_some(&self.i16) })
+    }
+}
+
+impl QuantizedActivationsI16 {
+    /// The batch as an operand of [`gemm_wide`].
+    ///
+    /// # Errors
+    /// None: there are two parts of each column.
+    #[inline]
+    pub fn operand(&self) -> Result<WideActivations<'_>> {
+        WideActivations::new(self.parts())
+    }
 }
 
 impl QuantizedActivations {

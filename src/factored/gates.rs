@@ -10,6 +10,8 @@
 //! On many cores a division costs as much as all the rest, so gates keep numerators and denominators apart and divide
 //! only once or twice.
 
+use core::ops::Range;
+
 /// `numerator / denominator`, no greater than 1 in magnitude; the denominator is positive.
 #[derive(Clone, Copy)]
 struct Ratio {
@@ -78,6 +80,49 @@ pub fn sigmoid(x: f32) -> f32 {
     (denominator + numerator) / (denominator + denominator)
 }
 
+/// Number of units computed together: two vectors, so that an in-order core has work while it waits for one of them.
+const LANES: usize = 8;
+
+/// Replaces the elements of `outputs` by what `f` makes of them and of those of `inputs`: `N` at a time, then [`LANES`],
+/// then one by one. All slices have the same length.
+#[inline(always)]
+fn each<const N: usize, const I: usize, const O: usize>(
+    inputs: [&[f32]; I],
+    mut outputs: [&mut [f32]; O],
+    f: impl Fn([f32; I], [f32; O]) -> [f32; O],
+) {
+    let len = outputs[0].len();
+    let (many, few) = (len - len % N, len - len % LANES);
+    blocks::<N, I, O>(0..many, inputs, &mut outputs, &f);
+    blocks::<LANES, I, O>(many..few, inputs, &mut outputs, &f);
+    blocks::<1, I, O>(few..len, inputs, &mut outputs, &f);
+}
+
+/// As [`each`], for a range of whole blocks of `N`.
+#[inline(always)]
+fn blocks<const N: usize, const I: usize, const O: usize>(
+    range: Range<usize>,
+    inputs: [&[f32]; I],
+    outputs: &mut [&mut [f32]; O],
+    f: impl Fn([f32; I], [f32; O]) -> [f32; O],
+) {
+    let end = range.end;
+    for at in range.step_by(N) {
+        let mut block = [[0.0; N]; O];
+        for l in 0..N {
+            let input = |i: usize| inputs[i][at..end][..N][l];
+            let output = |i: usize| outputs[i][at..end][..N][l];
+            let new = f(core::array::from_fn(input), core::array::from_fn(output));
+            for i in 0..O {
+                block[i][l] = new[i];
+            }
+        }
+        for i in 0..O {
+            outputs[i][at..end][..N].copy_from_slice(&block[i]);
+        }
+    }
+}
+
 /// The first `N` parts of `len` elements each of `gates`.
 #[inline(always)]
 fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
@@ -94,24 +139,41 @@ fn parts<const N: usize>(gates: &[f32], len: usize) -> [&[f32]; N] {
 /// h = (1 - z) * n + z * h
 /// ```
 ///
-/// `input` and `recurrent` hold `3 * h.len()` elements, biases included. The function is never inlined, so that the
-/// assembly shows at a glance whether its loop is vectorized.
+/// `input` and `recurrent` hold `3 * h.len()` elements, biases included. What `recurrent` holds afterwards has no meaning.
+///
+/// It takes two loops, of which the first leaves z and the argument of the hyperbolic tangent in `recurrent`. In one loop,
+/// cores would wait for one long chain of operations. The function is never inlined, so that the assembly shows at a
+/// glance whether its loops are vectorized.
 #[inline(never)]
-pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
+pub(crate) fn gru(h: &mut [f32], input: &[f32], recurrent: &mut [f32]) {
     let len = h.len();
-    let input = parts::<3>(input, len).map(<[f32]>::as_chunks::<LANES>);
-    let recurrent = parts::<3>(recurrent, len).map(<[f32]>::as_chunks::<LANES>);
-    let (h, h_tail) = h.as_chunks_mut::<LANES>();
-    for (i, h) in h.iter_mut().enumerate() {
-        let [r, z, n] = input.map(|(whole, _)| &whole[i]);
-        let [hr, hz, hn] = recurrent.map(|(whole, _)| &whole[i]);
-        for l in 0..LANES {
-            h[l] = gru_unit(h[l], [r[l], z[l], n[l]], [hr[l], hz[l], hn[l]]);
-        }
-    }
-    for (i, h) in h_tail.iter_mut().enumerate() {
-        *h = gru_unit(*h, input.map(|(_, tail)| tail[i]), recurrent.map(|(_, tail)| tail[i]));
-    }
+    let [input_r, input_z, input_n] = parts::<3>(input, len);
+    let (recurrent_r, rest) = recurrent.split_at_mut(len);
+    let (recurrent_z, rest) = rest.split_at_mut(len);
+    let recurrent_n = &mut rest[..len];
+    each::<LANES, _, _>(
+        [&*recurrent_r, input_r, input_z, input_n],
+        [recurrent_z, recurrent_n],
+        |[hr, r, z, n], [hz, hn]| {
+            let (r, z) = gru_gates(r + hr, z + hz);
+            [z, n + r * hn]
+        },
+    );
+    each::<{ 2 * LANES }, _, _>([&*recurrent_z, &*recurrent_n], [h], |[z, n], [h]| {
+        let n = tanh(n);
+        // This form of the blend does not drift: z is at most 1 even after rounding, so the state never moves away from n.
+        [n + z.min(1.0) * (h - n)]
+    });
+}
+
+/// `sigmoid(r)` and `sigmoid(z)`.
+#[inline(always)]
+fn gru_gates(r: f32, z: f32) -> (f32, f32) {
+    let (r, z) = (tanh_of_half_ratio(r), tanh_of_half_ratio(z));
+    // Each logistic function is (denominator + numerator) / (2 denominator); one division serves both.
+    let inverse = 0.5 / (r.denominator * z.denominator);
+    let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
+    ((r.denominator + r.numerator) * from_r, (z.denominator + z.numerator) * from_z)
 }
 
 /// The first half of a GRU step that resets before the product: `reset = sigmoid(input_r + recurrent_r) * h`.
@@ -135,47 +197,16 @@ pub(crate) fn gru_reset(reset: &mut [f32], h: &[f32], input: &[f32], recurrent: 
 /// `input` and `recurrent` hold `2 * h.len()` elements, z then n, biases included.
 #[inline(never)]
 pub(crate) fn gru_update(h: &mut [f32], input: &[f32], recurrent: &[f32]) {
-    let len = h.len();
-    let input = parts::<2>(input, len).map(<[f32]>::as_chunks::<LANES>);
-    let recurrent = parts::<2>(recurrent, len).map(<[f32]>::as_chunks::<LANES>);
-    let (h, h_tail) = h.as_chunks_mut::<LANES>();
-    for (i, h) in h.iter_mut().enumerate() {
-        let [z, n] = input.map(|(whole, _)| &whole[i]);
-        let [hz, hn] = recurrent.map(|(whole, _)| &whole[i]);
-        for l in 0..LANES {
-            h[l] = gru_update_unit(h[l], z[l] + hz[l], n[l] + hn[l]);
-        }
-    }
-    for (i, h) in h_tail.iter_mut().enumerate() {
-        let [z, n] = core::array::from_fn(|gate| input[gate].1[i] + recurrent[gate].1[i]);
-        *h = gru_update_unit(*h, z, n);
-    }
+    let ([z, n], [hz, hn]) = (parts::<2>(input, h.len()), parts::<2>(recurrent, h.len()));
+    each::<LANES, _, _>([z, n, hz, hn], [h], |[z, n, hz, hn], [h]| [gru_update_unit(h, z + hz, n + hn)]);
 }
 
 /// One unit of [`gru_update`].
 #[inline(always)]
 fn gru_update_unit(h: f32, z: f32, n: f32) -> f32 {
     let (z, n) = (sigmoid(z), tanh(n));
-    // The same blend as in `gru_unit`; here `sigmoid` already bounds z by 1.
+    // The same blend as in [`gru`]; here `sigmoid` already bounds z by 1.
     n + z * (h - n)
-}
-
-/// Number of units computed together: two vectors, so that an in-order core has work while it waits for one of them.
-const LANES: usize = 8;
-
-/// One unit of [`gru`]: the new state from the old one and the two products.
-#[inline(always)]
-fn gru_unit(h: f32, [input_r, input_z, input_n]: [f32; 3], [recurrent_r, recurrent_z, recurrent_n]: [f32; 3]) -> f32 {
-    let r = tanh_of_half_ratio(input_r + recurrent_r);
-    let z = tanh_of_half_ratio(input_z + recurrent_z);
-    // Each logistic function is (denominator + numerator) / (2 denominator); one division serves both.
-    let inverse = 0.5 / (r.denominator * z.denominator);
-    let (from_r, from_z) = (inverse * z.denominator, inverse * r.denominator);
-    let r = (r.denominator + r.numerator) * from_r;
-    let z = (z.denominator + z.numerator) * from_z;
-    let n = tanh(input_n + r * recurrent_n);
-    // This form of the blend does not drift: z is at most 1 even after rounding, so the state never moves away from n.
-    n + z.min(1.0) * (h - n)
 }
 
 /// One LSTM step on the cell `c`, with gates stacked in PyTorch's order i, f, g, o:
@@ -197,43 +228,37 @@ fn gru_unit(h: f32, [input_r, input_z, input_n]: [f32; 3], [recurrent_r, recurre
 ///
 /// A NaN in a gate counts as in [`tanh`] and [`sigmoid`]. A cell that is infinite stays infinite or becomes NaN, a NaN
 /// stays NaN, and `h` is computed from that.
+///
+/// It takes two loops, as [`gru`] does.
 #[inline(never)]
 pub(crate) fn lstm(c: &mut [f32], h: &mut [f32], input: &[f32], recurrent: &[f32]) {
     let len = c.len();
-    let input = parts::<4>(input, len).map(<[f32]>::as_chunks::<LANES>);
-    let recurrent = parts::<4>(recurrent, len).map(<[f32]>::as_chunks::<LANES>);
-    let (c, c_tail) = c.as_chunks_mut::<LANES>();
-    let (h, h_tail) = h[..len].as_chunks_mut::<LANES>();
-    for (k, (c, h)) in c.iter_mut().zip(h).enumerate() {
-        let [i, f, g, o] = input.map(|(whole, _)| &whole[k]);
-        let [hi, hf, hg, ho] = recurrent.map(|(whole, _)| &whole[k]);
-        for l in 0..LANES {
-            (c[l], h[l]) = lstm_unit(c[l], [i[l], f[l], g[l], o[l]], [hi[l], hf[l], hg[l], ho[l]]);
-        }
-    }
-    for (k, (c, h)) in c_tail.iter_mut().zip(h_tail).enumerate() {
-        (*c, *h) = lstm_unit(*c, input.map(|(_, tail)| tail[k]), recurrent.map(|(_, tail)| tail[k]));
-    }
+    let ([i, f, g, o], [hi, hf, hg, ho]) = (parts::<4>(input, len), parts::<4>(recurrent, len));
+    each::<LANES, _, _>([i, f, g, hi, hf, hg], [c], |[i, f, g, hi, hf, hg], [c]| {
+        [lstm_cell(c, i + hi, f + hf, g + hg)]
+    });
+    each::<LANES, _, _>([o, ho, c], [&mut h[..len]], |[o, ho, c], _| [lstm_output(c, o + ho)]);
 }
 
-/// One unit of [`lstm`]: the new cell and the output, from the old cell and the two products.
+/// The new cell.
 #[inline(always)]
-fn lstm_unit(c: f32, input: [f32; 4], recurrent: [f32; 4]) -> (f32, f32) {
-    let i = tanh_of_half_ratio(input[0] + recurrent[0]);
-    let f = tanh_of_half_ratio(input[1] + recurrent[1]);
-    let g = tanh_ratio(input[2] + recurrent[2]);
-    let o = tanh_of_half_ratio(input[3] + recurrent[3]);
+fn lstm_cell(c: f32, i: f32, f: f32, g: f32) -> f32 {
+    let (i, f, g) = (tanh_of_half_ratio(i), tanh_of_half_ratio(f), tanh_ratio(g));
     // One division serves i * g and f. Denominators are between 1 and 1e9, and their product is below 1e25.
     let of_i_g = i.denominator * g.denominator;
     let inverse = 0.5 / (of_i_g * f.denominator);
     let forget = (f.denominator + f.numerator) * (of_i_g * inverse);
     let new = ((i.denominator + i.numerator) * g.numerator) * (f.denominator * inverse);
     // f is at most 1 even after rounding, so a cell never grows without input.
-    let c = forget.min(1.0) * c + new;
+    forget.min(1.0) * c + new
+}
+
+/// The output.
+#[inline(always)]
+fn lstm_output(c: f32, o: f32) -> f32 {
+    let (o, t) = (tanh_of_half_ratio(o), tanh_ratio(c));
     // One division serves o and tanh. Rounding is monotonic, so the quotient of these products is at most 1.
-    let t = tanh_ratio(c);
-    let h = ((o.denominator + o.numerator) * t.numerator) / ((o.denominator + o.denominator) * t.denominator);
-    (c, h)
+    ((o.denominator + o.numerator) * t.numerator) / ((o.denominator + o.denominator) * t.denominator)
 }
 
 #[cfg(test)]
@@ -286,13 +311,13 @@ mod tests {
             let recurrent: alloc::vec::Vec<f32> = (0..3 * len).map(|i| value(i + 100)).collect();
             let mut h: alloc::vec::Vec<f32> = (0..len).map(|i| value(i + 200)).collect();
             let before = h.clone();
-            gru(&mut h, &input, &recurrent);
+            gru(&mut h, &input, &mut recurrent.clone());
             for i in 0..len {
                 let mut one = [before[i]];
                 gru(
                     &mut one,
                     &[input[i], input[len + i], input[2 * len + i]],
-                    &[recurrent[i], recurrent[len + i], recurrent[2 * len + i]],
+                    &mut [recurrent[i], recurrent[len + i], recurrent[2 * len + i]],
                 );
                 assert_eq!(one[0].to_bits(), h[i].to_bits());
             }
@@ -308,7 +333,7 @@ mod tests {
                 for c in values {
                     for h in [-1.0, -0.3, 0.0, 0.9f32] {
                         let mut state = [h];
-                        gru(&mut state, &[a, b, c], &[0.5, -0.25, 1.75]);
+                        gru(&mut state, &[a, b, c], &mut [0.5, -0.25, 1.75]);
                         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
                         let [a, b, c, h] = [a, b, c, h].map(f64::from);
                         let (r, z) = (sigmoid(a + 0.5), sigmoid(b - 0.25));

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::quantization::Quantization;
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{both_products, bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -191,8 +192,8 @@ impl Gru {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let mut quantizer = Quantizer::new(format, tier);
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let mut quantizer = Quantizer::new(format.into(), tier);
         let mut quantize = |weight| quantizer.weight(weight);
         let weight_hh_n = self.weight_hh_n.as_ref().map(&mut quantize).transpose()?;
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hh_n))
@@ -336,12 +337,13 @@ impl Gru {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
         self.expect_state(state)?;
-        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
-        let done = one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
-            self.advance(input, &mut state.hidden, &mut buffer, scratch)
-        });
-        scratch.recurrent_gates = buffer;
-        done?;
+        if self.weight_hh_n.is_some() {
+            self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        } else {
+            let (weights, biases) = ([&self.weight_ih, &self.weight_hh], [self.bias_ih(), self.bias_hh()]);
+            let [input, recurrent] = both_products(weights, biases, [x, &state.hidden], scratch)?;
+            gates::gru(&mut state.hidden, input, recurrent);
+        }
         Ok(&state.hidden)
     }
 

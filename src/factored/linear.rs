@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth};
@@ -64,7 +65,7 @@ impl Linear {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
         Ok(Self {
             weight: self.weight.quantize_to(format, tier)?,
             bias: self.bias.clone(),

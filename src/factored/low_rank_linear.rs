@@ -2,14 +2,15 @@
 
 use alloc::sync::Arc;
 
-use super::dense::DenseWeight;
+use super::dense::{DenseWeight, Shared};
 use super::expect_finite;
 use super::low_rank::LowRank;
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::kernels::{Activation, Tier, WeightFormat};
 use crate::matrix::{Mat, MatMut, MatRef, grow};
-use crate::quant::{QuantizedActivations, QuantizedMat};
+use crate::quant::QuantizedMat;
 
 /// The map `x -> U (V x)`: a factored weight, in `f32` or quantized. If it is quantized, `V x` is quantized too, each
 /// vector on its own.
@@ -123,7 +124,8 @@ impl LowRankLinear {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let format = format.into();
         self.quantize_with(|u| Ok(Arc::new(u.quantize_to(format, tier)?)), format, tier)
     }
 
@@ -131,7 +133,7 @@ impl LowRankLinear {
     pub(super) fn quantize_with<'a>(
         &'a self,
         quantize_u: impl FnOnce(&'a Arc<DenseWeight>) -> Result<Arc<DenseWeight>>,
-        format: WeightFormat,
+        format: Quantization,
         tier: Tier,
     ) -> Result<Self> {
         Ok(Self { u: quantize_u(&self.u)?, v: self.v.quantize_to(format, tier)? })
@@ -193,14 +195,14 @@ impl LowRankLinear {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        self.apply_with(x, None, bias, activation, out, scratch)
+        self.apply_with(x, Shared::default(), bias, activation, out, scratch)
     }
 
     /// The same as [`apply`](Self::apply), with `x` already quantized as in [`DenseWeight::apply_with`].
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
-        shared: Option<&QuantizedActivations>,
+        shared: Shared<'_>,
         bias: Option<&[f32]>,
         activation: Activation,
         out: MatMut<'_, f32>,

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::quantization::Quantization;
 use super::quantizer::Quantizer;
-use super::recurrent::{bytes, for_each_step, gate_rows, one_step, parameters, product, recurrent_by_methods};
+use super::recurrent::{both_products, bytes, for_each_step, gate_rows, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates, onnx};
@@ -169,8 +170,8 @@ impl Lstm {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let mut quantizer = Quantizer::new(format, tier);
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let mut quantizer = Quantizer::new(format.into(), tier);
         let mut quantize = |weight| quantizer.weight(weight);
         let weight_hr = self.weight_hr.as_ref().map(&mut quantize).transpose()?;
         Ok(self.with_weights(quantize(&self.weight_ih)?, quantize(&self.weight_hh)?, weight_hr))
@@ -286,14 +287,13 @@ impl Lstm {
             return Err(Error::Length { what: "input", expected: self.input_size(), found: x.len() });
         }
         self.expect_state(state)?;
-        let mut buffer = core::mem::take(&mut scratch.recurrent_gates);
-        let done = self.grow(&mut buffer).and_then(|()| {
-            one_step(&self.weight_ih, self.bias_ih(), x, scratch, |input, scratch| {
-                self.advance(input, state, &mut buffer, scratch)
-            })
-        });
-        scratch.recurrent_gates = buffer;
-        done?;
+        if self.weight_hr.is_some() {
+            self.run(MatRef::row_vector(x), state, scratch, |_, _| ())?;
+        } else {
+            let (weights, biases) = ([&self.weight_ih, &self.weight_hh], [self.bias_ih(), self.bias_hh()]);
+            let [input, recurrent] = both_products(weights, biases, [x, &state.hidden], scratch)?;
+            gates::lstm(&mut state.cell, &mut state.hidden, input, recurrent);
+        }
         Ok(&state.hidden)
     }
 

@@ -57,6 +57,7 @@ mod matrices;
 mod onnx;
 mod over_time;
 mod packing;
+mod quantization;
 mod quantizer;
 mod recurrent;
 mod rnn;
@@ -70,6 +71,8 @@ mod weight;
 mod windows;
 
 pub use affine::Affine;
+#[cfg(feature = "svd")]
+pub(crate) use affine::{scaled_columns, scaled_rows};
 pub use bidirectional::Bidirectional;
 pub use dense::DenseWeight;
 pub use depthwise::DepthwiseConvolution;
@@ -85,6 +88,7 @@ pub use low_rank_linear::LowRankLinear;
 pub use lstm::{Lstm, LstmState};
 pub use over_time::{OverTime, OverTimeState, Reduction};
 pub use packing::Unpacked;
+pub use quantization::Quantization;
 pub use recurrent::Recurrent;
 pub use rnn::{Rnn, RnnFunction, RnnState};
 pub use scheme::Scheme;

@@ -1,6 +1,7 @@
 //! Packing of quantized weights for a processor's kernels, and unpacking.
 
 use super::dense::{DenseWeight, Storage};
+use super::quantization::Quantization;
 use crate::error::{Error, Result};
 use crate::kernels::{PackedMat, Tier, WeightFormat};
 use crate::matrix::{Mat, MatRef};
@@ -14,6 +15,8 @@ pub enum Unpacked {
     F32(Mat<f32>),
     /// In 8 bits, with one scale for each output feature.
     I8(QuantizedMat),
+    /// The same, for activations in 16 bits ([`Quantization::I8X16`]).
+    I8X16(QuantizedMat),
     /// In 4 bits, with one scale for each output feature and, if grouped, a multiplier for each group.
     I4(QuantizedMatI4),
     /// In 2 bits, with one scale for each output feature and a multiplier for each group.
@@ -26,7 +29,7 @@ impl Unpacked {
     pub(crate) fn shape(&self) -> (usize, usize) {
         match self {
             Unpacked::F32(w) => w.view().shape(),
-            Unpacked::I8(w) => w.values().shape(),
+            Unpacked::I8(w) | Unpacked::I8X16(w) => w.values().shape(),
             Unpacked::I4(w) => w.values().shape(),
             Unpacked::I2(w) => w.values().shape(),
         }
@@ -36,8 +39,10 @@ impl Unpacked {
     ///
     /// # Errors
     /// [`Error::NotFinite`] for the first weight that is infinite or NaN, [`Error::Allocation`].
-    pub fn quantize(w: MatRef<'_, f32>, format: WeightFormat) -> Result<Self> {
-        Ok(match format {
+    pub fn quantize(w: MatRef<'_, f32>, format: impl Into<Quantization>) -> Result<Self> {
+        let quantization = format.into();
+        Ok(match quantization.weights() {
+            WeightFormat::I8 if quantization == Quantization::I8X16 => Unpacked::I8X16(QuantizedMat::quantize(w)?),
             WeightFormat::I8 => Unpacked::I8(QuantizedMat::quantize(w)?),
             WeightFormat::I4 => Unpacked::I4(QuantizedMatI4::quantize(w)?),
             WeightFormat::I4Group32 => Unpacked::I4(QuantizedMatI4::quantize_grouped(w)?),
@@ -53,6 +58,7 @@ impl Unpacked {
         match self {
             Unpacked::F32(w) => DenseWeight::from_f32(w),
             Unpacked::I8(w) => w.pack(tier),
+            Unpacked::I8X16(w) => Ok(w.pack(tier)?.with_wide_activations()),
             Unpacked::I4(w) => w.pack(tier),
             Unpacked::I2(w) => w.pack(tier),
         }
@@ -65,7 +71,7 @@ impl Unpacked {
     pub fn dequantize(&self) -> Result<Mat<f32>> {
         match self {
             Unpacked::F32(w) => Ok(w.clone()),
-            Unpacked::I8(w) => w.dequantize(),
+            Unpacked::I8(w) | Unpacked::I8X16(w) => w.dequantize(),
             Unpacked::I4(w) => w.dequantize(),
             Unpacked::I2(w) => w.dequantize(),
         }
@@ -80,7 +86,7 @@ impl QuantizedMat {
     /// [`Error::Allocation`].
     pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
         let weights = PackedMat::for_tier(self.values(), tier)?;
-        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec(), wide: false }))
     }
 }
 
@@ -94,7 +100,7 @@ impl QuantizedMatI4 {
             Some(multipliers) => PackedMat::i4_grouped_for_tier(self.values(), multipliers, tier)?,
             None => PackedMat::i4_for_tier(self.values(), tier)?,
         };
-        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec(), wide: false }))
     }
 }
 
@@ -105,7 +111,7 @@ impl QuantizedMatI2 {
     /// Those of [`QuantizedMat::pack`].
     pub fn pack(&self, tier: Tier) -> Result<DenseWeight> {
         let weights = PackedMat::i2_grouped_for_tier(self.values(), self.multipliers(), tier)?;
-        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec() }))
+        Ok(DenseWeight(Storage::Quantized { weights, scales: self.scales().to_vec(), wide: false }))
     }
 }
 
@@ -122,13 +128,21 @@ impl DenseWeight {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
         match &self.0 {
             Storage::F32(w) => Unpacked::quantize(w.view(), format)?.pack(tier),
             Storage::Quantized { .. } => {
                 Err(Error::Stored { operation: "quantize", expected: "f32", found: self.format() })
             }
         }
+    }
+
+    /// The same weights, in 8 bits, for activations in 16.
+    fn with_wide_activations(mut self) -> Self {
+        if let Storage::Quantized { wide, .. } = &mut self.0 {
+            *wide = true;
+        }
+        self
     }
 
     /// The weights as they were before packing: the form to store in a file, or to pack for another tier.
@@ -142,9 +156,10 @@ impl DenseWeight {
                 copy.as_mut_slice().copy_from_slice(w.as_slice());
                 Ok(Unpacked::F32(copy))
             }
-            Storage::Quantized { weights, scales } => {
+            Storage::Quantized { weights, scales, wide } => {
                 let (values, scales) = (weights.unpack()?, scales.clone());
                 match weights.format() {
+                    WeightFormat::I8 if *wide => Ok(Unpacked::I8X16(QuantizedMat::from_parts(values, scales)?)),
                     WeightFormat::I8 => Ok(Unpacked::I8(QuantizedMat::from_parts(values, scales)?)),
                     WeightFormat::I4 | WeightFormat::I4Group32 => {
                         let multipliers = weights.unpack_multipliers()?;

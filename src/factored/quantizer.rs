@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::dense::DenseWeight;
+use super::quantization::Quantization;
 use super::weight::Weight;
 use crate::error::Result;
 use crate::kernels::{Tier, WeightFormat};
@@ -22,21 +23,21 @@ impl Weight {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        Quantizer::new(format, tier).weight(self)
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        Quantizer::new(format.into(), tier).weight(self)
     }
 }
 
 /// Quantizes the weights of one layer. A shared factor is quantized once and stays shared.
 pub(super) struct Quantizer<'w> {
-    format: WeightFormat,
+    format: Quantization,
     tier: Tier,
     /// Pairs of a factor `U` and its quantized form.
     done: Vec<(&'w Arc<DenseWeight>, Arc<DenseWeight>)>,
 }
 
 impl<'w> Quantizer<'w> {
-    pub(super) fn new(format: WeightFormat, tier: Tier) -> Self {
+    pub(super) fn new(format: Quantization, tier: Tier) -> Self {
         Self { format, tier, done: Vec::new() }
     }
 

@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use super::dense::DenseWeight;
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, Tier, WeightFormat};
+use crate::kernels::{Activation, Tier};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// A recurrent layer, for code that is generic over its kind.
@@ -72,7 +73,7 @@ pub trait Recurrent: Sized {
     ///
     /// # Errors
     /// Those of [`Weight::quantize_to`].
-    fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self>;
+    fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self>;
 
     /// Number of weights and biases; a shared factor counts once.
     fn parameters(&self) -> usize;
@@ -117,7 +118,11 @@ macro_rules! recurrent_by_methods {
                 self.forward(x, state, out, scratch)
             }
 
-            fn quantize_to(&self, format: WeightFormat, tier: Tier) -> $crate::Result<Self> {
+            fn quantize_to(
+                &self,
+                format: impl Into<$crate::factored::Quantization>,
+                tier: $crate::kernels::Tier,
+            ) -> $crate::Result<Self> {
                 self.quantize_to(format, tier)
             }
 
@@ -169,24 +174,52 @@ pub(super) fn for_each_step(
     done
 }
 
-/// As [`for_each_step`], for a single vector: computes its product and calls `step` with it. Where a layer has a few units,
-/// what leads to the products takes as long as they do.
+/// The input product and the recurrent product of a single time step, biases included, in the memory of `scratch`. Where a
+/// layer has a few units, what leads to the products takes as long as they do.
 #[inline]
-pub(super) fn one_step(
-    weight_ih: &Weight,
-    bias_ih: Option<&[f32]>,
-    x: &[f32],
-    scratch: &mut Scratch,
-    step: impl FnOnce(&[f32], &mut Scratch) -> Result<()>,
-) -> Result<()> {
-    let width = weight_ih.n();
+pub(super) fn both_products<'s>(
+    [weight_ih, weight_hh]: [&Weight; 2],
+    [bias_ih, bias_hh]: [Option<&[f32]>; 2],
+    [x, h]: [&[f32]; 2],
+    scratch: &'s mut Scratch,
+) -> Result<[&'s mut [f32]; 2]> {
+    let (weight_ih, weight_hh) = match (weight_ih, weight_hh) {
+        (Weight::Dense(ih), Weight::Dense(hh)) if ih.takes_vectors() && hh.takes_vectors() => (ih, hh),
+        weights => return both_products_of_any(weights.into(), [bias_ih, bias_hh], [x, h], scratch),
+    };
+    let Scratch { input_gates, recurrent_gates, vector, workspace, .. } = scratch;
+    let input = part(input_gates, weight_ih.n())?;
+    weight_ih.apply_vector(x, bias_ih, input, vector, workspace)?;
+    let recurrent = part(recurrent_gates, weight_hh.n())?;
+    weight_hh.apply_vector(h, bias_hh, recurrent, vector, workspace)?;
+    Ok([input, recurrent])
+}
+
+/// As [`both_products`], for weights of which one is not a single matrix, or takes 16 bits.
+#[inline(never)]
+fn both_products_of_any<'s>(
+    [weight_ih, weight_hh]: [&Weight; 2],
+    [bias_ih, bias_hh]: [Option<&[f32]>; 2],
+    [x, h]: [&[f32]; 2],
+    scratch: &'s mut Scratch,
+) -> Result<[&'s mut [f32]; 2]> {
     // Taken out of the scratch while the products use the rest of it.
-    let mut gates = core::mem::take(&mut scratch.input_gates);
-    let done = grow(&mut gates, width)
-        .and_then(|()| product(weight_ih, bias_ih, x, &mut gates[..width], scratch))
-        .and_then(|()| step(&gates[..width], scratch));
-    scratch.input_gates = gates;
-    done
+    let mut input = core::mem::take(&mut scratch.input_gates);
+    let mut recurrent = core::mem::take(&mut scratch.recurrent_gates);
+    let done = part(&mut input, weight_ih.n())
+        .and_then(|input| product(weight_ih, bias_ih, x, input, scratch))
+        .and_then(|()| part(&mut recurrent, weight_hh.n()))
+        .and_then(|recurrent| product(weight_hh, bias_hh, h, recurrent, scratch));
+    (scratch.input_gates, scratch.recurrent_gates) = (input, recurrent);
+    done?;
+    Ok([&mut scratch.input_gates[..weight_ih.n()], &mut scratch.recurrent_gates[..weight_hh.n()]])
+}
+
+/// The first `len` elements of a buffer, which grows to have them.
+#[inline]
+fn part(buffer: &mut Vec<f32>, len: usize) -> Result<&mut [f32]> {
+    grow(buffer, len)?;
+    Ok(&mut buffer[..len])
 }
 
 /// `gates * hidden`: the number of rows of the stacked gates.
@@ -221,7 +254,9 @@ pub(super) fn product(
     scratch: &mut Scratch,
 ) -> Result<()> {
     match weight {
-        Weight::Dense(weight) => weight.apply_vector(x, bias, out, scratch),
+        Weight::Dense(weight) if weight.takes_vectors() => {
+            weight.apply_vector(x, bias, out, &mut scratch.vector, &scratch.workspace)
+        }
         _ => weight.apply(MatRef::row_vector(x), bias, Activation::Identity, MatMut::row_vector(out), scratch),
     }
 }

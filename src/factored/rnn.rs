@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
+use super::quantization::Quantization;
 use super::quantizer::Quantizer;
 use super::recurrent::{bytes, for_each_step, parameters, product, recurrent_by_methods};
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::{expect_bias, expect_depth, gates};
 use crate::error::{Error, Result, expect_length};
-use crate::kernels::{Activation, Tier, WeightFormat};
+use crate::kernels::{Activation, Tier};
 use crate::matrix::{MatMut, MatRef, grow};
 
 /// The function of a plain recurrent layer ([`Rnn`]).
@@ -83,8 +84,8 @@ impl Rnn {
     ///
     /// # Errors
     /// Those of [`Weight::quantize`].
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
-        let mut quantizer = Quantizer::new(format, tier);
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let mut quantizer = Quantizer::new(format.into(), tier);
         let (weight_ih, weight_hh) = (quantizer.weight(&self.weight_ih)?, quantizer.weight(&self.weight_hh)?);
         let (bias_ih, bias_hh) = (self.bias_ih.clone(), self.bias_hh.clone());
         Ok(Self { weight_ih, weight_hh, bias_ih, bias_hh, function: self.function })

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
 use crate::kernels::{Threads, Workspace};
-use crate::quant::QuantizedActivations;
+use crate::quant::{QuantizedActivations, QuantizedActivationsI16};
 
 /// The default time batch: how many time steps' input products are computed at once. It is the paper's compromise
 /// between latency and throughput.
@@ -31,12 +31,14 @@ pub struct Scratch {
     pub(super) workspace: Workspace,
     /// The quantized activations of the current product.
     pub(super) quantized: QuantizedActivations,
+    /// The same in 16 bits.
+    pub(super) quantized_i16: QuantizedActivationsI16,
     /// The quantized vector of a product with a single one.
     pub(super) vector: Vec<i8>,
     /// `V x`, between the two products of a factored weight.
     pub(super) low_rank: Vec<f32>,
     /// The quantized input of a stack of weights, shared by all of them.
-    pub(super) stack_input: QuantizedActivations,
+    pub(super) stack_input: SharedMemory,
     /// The outputs of one part of a stack.
     pub(super) stack_part: Vec<f32>,
     /// Input products of a recurrent layer, for one time batch.
@@ -65,9 +67,10 @@ impl Scratch {
         Self {
             workspace: Workspace::with_threads(threads),
             quantized: QuantizedActivations::new(),
+            quantized_i16: QuantizedActivationsI16::new(),
             vector: Vec::new(),
             low_rank: Vec::new(),
-            stack_input: QuantizedActivations::new(),
+            stack_input: SharedMemory::default(),
             stack_part: Vec::new(),
             input_gates: Vec::new(),
             recurrent_gates: Vec::new(),
@@ -98,4 +101,11 @@ impl Scratch {
     pub fn time_batch(&self) -> usize {
         self.time_batch
     }
+}
+
+/// Memory for an input that several weights share, in each form that one of them needs.
+#[derive(Debug, Default)]
+pub(super) struct SharedMemory {
+    pub i8: QuantizedActivations,
+    pub i16: QuantizedActivationsI16,
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::expect_depth;
 use super::linear::Linear;
+use super::quantization::Quantization;
 use super::scratch::Scratch;
 use super::weight::Weight;
 use super::windows::{Windows, WindowsState};
@@ -63,8 +64,8 @@ impl TimeConvolution {
     /// Makes a layer from a fully connected one, whose inputs are the frames of a window, the earliest first.
     ///
     /// # Errors
-    /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel; with a
-    /// dilation, both together must be below the extent of a window. [`Error::Shape`] unless the number of inputs of
+    /// [`Error::Parameter`] unless kernel, stride and dilation are at least 1 and each padding is below the kernel, or, if
+    /// the dilation is above 1, both together are below the extent of a window. [`Error::Shape`] unless the number of inputs of
     /// `linear` is a positive multiple of the kernel.
     ///
     /// # Example
@@ -143,7 +144,7 @@ impl TimeConvolution {
     ///
     /// # Errors
     /// Those of [`quantize`](Self::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
         Ok(Self { linear: self.linear.quantize_to(format, tier)?, ..*self })
     }
 

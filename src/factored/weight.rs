@@ -2,15 +2,15 @@
 
 use alloc::vec::Vec;
 
-use super::dense::{DenseWeight, shared_activations};
+use super::dense::{DenseWeight, Shared};
 use super::expect_bias_length;
 use super::low_rank::LowRank;
 use super::low_rank_linear::LowRankLinear;
-use super::scratch::Scratch;
+use super::quantization::Quantization;
+use super::scratch::{Scratch, SharedMemory};
 use crate::error::{Error, Result};
 use crate::kernels::Activation;
 use crate::matrix::{Mat, MatMut, MatRef, grow};
-use crate::quant::QuantizedActivations;
 
 /// A linear map from `k` to `n` features: dense, factored or stacked, in `f32` or quantized.
 ///
@@ -191,11 +191,12 @@ impl Weight {
         }
     }
 
-    pub(super) fn is_quantized(&self) -> bool {
+    /// How its inputs are quantized, unless in no way, or if it is a stack.
+    fn quantizes(&self) -> Option<Quantization> {
         match self {
-            Weight::Dense(weight) => weight.tier().is_some(),
-            Weight::LowRank(weight) => weight.v().tier().is_some(),
-            Weight::Stacked(stack) => stack.parts().iter().any(Weight::is_quantized),
+            Weight::Dense(weight) => weight.stored_as(),
+            Weight::LowRank(weight) => weight.v().stored_as(),
+            Weight::Stacked(_) => None,
         }
     }
 
@@ -229,7 +230,7 @@ impl Weight {
         out: MatMut<'_, f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        self.apply_with(x, None, bias, activation, out, scratch)
+        self.apply_with(x, Shared::default(), bias, activation, out, scratch)
     }
 
     /// The same as [`apply`](Self::apply), with `x` already quantized as in [`DenseWeight::apply_with`].
@@ -237,7 +238,7 @@ impl Weight {
     pub(super) fn apply_with(
         &self,
         x: MatRef<'_, f32>,
-        shared: Option<&QuantizedActivations>,
+        shared: Shared<'_>,
         bias: Option<&[f32]>,
         activation: Activation,
         out: MatMut<'_, f32>,
@@ -338,16 +339,11 @@ impl StackedWeight {
         bias: Option<&[f32]>,
         activation: Activation,
         mut out: MatMut<'_, f32>,
-        quantized: &mut QuantizedActivations,
+        quantized: &mut SharedMemory,
         buffer: &mut Vec<f32>,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let shared = if self.parts.iter().any(Weight::is_quantized) {
-            shared_activations(x, quantized)?;
-            Some(&*quantized)
-        } else {
-            None
-        };
+        let shared = quantized.share(x, self.parts.iter().filter_map(Weight::quantizes))?;
         let mut start = 0;
         for part in &self.parts {
             let (m, n) = (x.rows(), part.n());

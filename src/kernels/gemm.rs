@@ -96,6 +96,8 @@ impl Offsets<'_> {
 #[derive(Debug, Default)]
 pub struct Workspace {
     packed: Vec<i8>,
+    /// The sums of a product in 16 bits.
+    pub(super) wide_sums: Vec<i32>,
     threads: Threads,
 }
 
@@ -112,7 +114,7 @@ impl Workspace {
 
     /// A workspace that runs large products on `threads`.
     pub fn with_threads(threads: Threads) -> Self {
-        Self { packed: Vec::new(), threads }
+        Self { threads, ..Self::default() }
     }
 }
 
@@ -162,7 +164,7 @@ pub fn gemm<E: Epilogue>(
     }
 
     // A single column is already in its packed layout, unless its depth needs padding.
-    let packed: &[i8] = if m == 1 && k == w.steps() * STEP {
+    let packed: &[i8] = if m == 1 && k == w.packed_depth() {
         x.values.as_slice()
     } else {
         pack_activations(w.family(), x.values, &mut workspace.packed)?;
@@ -171,6 +173,32 @@ pub fn gemm<E: Epilogue>(
 
     let product = Product { w, packed, m, offsets: x.offsets.as_ref(), epilogue, out: out.as_mut_slice().as_mut_ptr() };
     if (1..=w.small_columns()).contains(&m) {
+        product.run_small();
+    } else {
+        product.run(&workspace.threads);
+    }
+    Ok(())
+}
+
+/// As [`gemm`] for a single vector, which is padded with zeros to the depth of the packed weights: `x` has
+/// [`PackedMat::packed_depth`] elements. Where a layer has a few units, what leads to the product takes as long as the
+/// product, and there is little of it here.
+///
+/// # Errors
+/// Those of [`gemm`].
+#[inline(always)]
+pub(crate) fn gemm_vector<E: Epilogue>(
+    w: &PackedMat,
+    x: &[i8],
+    epilogue: &E,
+    out: &mut [E::Output],
+    workspace: &Workspace,
+) -> Result<()> {
+    expect_length("packed activations", w.packed_depth(), x.len())?;
+    expect_length("output", w.n(), out.len())?;
+    epilogue.check(1, w.n())?;
+    let product = Product { w, packed: x, m: 1, offsets: None, epilogue, out: out.as_mut_ptr() };
+    if w.small_columns() >= 1 {
         product.run_small();
     } else {
         product.run(&workspace.threads);
@@ -196,6 +224,7 @@ unsafe impl<E: Epilogue> Sync for Product<'_, E> {}
 
 impl<E: Epilogue> Product<'_, E> {
     /// Computes all outputs of a product of at most [`PackedMat::small_columns`] columns.
+    #[inline(always)]
     fn run_small(&self) {
         let mut sums = [MaybeUninit::<i32>::uninit(); SMALL_SUMS];
         let (w, stride) = (self.w, self.w.panel_rows());

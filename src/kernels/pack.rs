@@ -357,6 +357,12 @@ impl PackedMat {
         self.panel_bytes
     }
 
+    /// The depth of packed activations: `k`, padded to whole steps.
+    #[inline]
+    pub(crate) fn packed_depth(&self) -> usize {
+        self.steps * STEP
+    }
+
     /// The largest batch whose product is one small block: its sums are at most [`SMALL_SUMS`], it runs on one thread,
     /// and [`kernels`](Self::kernels) are those of all panels. It is 0 if there is none.
     #[inline]

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::layout::{column_groups, depth_multiple};
+use super::layout::{MAX_COLUMNS, column_groups, depth_multiple};
 use super::micro::Family;
 use crate::error::{Error, Result};
 use crate::matrix::MatRef;
@@ -13,41 +13,50 @@ use crate::matrix::MatRef;
 pub(crate) fn pack_activations(family: &Family, x: MatRef<'_, i8>, packed: &mut Vec<i8>) -> Result<()> {
     let (m, k) = x.shape();
     let depth = k.next_multiple_of(depth_multiple(family.format));
-    let len = depth.checked_mul(m).ok_or(Error::TooLarge { what: "activations", rows: m, cols: k })?;
+    let Some(len) = depth.checked_mul(m) else { return Err(Error::TooLarge { what: "activations", rows: m, cols: k }) };
     if packed.len() < len {
         packed.try_reserve_exact(len - packed.len()).map_err(|_| Error::Allocation { bytes: len })?;
         packed.resize(len, 0);
     }
-    for group in column_groups(m) {
-        let columns = group.len();
-        let packed = &mut packed[group.start * depth..][..columns * depth];
-        match family.layout.activation_run {
-            8 => interleave::<8>(x, group, packed),
-            16 => interleave::<16>(x, group, packed),
-            run => unreachable!("no layout has runs of {run} activations"),
+    let interleave = match family.layout.activation_run {
+        8 => interleave::<8>,
+        16 => interleave::<16>,
+        run => unreachable!("no layout has runs of {run} activations"),
+    };
+    if m <= MAX_COLUMNS {
+        interleave(x, 0..m, depth, &mut packed[..len]);
+    } else {
+        for group in column_groups(m) {
+            let packed = &mut packed[group.start * depth..][..group.len() * depth];
+            interleave(x, group, depth, packed);
         }
     }
     Ok(())
 }
 
 /// Fills `packed` as `[depth / RUN][columns][RUN]`.
-fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, packed: &mut [i8]) {
+fn interleave<const RUN: usize>(x: MatRef<'_, i8>, group: Range<usize>, depth: usize, packed: &mut [i8]) {
     let columns = group.len();
     let (runs, _) = packed.as_chunks_mut::<RUN>();
-    if runs.is_empty() {
-        return;
-    }
+    assert!(runs.len() == columns * (depth / RUN) && x.cols() <= depth);
     for (column, row) in group.enumerate() {
         let (whole, tail) = x.row(row).as_chunks::<RUN>();
-        // The column's place among each depth's runs comes first.
-        let mut places = runs[column..].chunks_mut(columns).map(|runs| &mut runs[0]);
-        for (run, place) in whole.iter().zip(&mut places) {
-            *place = *run;
+        let mut place = runs.as_mut_ptr().wrapping_add(column);
+        // SAFETY: it writes the column's places, of which there is one for each run of the depth: first the runs of `x`,
+        // which are no deeper, then zeros.
+        let mut put = |run: &[i8; RUN]| unsafe {
+            place.write(*run);
+            place = place.wrapping_add(columns);
+        };
+        let (fours, rest) = whole.as_chunks::<4>();
+        fours.iter().for_each(|four| four.iter().for_each(&mut put));
+        rest.iter().for_each(&mut put);
+        let mut places = whole.len();
+        if places < depth / RUN {
+            put(&padded(tail));
+            places += 1;
         }
-        if let Some(place) = places.next() {
-            *place = padded(tail);
-            places.for_each(|place| *place = [0; RUN]);
-        }
+        (places..depth / RUN).for_each(|_| put(&[0; RUN]));
     }
 }
 

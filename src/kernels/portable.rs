@@ -1,6 +1,8 @@
 //! Scalar kernels for any target. They are the oracle: every other tier must equal them bit for bit.
 
 #[allow(dead_code, reason = "compiled for targets with vectors of their own, too, so that it is known to compile")]
+pub(crate) mod bytes;
+#[allow(dead_code, reason = "as above")]
 pub(super) mod epilogue;
 
 use core::slice;

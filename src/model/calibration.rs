@@ -1,13 +1,14 @@
 //! Statistics of the inputs of a model's matrices.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Model;
 use super::factorable::Factorable;
+use super::{Model, Sequence, Session};
 use crate::compress::Moment;
 use crate::error::{Error, Result};
 use crate::factored::{Scheme, Scratch};
-use crate::matrix::MatRef;
+use crate::matrix::{Mat, MatRef};
 
 /// Second moments of the inputs of a model's matrices, collected from representative sequences.
 ///
@@ -18,11 +19,19 @@ use crate::matrix::MatRef;
 pub struct Calibration {
     pub(super) scheme: Scheme,
     frames: usize,
-    layers: Vec<LayerMoments>,
+    layers: Vec<Statistics>,
 }
 
-/// The moments of a layer's distinct inputs, and for each of its matrices the index of its moment.
-type LayerMoments = (Vec<Moment>, Vec<Option<usize>>);
+/// What was seen of a layer.
+#[derive(Clone, Debug)]
+struct Statistics {
+    /// The moments of its distinct inputs.
+    moments: Vec<Moment>,
+    /// For each of its matrices, the index of its moment.
+    of: Vec<Option<usize>>,
+    /// The largest magnitude of each feature of its input.
+    largest: Vec<f32>,
+}
 
 impl Calibration {
     /// An empty calibration for a model that is to be factored by `scheme`.
@@ -30,12 +39,10 @@ impl Calibration {
         Self { scheme, frames: 0, layers: Vec::new() }
     }
 
-    /// Runs `model` over a whole sequence (`time x input`) and adds the moments of its layers' inputs.
+    /// Runs `model` over a whole sequence (`time x input`) from states of zeros, and adds what its layers take in.
     ///
     /// # Errors
-    /// Nothing is added on an error. [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] for a model
-    /// with several inputs. [`Error::Length`] or [`Error::Shape`] for a model whose layers differ from those before.
-    /// [`Error::NotFinite`] if frames, or outputs of layers, are infinite or NaN. [`Error::Allocation`].
+    /// Those of [`add_sequence`](Self::add_sequence).
     pub fn add(&mut self, model: &Model, frames: MatRef<'_, f32>) -> Result<()> {
         self.add_all(model, &[frames])
     }
@@ -44,44 +51,81 @@ impl Calibration {
     /// the order of [`Model::inputs`].
     ///
     /// # Errors
-    /// Those of [`add`](Self::add).
+    /// Those of [`add_sequence`](Self::add_sequence).
     pub fn add_all(&mut self, model: &Model, inputs: &[MatRef<'_, f32>]) -> Result<()> {
+        let copy = |x: &MatRef<'_, f32>| Mat::from_vec(x.as_slice().to_vec(), x.rows(), x.cols());
+        self.add_sequence(model, &Sequence::of_inputs(inputs.iter().map(copy).collect::<Result<_>>()?))
+    }
+
+    /// Runs `model` over a sequence from the states that it begins with, and adds what its layers take in. The recurrent
+    /// matrices of a decoder then see the states of its encoder.
+    ///
+    /// # Errors
+    /// Nothing is added on an error. [`Error::Shape`] for frames that do not fit the model, [`Error::Length`] for another
+    /// number of inputs. [`Error::File`] with the name of a state that the model does not have, or that does not fit.
+    /// [`Error::Length`] or [`Error::Shape`] for a model whose layers differ from those before. [`Error::NotFinite`] if
+    /// frames, or outputs of layers, are infinite or NaN. [`Error::Allocation`].
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, factored::{Gru, Scheme, Weight}, model::{Calibration, Layer, Model, Sequence}};
+    ///
+    /// let weight = |rows, cols| Weight::dense(Mat::from_vec(vec![0.1; rows * cols], rows, cols)?);
+    /// let decoder = Gru::new(weight(6, 3)?, weight(6, 2)?, None, None)?;
+    /// let model = Model::new(vec![("decoder".into(), Layer::Gru(decoder))])?;
+    ///
+    /// let sequence = Sequence::new(Mat::zeros(5, 3)?).with_state("decoder.h", vec![0.9, -0.4]);
+    /// let mut calibration = Calibration::new(Scheme::PartiallyJoint);
+    /// calibration.add_sequence(&model, &sequence)?;
+    /// assert_eq!(calibration.frames(), 5);
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn add_sequence(&mut self, model: &Model, sequence: &Sequence) -> Result<()> {
+        if sequence.states().len() > 0 {
+            let mut session = Session::new(Arc::new(model.clone()))?;
+            sequence.states().try_for_each(|(name, values)| session.set_state(name, values))?;
+        }
         let mut layers = Vec::new();
-        model.graph.run_whole(inputs, &mut Scratch::new(), |layer, x, out| {
-            let inputs = layer.inputs(self.scheme, x, out)?;
+        model.graph.run_whole(sequence, &mut Scratch::new(), |layer, seen| {
+            let inputs = layer.inputs(self.scheme, seen)?;
             let mut moments = Vec::new();
             for input in &inputs.distinct {
                 let mut moment = Moment::new(input.cols())?;
                 moment.add(input.view())?;
                 moments.push(moment);
             }
-            layers.push((moments, inputs.of));
+            let mut largest = alloc::vec![0.0f32; seen.x.cols()];
+            for row in 0..seen.x.rows() {
+                largest.iter_mut().zip(seen.x.row(row)).for_each(|(largest, x)| *largest = largest.max(x.abs()));
+            }
+            layers.push(Statistics { moments, of: inputs.of, largest });
             Ok(())
         })?;
         if self.layers.is_empty() {
             self.layers = layers;
         } else {
             self.expect_same_layers(&layers)?;
-            for ((moments, _), (more, _)) in self.layers.iter_mut().zip(&layers) {
-                for (moment, more) in moments.iter_mut().zip(more) {
+            for (layer, more) in self.layers.iter_mut().zip(&layers) {
+                for (moment, more) in layer.moments.iter_mut().zip(&more.moments) {
                     moment.merge(more)?;
                 }
+                layer.largest.iter_mut().zip(&more.largest).for_each(|(largest, &more)| *largest = largest.max(more));
             }
         }
-        self.frames += inputs.first().map_or(0, MatRef::rows);
+        self.frames += sequence.frames();
         Ok(())
     }
 
     /// Fails unless these moments have the same number and sizes of inputs as those seen before.
-    fn expect_same_layers(&self, layers: &[LayerMoments]) -> Result<()> {
+    fn expect_same_layers(&self, layers: &[Statistics]) -> Result<()> {
         let length = |what, expected, found| {
             if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
         };
         length("calibrated layers", self.layers.len(), layers.len())?;
-        for ((moments, of), (more, more_of)) in self.layers.iter().zip(layers) {
-            length("calibrated matrices of a layer", of.len(), more_of.len())?;
-            length("calibrated inputs of a layer", moments.len(), more.len())?;
-            for (moment, more) in moments.iter().zip(more) {
+        for (layer, more) in self.layers.iter().zip(layers) {
+            length("calibrated matrices of a layer", layer.of.len(), more.of.len())?;
+            length("calibrated inputs of a layer", layer.moments.len(), more.moments.len())?;
+            for (moment, more) in layer.moments.iter().zip(&more.moments) {
                 let (k, found) = (moment.k(), more.k());
                 if k != found {
                     return Err(Error::Shape { what: "second moment", expected: (k, k), found: (found, found) });
@@ -96,7 +140,7 @@ impl Calibration {
         if self.layers.is_empty() {
             return Ok(());
         }
-        let counted: Vec<usize> = self.layers.iter().map(|(_, of)| of.len()).collect();
+        let counted: Vec<usize> = self.layers.iter().map(|layer| layer.of.len()).collect();
         if counted.len() != counts.len() {
             return Err(Error::Length { what: "calibrated layers", expected: counts.len(), found: counted.len() });
         }
@@ -112,7 +156,12 @@ impl Calibration {
     }
 
     pub(super) fn moment(&self, layer: usize, matrix: usize) -> Option<&Moment> {
-        let (moments, of) = self.layers.get(layer)?;
-        moments.get((*of.get(matrix)?)?)
+        let layer = self.layers.get(layer)?;
+        layer.moments.get((*layer.of.get(matrix)?)?)
+    }
+
+    /// The largest magnitude of each feature of a layer's input.
+    pub(super) fn largest(&self, layer: usize) -> Option<&[f32]> {
+        Some(&self.layers.get(layer)?.largest)
     }
 }

@@ -5,14 +5,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Model;
 use super::calibration::Calibration;
 use super::factorable::{Cuts, Factorable};
 use super::part::Part;
+use super::{Evaluation, Fidelity, Layer, Model};
 use crate::compress::{Budget, Candidate, Choice, Cost, allocate};
-use crate::error::{Error, Result};
-use crate::factored::{RankPolicy, Scheme};
-use crate::kernels::{Tier, WeightFormat};
+use crate::error::{Error, FileError, Result};
+use crate::factored::{Quantization, RankPolicy, Scheme, Table};
+use crate::kernels::Tier;
 
 /// The decomposed matrices of a model: [`plan`](Self::plan) what they become and [`build`](Self::build) the model.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub enum Weighting {
 }
 
 /// How the ranks of a model's matrices are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cutting {
     /// Each matrix on its own. A rank above the full rank means the full rank.
@@ -52,8 +52,8 @@ pub enum Cutting {
 /// How the weights of a compressed model are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storage {
-    /// 8, 4 or 2 bits; `None` is `f32`.
-    pub format: Option<WeightFormat>,
+    /// 8, 4 or 2 bits, with activations in 8 bits or 16; `None` is `f32`.
+    pub format: Option<Quantization>,
     /// Whether factors are rounded so that they compensate each other's error
     /// ([`round_corrected`](crate::compress::round_corrected)).
     pub correct: bool,
@@ -69,6 +69,16 @@ pub struct Compressed {
     pub matrices: Vec<MatrixReport>,
 }
 
+/// What a cut to a share of the parameters leaves of the outputs.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BudgetPoint {
+    /// The share of the matrices' parameters.
+    pub share: f64,
+    /// The outputs.
+    pub fidelity: Fidelity,
+}
+
 /// What a matrix became, and the error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -81,8 +91,8 @@ pub struct MatrixReport {
     pub k: usize,
     /// What it became.
     pub choice: Choice,
-    /// The format of its numbers; `None` is `f32`.
-    pub format: Option<WeightFormat>,
+    /// How it is quantized; `None` is `f32`.
+    pub format: Option<Quantization>,
     /// Its singular values.
     pub singular_values: Vec<f64>,
     /// The share of the sum of their squares that was kept.
@@ -125,7 +135,7 @@ impl Model {
     /// let decomposed = model.decompose(Scheme::PartiallyJoint, None, Weighting::Data, |_, _, _| ())?;
     /// let budget = Budget { limit: 0.6 * 64.0 * 48.0, cost: Cost::Parameters };
     /// let plan = decomposed.plan(&Cutting::Together { budget, rank_multiple: RANK_MULTIPLE })?;
-    /// let storage = Storage { format: Some(WeightFormat::I8), correct: true };
+    /// let storage = Storage { format: Some(WeightFormat::I8.into()), correct: true };
     /// let small = decomposed.build(&plan, |_| storage, Tier::select()?)?;
     /// assert!(small.model.parameters() == 16 * (64 + 48) && small.matrices[0].relative_error < 0.02);
     /// # Ok::<(), skinny::Error>(())
@@ -203,13 +213,55 @@ impl Decomposed<'_> {
             let energy: f64 = singular_values.iter().map(|sigma| sigma * sigma).sum();
             let relative = if energy > 0.0 { 1.0 / energy } else { 0.0 };
             let importance = if part.weighted { 1.0 } else { relative };
-            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned: matrix.dense }
+            let pinned = matrix.dense || part.pinned == Some(Choice::Dense);
+            Candidate { n, k, singular_values, importance, recurrent: matrix.recurrent, pinned }
         };
         self.parts.iter().map(candidate).collect()
     }
 
+    /// Decides what a matrix becomes, or each matrix of a layer, whatever a plan or a budget says: factors of this rank, or
+    /// for `None` the matrix as it is. `name` is that of a layer or of a matrix ([`MatrixReport::name`]).
+    ///
+    /// # Errors
+    /// [`Error::File`] with the name if there is no such matrix. [`Error::Rank`] for a rank that one of them cannot have;
+    /// projections stay as they are.
+    ///
+    /// # Example
+    /// ```
+    /// use skinny::{Mat, compress::{Choice, RANK_MULTIPLE}, factored::{Gru, RankPolicy, Scheme, Weight}};
+    /// use skinny::model::{Cutting, Layer, Model, Weighting};
+    ///
+    /// let weight = |rows, cols| Weight::dense(Mat::from_vec(vec![0.1; rows * cols], rows, cols)?);
+    /// let gru = Gru::new(weight(24, 9)?, weight(24, 8)?, None, None)?;
+    /// let model = Model::new(vec![("gru".into(), Layer::Gru(gru))])?;
+    /// let mut decomposed = model.decompose(Scheme::PartiallyJoint, None, Weighting::Data, |_, _, _| ())?;
+    /// decomposed.pin("gru.weight_hh", None)?;
+    /// let plan = decomposed.plan(&Cutting::Each(RankPolicy::Fixed(2)))?;
+    /// assert_eq!(plan, [Choice::LowRank(2), Choice::Dense]);
+    /// # Ok::<(), skinny::Error>(())
+    /// ```
+    pub fn pin(&mut self, name: &str, rank: Option<usize>) -> Result<()> {
+        let mut found = 0;
+        for part in self.parts.iter().filter(|part| part.layer == name || part.name == name) {
+            found += 1;
+            let max = part.decomposition.singular_values().len();
+            if let Some(rank) = rank.filter(|rank| !(1..=max).contains(rank)) {
+                return Err(FileError::layer(part.name.clone(), Error::Rank { rank, max }));
+            }
+        }
+        if found == 0 {
+            let problem = Error::Length { what: "matrices of this name", expected: 1, found: 0 };
+            return Err(FileError::layer(name, problem));
+        }
+        for part in self.parts.iter_mut().filter(|part| part.layer == name || part.name == name) {
+            let rank = rank.filter(|_| !part.matrix.dense);
+            part.pinned = Some(rank.map_or(Choice::Dense, Choice::LowRank));
+        }
+        Ok(())
+    }
+
     /// Plans what each matrix becomes. A matrix whose factors would cost as much as itself stays dense, and so do
-    /// projections.
+    /// projections. Matrices that are [pinned](Self::pin) become what was decided, and count in a budget.
     ///
     /// # Errors
     /// [`Error::Budget`] for a budget out of reach, [`Error::Parameter`] for a rank multiple of 0; those of
@@ -217,10 +269,13 @@ impl Decomposed<'_> {
     pub fn plan(&self, cutting: &Cutting) -> Result<Vec<Choice>> {
         let candidates = self.candidates();
         let policy = match cutting {
-            Cutting::Together { budget, rank_multiple } => return allocate(&candidates, budget, *rank_multiple),
+            Cutting::Together { budget, rank_multiple } => return self.plan_together(budget, *rank_multiple),
             Cutting::Each(policy) => *policy,
         };
-        let choose = |candidate: &Candidate<'_>| {
+        let choose = |(candidate, part): (&Candidate<'_>, &Part)| {
+            if let Some(pinned) = part.pinned {
+                return Ok(pinned);
+            }
             let full = candidate.singular_values.len();
             let rank = match policy {
                 RankPolicy::Fixed(rank) if rank > full => full,
@@ -228,7 +283,57 @@ impl Decomposed<'_> {
             };
             Ok(candidate.choose(&Cost::Parameters, rank))
         };
-        candidates.iter().map(choose).collect()
+        candidates.iter().zip(&self.parts).map(choose).collect()
+    }
+
+    /// The matrices whose rank is pinned are paid first, and the others share what is left of the budget.
+    fn plan_together(&self, budget: &Budget, rank_multiple: usize) -> Result<Vec<Choice>> {
+        let (mut free, mut spent) = (Vec::new(), 0.0);
+        for (candidate, part) in self.candidates().into_iter().zip(&self.parts) {
+            match part.pinned {
+                Some(pinned @ Choice::LowRank(_)) => spent += candidate.cost(&budget.cost, pinned),
+                _ => free.push(candidate),
+            }
+        }
+        let rest = Budget { limit: budget.limit - spent, cost: budget.cost.clone() };
+        let choices = allocate(&free, &rest, rank_multiple).map_err(|cause| match cause {
+            Error::Budget { least, unit, .. } => Error::Budget { asked: budget.limit, least: least + spent, unit },
+            cause => cause,
+        })?;
+        let mut choices = choices.into_iter();
+        let choice = |part: &Part| match part.pinned {
+            Some(pinned @ Choice::LowRank(_)) => pinned,
+            _ => choices.next().unwrap_or(Choice::Dense),
+        };
+        Ok(self.parts.iter().map(choice).collect())
+    }
+
+    /// Measures what cuts to shares of the parameters leave of the outputs, over the sequences of `evaluation`, with weights in
+    /// `f32`. Shares that are out of reach are left out. `progress` is called before each with its number and their total.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build) and [`Evaluation::measure`]; [`Error::Parameter`] for a rank multiple of 0.
+    pub fn measure_budgets(
+        &self,
+        shares: &[f64],
+        rank_multiple: usize,
+        evaluation: &Evaluation,
+        tier: Tier,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<BudgetPoint>> {
+        let dense = self.cost(&self.dense(), &Cost::Parameters);
+        let mut points = Vec::new();
+        for (i, &share) in shares.iter().enumerate() {
+            progress(i, shares.len());
+            let budget = Budget { limit: share * dense, cost: Cost::Parameters };
+            let plan = match self.plan(&Cutting::Together { budget, rank_multiple }) {
+                Err(Error::Budget { .. }) => continue,
+                plan => plan?,
+            };
+            let model = self.build(&plan, |_| Storage { format: None, correct: false }, tier)?.model;
+            points.push(BudgetPoint { share, fidelity: evaluation.measure(&model)? });
+        }
+        Ok(points)
     }
 
     /// The plan that leaves all matrices as they are.
@@ -252,7 +357,19 @@ impl Decomposed<'_> {
         if all > 0.0 { (cut / all).sqrt() } else { 0.0 }
     }
 
-    /// Builds the compressed model. `storage` says, by a layer's name, how its weights are stored.
+    /// Fails for a name that no layer has.
+    pub(super) fn expect_layers<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<()> {
+        match names.into_iter().find(|name| self.model.layers().all(|(layer, _)| layer != *name)) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = Error::Length { what: "layers of this name", expected: 1, found: 0 };
+                Err(FileError::layer(name, problem))
+            }
+        }
+    }
+
+    /// Builds the compressed model. `storage` says, by a layer's name, how its weights are stored. An embedding has 8 bits or
+    /// `f32`.
     ///
     /// # Errors
     /// [`Error::Length`] unless there is one choice per matrix. [`Error::Rank`] for a rank that a matrix cannot have.
@@ -269,7 +386,14 @@ impl Decomposed<'_> {
             cuts.push(cut);
         }
         let mut cuts = Cuts(cuts.into_iter());
-        let model = self.model.map_layers(|_, layer| layer.rebuild(self.scheme, &mut cuts))?;
+        let model = self.model.map_layers(|name, layer| match layer.rebuild(self.scheme, &mut cuts)? {
+            Layer::Embedding(embedding) => Ok(Layer::Embedding(match (embedding.table(), storage(name).format) {
+                (Table::F32(_), Some(_)) => embedding.quantize()?,
+                (Table::I8(_), None) => embedding.dequantize()?,
+                _ => embedding,
+            })),
+            layer => Ok(layer),
+        })?;
         Ok(Compressed { model, matrices })
     }
 }

@@ -21,6 +21,15 @@ pub(super) struct Matrix {
     pub halves: Option<usize>,
 }
 
+/// What is seen of a layer over a sequence: its input, its outputs, and the vector that its recurrent matrices took at the
+/// first step, if not zeros.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub x: MatRef<'a, f32>,
+    pub out: MatRef<'a, f32>,
+    pub h0: Option<&'a [f32]>,
+}
+
 /// The inputs of a layer's matrices over a sequence.
 #[derive(Default)]
 pub(super) struct Inputs {
@@ -76,8 +85,8 @@ pub(super) trait Factorable: Sized {
     /// The matrices that `scheme` factors, whatever form the weights have now.
     fn matrices(&self, scheme: Scheme) -> Result<Vec<Matrix>>;
 
-    /// The matrices' inputs, as far as they follow from the layer's input `x` and its outputs `out`.
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs>;
+    /// The matrices' inputs, as far as they follow from what was seen of the layer.
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs>;
 
     /// The same layer with other weights.
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self>;

@@ -4,6 +4,10 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+#[cfg(feature = "svd")]
+use super::factorable::Seen;
+#[cfg(feature = "svd")]
+use super::sequence::Sequence;
 use super::timing::Timing;
 use super::{Join, Layer};
 use crate::error::{Error, FileError, Result, expect_length};
@@ -292,14 +296,16 @@ impl Graph {
 
 #[cfg(feature = "svd")]
 impl Graph {
-    /// Runs whole sequences, and calls `see` for each layer with its input and its output.
+    /// Runs a whole sequence, and calls `see` for each layer with what was seen of it. The model must have the states that
+    /// the sequence begins with.
     pub(super) fn run_whole(
         &self,
-        inputs: &[MatRef<'_, f32>],
+        sequence: &Sequence,
         scratch: &mut Scratch,
-        mut see: impl FnMut(&Layer, MatRef<'_, f32>, MatRef<'_, f32>) -> Result<()>,
+        mut see: impl FnMut(&Layer, Seen<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.expect_inputs(inputs)?;
+        let inputs = sequence.views();
+        self.expect_inputs(&inputs)?;
         // Each value is dropped after the last node that reads it.
         let mut last = Vec::from_iter(self.values.iter().map(|_| 0));
         for (i, node) in self.nodes.iter().enumerate() {
@@ -311,8 +317,10 @@ impl Graph {
             let out = match &node.operation {
                 Operation::Layer(layer) => {
                     let x = values[node.reads[0].0].view();
-                    let out = layer.run(x, scratch)?;
-                    see(layer, x, out.view())?;
+                    let of_layer =
+                        sequence.states().filter_map(|(name, values)| Some((name.strip_prefix(&node.name)?, values)));
+                    let (out, h0) = layer.run(x, &of_layer.collect::<Vec<_>>(), scratch)?;
+                    see(layer, Seen { x, out: out.view(), h0: h0.as_deref() })?;
                     out
                 }
                 Operation::Join(join) => {

@@ -3,10 +3,10 @@
 use super::timing::Passage;
 use crate::error::Result;
 use crate::factored::{
-    Affine, Bidirectional, DepthwiseConvolution, Embedding, Gru, LayerNorm, Linear, Lstm, Mapping, OverTime, Rnn,
-    Slice, TimeConvolution, Windows,
+    Affine, Bidirectional, DepthwiseConvolution, Embedding, Gru, LayerNorm, Linear, Lstm, Mapping, OverTime,
+    Quantization, Rnn, Slice, TimeConvolution, Windows,
 };
-use crate::kernels::{Tier, WeightFormat};
+use crate::kernels::Tier;
 
 /// A layer of a [`Model`](super::Model): an operation on the frames of one value.
 #[derive(Clone, Debug)]
@@ -148,6 +148,28 @@ impl Layer {
         matches!(self.passage(), Passage::AtEnd)
     }
 
+    /// Whether it has matrices that can be stored in fewer bits.
+    #[cfg(feature = "svd")]
+    pub(super) fn has_matrices(&self) -> bool {
+        match self {
+            Layer::Linear(_)
+            | Layer::TimeConvolution(_)
+            | Layer::Gru(_)
+            | Layer::Lstm(_)
+            | Layer::Rnn(_)
+            | Layer::BidirectionalGru(_)
+            | Layer::BidirectionalLstm(_)
+            | Layer::BidirectionalRnn(_)
+            | Layer::Embedding(_) => true,
+            Layer::Depthwise(_)
+            | Layer::Mapping(_)
+            | Layer::Affine(_)
+            | Layer::LayerNorm(_)
+            | Layer::Slice(_)
+            | Layer::OverTime(_) => false,
+        }
+    }
+
     /// Number of parameters, biases included.
     pub fn parameters(&self) -> usize {
         self.costs()[0]
@@ -163,7 +185,8 @@ impl Layer {
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize).
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let format = format.into();
         Ok(match self {
             Layer::Linear(layer) => Layer::Linear(layer.quantize_to(format, tier)?),
             Layer::TimeConvolution(layer) => Layer::TimeConvolution(layer.quantize_to(format, tier)?),

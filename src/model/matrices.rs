@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Layer;
-use super::factorable::{Cuts, Factorable, Inputs, Matrix, Replaced};
+use super::factorable::{Cuts, Factorable, Inputs, Matrix, Replaced, Seen};
 use crate::error::Result;
 use crate::factored::{Bidirectional, Gru, Linear, Lstm, Recurrent, Rnn, Scheme, TimeConvolution, beside, columns};
 use crate::matrix::{Mat, MatRef};
@@ -24,9 +24,14 @@ fn reversed(x: MatRef<'_, f32>) -> Result<Mat<f32>> {
     Mat::from_vec(values, x.rows(), x.cols())
 }
 
-/// The inputs of the recurrent matrices: zeros at the first step, then the output of the previous step.
-fn delayed(out: MatRef<'_, f32>) -> Result<Mat<f32>> {
+/// The inputs of the recurrent matrices: at the first step `h0`, or zeros, then the output of the previous step.
+fn delayed(out: MatRef<'_, f32>, h0: Option<&[f32]>) -> Result<Mat<f32>> {
     let mut h = Mat::zeros(out.rows(), out.cols())?;
+    if let Some(h0) = h0
+        && out.rows() > 0
+    {
+        h.view_mut().row_mut(0).copy_from_slice(h0);
+    }
     let kept = out.as_slice().len().saturating_sub(out.cols());
     let (_, after_first) = h.as_mut_slice().split_at_mut(out.cols().min(out.as_slice().len()));
     after_first.copy_from_slice(&out.as_slice()[..kept]);
@@ -62,8 +67,8 @@ fn recurrent_matrices(scheme: Scheme, w: Mat<f32>, r: Mat<f32>, gates: &str) -> 
 }
 
 /// The inputs of the matrices from [`recurrent_matrices`].
-fn recurrent_inputs(scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>, gates: usize) -> Result<Inputs> {
-    let (mut inputs, h) = (Inputs::default(), delayed(out)?);
+fn recurrent_inputs(scheme: Scheme, Seen { x, out, h0 }: Seen<'_>, gates: usize) -> Result<Inputs> {
+    let (mut inputs, h) = (Inputs::default(), delayed(out, h0)?);
     match scheme {
         Scheme::Joint => inputs.add(beside(x, h.view())?, 1),
         Scheme::PartiallyJoint => {
@@ -92,7 +97,7 @@ impl Factorable for Linear {
         Ok(Vec::from([matrix("weight", self.weight().dequantize()?, false)]))
     }
 
-    fn inputs(&self, _: Scheme, x: MatRef<'_, f32>, _: MatRef<'_, f32>) -> Result<Inputs> {
+    fn inputs(&self, _: Scheme, Seen { x, .. }: Seen<'_>) -> Result<Inputs> {
         let mut inputs = Inputs::default();
         inputs.add(copy(x)?, 1);
         Ok(inputs)
@@ -111,7 +116,7 @@ impl Factorable for TimeConvolution {
         self.linear().matrices(scheme)
     }
 
-    fn inputs(&self, _: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+    fn inputs(&self, _: Scheme, Seen { x, out, .. }: Seen<'_>) -> Result<Inputs> {
         let mut stacked = Mat::zeros(out.rows(), self.kernel() * x.cols())?;
         for t in 0..out.rows() {
             for (tap, frame) in stacked.view_mut().row_mut(t).chunks_exact_mut(x.cols()).enumerate() {
@@ -160,15 +165,15 @@ impl Factorable for Gru {
         Ok(matrices)
     }
 
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs> {
         if self.weight_hh_n().is_none() {
-            return recurrent_inputs(scheme, x, out, GRU_GATES.len());
+            return recurrent_inputs(scheme, seen, GRU_GATES.len());
         }
         let split = of_reset_before(scheme) == Scheme::Split;
         let mut inputs = Inputs::default();
-        inputs.add(copy(x)?, if split { 3 } else { 1 });
+        inputs.add(copy(seen.x)?, if split { 3 } else { 1 });
         // The candidate's input, r * h, is not visible; h stands in for it.
-        inputs.add(delayed(out)?, if split { 3 } else { 2 });
+        inputs.add(delayed(seen.out, seen.h0)?, if split { 3 } else { 2 });
         Ok(inputs)
     }
 
@@ -202,8 +207,8 @@ impl Factorable for Lstm {
         Ok(matrices)
     }
 
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
-        let mut inputs = recurrent_inputs(scheme, x, out, LSTM_GATES.len())?;
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs> {
+        let mut inputs = recurrent_inputs(scheme, seen, LSTM_GATES.len())?;
         inputs.of.extend(self.weight_hr().map(|_| None));
         Ok(inputs)
     }
@@ -223,8 +228,8 @@ impl Factorable for Rnn {
         recurrent_matrices(scheme, self.weight_ih().dequantize()?, self.weight_hh().dequantize()?, RNN_GATES)
     }
 
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
-        recurrent_inputs(scheme, x, out, RNN_GATES.len())
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs> {
+        recurrent_inputs(scheme, seen, RNN_GATES.len())
     }
 
     fn rebuild(&self, scheme: Scheme, cuts: &mut Cuts) -> Result<Self> {
@@ -245,12 +250,14 @@ impl<L: Factorable + Recurrent> Factorable for Bidirectional<L> {
         Ok(matrices)
     }
 
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs> {
         let (forward, reverse) = self.layers();
         let middle = forward.output_size();
-        let mut inputs = forward.inputs(scheme, x, columns(out, 0..middle)?.view())?;
+        let Seen { x, out, .. } = seen;
+        let of_forward = columns(out, 0..middle)?;
+        let mut inputs = forward.inputs(scheme, Seen { x, out: of_forward.view(), h0: None })?;
         let (x, out) = (reversed(x)?, reversed(columns(out, middle..out.cols())?.view())?);
-        inputs.extend(reverse.inputs(scheme, x.view(), out.view())?);
+        inputs.extend(reverse.inputs(scheme, Seen { x: x.view(), out: out.view(), h0: None })?);
         Ok(inputs)
     }
 
@@ -281,16 +288,16 @@ impl Factorable for Layer {
         }
     }
 
-    fn inputs(&self, scheme: Scheme, x: MatRef<'_, f32>, out: MatRef<'_, f32>) -> Result<Inputs> {
+    fn inputs(&self, scheme: Scheme, seen: Seen<'_>) -> Result<Inputs> {
         match self {
-            Layer::Linear(layer) => layer.inputs(scheme, x, out),
-            Layer::TimeConvolution(layer) => layer.inputs(scheme, x, out),
-            Layer::Gru(layer) => layer.inputs(scheme, x, out),
-            Layer::Lstm(layer) => layer.inputs(scheme, x, out),
-            Layer::BidirectionalGru(layer) => layer.inputs(scheme, x, out),
-            Layer::BidirectionalLstm(layer) => layer.inputs(scheme, x, out),
-            Layer::Rnn(layer) => layer.inputs(scheme, x, out),
-            Layer::BidirectionalRnn(layer) => layer.inputs(scheme, x, out),
+            Layer::Linear(layer) => layer.inputs(scheme, seen),
+            Layer::TimeConvolution(layer) => layer.inputs(scheme, seen),
+            Layer::Gru(layer) => layer.inputs(scheme, seen),
+            Layer::Lstm(layer) => layer.inputs(scheme, seen),
+            Layer::BidirectionalGru(layer) => layer.inputs(scheme, seen),
+            Layer::BidirectionalLstm(layer) => layer.inputs(scheme, seen),
+            Layer::Rnn(layer) => layer.inputs(scheme, seen),
+            Layer::BidirectionalRnn(layer) => layer.inputs(scheme, seen),
             Layer::Depthwise(_)
             | Layer::Mapping(_)
             | Layer::Affine(_)
@@ -328,6 +335,10 @@ mod tests {
     use crate::factored::tests::weight;
     use crate::factored::{Scratch, Weight};
 
+    fn seen<'a>(x: &'a Mat<f32>, out: &'a Mat<f32>) -> Seen<'a> {
+        Seen { x: x.view(), out: out.view(), h0: None }
+    }
+
     fn convolution(kernel: usize, stride: usize, padding: usize) -> TimeConvolution {
         let linear = Linear::new(Weight::dense(weight(5, kernel * 3)).unwrap(), Some(Vec::from([0.5; 5]))).unwrap();
         TimeConvolution::new(linear, kernel, stride, padding).unwrap()
@@ -338,8 +349,8 @@ mod tests {
         for (kernel, stride, padding, frames) in [(3, 1, 1, 7), (4, 2, 0, 9), (5, 3, 4, 8), (2, 1, 1, 3), (1, 1, 0, 4)]
         {
             let (layer, x) = (Layer::TimeConvolution(convolution(kernel, stride, padding)), weight(frames, 3));
-            let out = layer.run(x.view(), &mut Scratch::new()).unwrap();
-            let inputs = layer.inputs(Scheme::Split, x.view(), out.view()).unwrap();
+            let out = layer.run(x.view(), &[], &mut Scratch::new()).map(|(out, _)| out).unwrap();
+            let inputs = layer.inputs(Scheme::Split, seen(&x, &out)).unwrap();
             assert_eq!((inputs.of, inputs.distinct.len()), (Vec::from([Some(0)]), 1));
             let [matrix] = <[Matrix; 1]>::try_from(layer.matrices(Scheme::Split).unwrap()).unwrap();
             let input = &inputs.distinct[0];
@@ -358,11 +369,16 @@ mod tests {
     #[test]
     fn recurrent_matrices_take_the_outputs_of_the_step_before() {
         let out = weight(4, 3);
-        let h = delayed(out.view()).unwrap();
+        let h = delayed(out.view(), None).unwrap();
         assert_eq!(h.view().row(0), [0.0; 3]);
         (1..4).for_each(|t| assert_eq!(h.view().row(t), out.view().row(t - 1)));
+        let h = delayed(out.view(), Some(&[1.0, 2.0, 3.0])).unwrap();
+        assert_eq!((h.view().row(0), h.view().row(1)), (&[1.0, 2.0, 3.0][..], out.view().row(0)));
         for rows in [0, 1] {
-            assert_eq!(delayed(Mat::zeros(rows, 3).unwrap().view()).unwrap(), Mat::zeros(rows, 3).unwrap());
+            assert_eq!(
+                delayed(Mat::zeros(rows, 3).unwrap().view(), Some(&[1.0; 3][..]).filter(|_| rows == 0)).unwrap(),
+                Mat::zeros(rows, 3).unwrap()
+            );
         }
     }
 
@@ -372,8 +388,8 @@ mod tests {
         let gru = || Gru::new(dense(6, 3), dense(6, 2), None, None).unwrap();
         let layer = Layer::BidirectionalGru(Bidirectional::new(gru(), gru()).unwrap());
         let x = weight(5, 3);
-        let out = layer.run(x.view(), &mut Scratch::new()).unwrap();
-        let inputs = layer.inputs(Scheme::PartiallyJoint, x.view(), out.view()).unwrap();
+        let out = layer.run(x.view(), &[], &mut Scratch::new()).map(|(out, _)| out).unwrap();
+        let inputs = layer.inputs(Scheme::PartiallyJoint, seen(&x, &out)).unwrap();
         assert_eq!(inputs.of, [0, 1, 2, 3].map(Some));
         for t in 0..5 {
             let [forward, h, reverse, h_reverse] = [0, 1, 2, 3].map(|i| inputs.distinct[i].view().row(t));

@@ -16,6 +16,10 @@ mod calibration;
 mod compress;
 mod dequantize;
 #[cfg(feature = "svd")]
+mod equalize;
+#[cfg(feature = "svd")]
+mod evaluation;
+#[cfg(feature = "svd")]
 mod factorable;
 #[cfg(feature = "safetensors")]
 mod file;
@@ -33,6 +37,12 @@ mod layer;
 mod matrices;
 #[cfg(feature = "svd")]
 mod part;
+#[cfg(feature = "svd")]
+mod precision;
+#[cfg(feature = "svd")]
+mod ranges;
+#[cfg(feature = "svd")]
+mod sequence;
 mod session;
 #[cfg(feature = "safetensors")]
 mod stored;
@@ -52,7 +62,11 @@ use alloc::vec::Vec;
 #[cfg(feature = "svd")]
 pub use calibration::Calibration;
 #[cfg(feature = "svd")]
-pub use compress::{Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+pub use compress::{BudgetPoint, Compressed, Cutting, Decomposed, MatrixReport, Storage, Weighting};
+#[cfg(feature = "svd")]
+pub use equalize::Equalized;
+#[cfg(feature = "svd")]
+pub use evaluation::{Evaluation, Fidelity, LayerLoss};
 #[cfg(feature = "train")]
 pub(crate) use file::{read, write};
 pub use graph::{Graph, Node, Operation, Value};
@@ -60,6 +74,10 @@ pub use graph::{Graph, Node, Operation, Value};
 pub use import::{Import, ImportOptions};
 pub use join::Join;
 pub use layer::Layer;
+#[cfg(feature = "svd")]
+pub use precision::{Demand, LayerPrecision};
+#[cfg(feature = "svd")]
+pub use sequence::Sequence;
 pub use session::Session;
 #[cfg(feature = "safetensors")]
 pub use tensor_file::{TensorFile, TensorInfo};
@@ -68,7 +86,8 @@ pub(crate) use tensors::Tensors;
 use timing::Timing;
 
 use crate::error::{Error, FileError, Result};
-use crate::kernels::{Tier, WeightFormat};
+use crate::factored::Quantization;
+use crate::kernels::Tier;
 
 /// Layers that feed each other, with metadata and attached tensors: a list ([`Model::new`]) or a [`Graph`].
 ///
@@ -266,7 +285,8 @@ impl Model {
     ///
     /// # Errors
     /// Those of [`Weight::quantize`](crate::factored::Weight::quantize), with the layer's name.
-    pub fn quantize_to(&self, format: WeightFormat, tier: Tier) -> Result<Self> {
+    pub fn quantize_to(&self, format: impl Into<Quantization>, tier: Tier) -> Result<Self> {
+        let format = format.into();
         self.map_layers(|_, layer| layer.quantize_to(format, tier))
     }
 

@@ -14,9 +14,10 @@ use crate::compress::{
 };
 use crate::error::{Error, FileError, Result};
 use crate::factored::{
-    DenseWeight, LowRank, LowRankLinear, Unpacked, Weight, beside, columns, expect_finite, singular_values,
+    DenseWeight, LowRank, LowRankLinear, Quantization, Unpacked, Weight, beside, columns, expect_finite,
+    singular_values,
 };
-use crate::kernels::{Tier, WeightFormat};
+use crate::kernels::Tier;
 use crate::matrix::{Mat, MatRef};
 
 /// A matrix of a model.
@@ -29,6 +30,8 @@ pub(super) struct Part {
     pub decomposition: Decomposition,
     /// The unweighted singular values; those of the decomposition may be weighted.
     singular_values: Vec<f64>,
+    /// What it becomes, if that was decided before any plan.
+    pub pinned: Option<Choice>,
     /// Used to measure errors, and to weight them if `weighted`.
     moment: Option<Moment>,
     pub weighted: bool,
@@ -43,7 +46,8 @@ impl Part {
         let named = |cause| FileError::layer(name.clone(), cause);
         let decomposition = Decomposition::new(w, weigh).map_err(named)?;
         let own = if weighted { singular_values(w).map_err(named)? } else { decomposition.singular_values().to_vec() };
-        Ok(Self { layer: layer.into(), name, matrix, decomposition, singular_values: own, moment, weighted })
+        let layer = layer.into();
+        Ok(Self { layer, name, matrix, decomposition, singular_values: own, pinned: None, moment, weighted })
     }
 
     /// The widths of the column ranges that are separate weights.
@@ -116,7 +120,7 @@ impl Part {
         Ok(Some(shift))
     }
 
-    pub fn report(&self, choice: Choice, format: Option<WeightFormat>, cut: &Cut) -> Result<MatrixReport> {
+    pub fn report(&self, choice: Choice, format: Option<Quantization>, cut: &Cut) -> Result<MatrixReport> {
         let w = &self.matrix.weight;
         let (n, k) = (w.rows(), w.cols());
         let became = match cut {
@@ -126,7 +130,7 @@ impl Part {
             }
         };
         let sigma = self.singular_values.clone();
-        let bytes = Cost::Bytes(format);
+        let bytes = Cost::Bytes(format.map(Quantization::weights));
         Ok(MatrixReport {
             name: self.name.clone(),
             n,

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::layers::LayerKind;
 use super::tensors::Tensors;
 use super::version::Version;
-use crate::error::{FileError, Result, TensorProblem};
-use crate::factored::{DenseWeight, LowRankLinear, Unpacked, Weight};
-use crate::kernels::Tier;
+use crate::error::{Error, FileError, Result, TensorProblem};
+use crate::factored::{DenseWeight, LowRankLinear, Quantization, Unpacked, Weight};
+use crate::kernels::{Tier, WeightFormat};
 use crate::matrix::Mat;
 use crate::quant::{QuantizedMat, QuantizedMatI2, QuantizedMatI4};
 
@@ -88,6 +88,31 @@ pub(super) enum Format {
     I4Group32,
     #[serde(rename = "int2 in groups of 64")]
     I2Group64,
+    #[serde(rename = "int8x16")]
+    I8X16,
+}
+
+impl Format {
+    /// The version that it came with.
+    fn since(self) -> Version {
+        match self {
+            Format::F32 | Format::I8 | Format::I4 | Format::I4Group32 => Version::default(),
+            Format::I2Group64 => Version::TWO_BITS,
+            Format::I8X16 => Version::WIDE_ACTIVATIONS,
+        }
+    }
+
+    /// What a file calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Format::F32 => "f32",
+            Format::I8 => Quantization::Weights(WeightFormat::I8).name(),
+            Format::I4 => Quantization::Weights(WeightFormat::I4).name(),
+            Format::I4Group32 => Quantization::Weights(WeightFormat::I4Group32).name(),
+            Format::I2Group64 => Quantization::Weights(WeightFormat::I2Group64).name(),
+            Format::I8X16 => Quantization::I8X16.name(),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,11 +134,11 @@ impl Stored for Unpacked {
                 to.put(name.into(), Tensor::floats(vec_of([n, k]), w.as_slice()))?;
                 Format::F32
             }
-            Unpacked::I8(w) => {
+            Unpacked::I8(w) | Unpacked::I8X16(w) => {
                 to.put(format!("{name}.values"), Tensor::signed(vec_of([n, k]), w.values().as_slice()))?;
                 let (name, tensor) = scales(w.scales());
                 to.put(name, tensor)?;
-                Format::I8
+                if matches!(self, Unpacked::I8X16(_)) { Format::I8X16 } else { Format::I8 }
             }
             Unpacked::I4(w) => {
                 let pair = |pair: &[i8]| pair[0] as u8 & 0x0f | (pair.get(1).copied().unwrap_or(0) as u8) << 4;
@@ -131,7 +156,6 @@ impl Stored for Unpacked {
                 format
             }
             Unpacked::I2(w) => {
-                to.needs(Version::TWO_BITS);
                 let bytes = (0..n).flat_map(|row| w.values().row(row).chunks(4).map(pack_quarters)).collect();
                 let shape = vec_of([n, k.div_ceil(4)]);
                 to.put(format!("{name}.quarters"), Tensor { dtype: Dtype::U8, shape, bytes })?;
@@ -142,20 +166,20 @@ impl Stored for Unpacked {
                 Format::I2Group64
             }
         };
+        to.needs(format.since());
         Ok(MatHeader { n, k, format })
     }
 
     fn read(name: &str, &MatHeader { n, k, format }: &MatHeader, from: &mut Reader<'_>) -> Result<Self> {
-        if format == Format::I2Group64 {
-            from.version.expect(Version::TWO_BITS, "the format int2 in groups of 64")?;
-        }
+        from.version.expect(format.since(), &format!("the format {}", format.name()))?;
         let tensors = &mut from.tensors;
         let unpacked = match format {
             Format::F32 => Ok(Unpacked::F32(tensors.take_floats_of(name, n, k)?)),
-            Format::I8 => {
+            Format::I8 | Format::I8X16 => {
                 let values = tensors.take_signed(&format!("{name}.values"), n, k)?;
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
-                QuantizedMat::from_parts(values, scales).map(Unpacked::I8)
+                let of = if format == Format::I8X16 { Unpacked::I8X16 } else { Unpacked::I8 };
+                QuantizedMat::from_parts(values, scales).map(of)
             }
             Format::I4 | Format::I4Group32 => {
                 let nibbles = tensors.take_unsigned(&format!("{name}.nibbles"), n, k.div_ceil(2))?;
@@ -167,14 +191,18 @@ impl Stored for Unpacked {
                     _ => None,
                 };
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
-                QuantizedMatI4::from_parts(unpack_nibbles(&nibbles, k)?, multipliers, scales).map(Unpacked::I4)
+                let values = unpack_nibbles(&nibbles, k)?;
+                expect_zeros_behind(&nibbles, 4 * k)
+                    .and_then(|()| QuantizedMatI4::from_parts(values, multipliers, scales).map(Unpacked::I4))
             }
             Format::I2Group64 => {
                 let quarters = tensors.take_unsigned(&format!("{name}.quarters"), n, k.div_ceil(4))?;
                 let groups = k.div_ceil(crate::kernels::GROUP_I2);
                 let multipliers = tensors.take_signed(&format!("{name}.multipliers"), n, groups)?;
                 let scales = tensors.take_vector(&format!("{name}.scales"), n)?;
-                QuantizedMatI2::from_parts(unpack_quarters(&quarters, k)?, multipliers, scales).map(Unpacked::I2)
+                let values = unpack_quarters(&quarters, k)?;
+                expect_zeros_behind(&quarters, 2 * k)
+                    .and_then(|()| QuantizedMatI2::from_parts(values, multipliers, scales).map(Unpacked::I2))
             }
         };
         unpacked.map_err(|cause| FileError::invalid(name, cause))
@@ -220,6 +248,16 @@ fn unpack_quarters(quarters: &Mat<u8>, k: usize) -> Result<Mat<i8>> {
         }
     }
     Ok(values)
+}
+
+/// Fails if the last byte of a row has something behind the `bits` of its columns.
+fn expect_zeros_behind(packed: &Mat<u8>, bits: usize) -> Result<()> {
+    let behind = |row| packed.view().row(row).last().map_or(0, |&byte| byte >> (bits % 8));
+    let rows = if bits.is_multiple_of(8) { 0..0 } else { 0..packed.rows() };
+    match rows.map(behind).find(|&rest| rest != 0) {
+        None => Ok(()),
+        Some(rest) => Err(Error::Parameter { what: "bits behind the last column", value: rest.into(), expected: "0" }),
+    }
 }
 
 fn vec_of<const N: usize>(dimensions: [usize; N]) -> Vec<usize> {

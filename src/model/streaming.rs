@@ -151,12 +151,25 @@ impl Layer {
 
 #[cfg(feature = "svd")]
 impl Layer {
-    /// Runs a whole sequence and returns its outputs.
-    pub(super) fn run(&self, x: MatRef<'_, f32>, scratch: &mut Scratch) -> Result<crate::matrix::Mat<f32>> {
+    /// Runs a whole sequence and returns its outputs, with the hidden vector before the first frame if there is one.
+    /// `states` has names as in [`LayerState::vector_mut`], and vectors that fit.
+    pub(super) fn run(
+        &self,
+        x: MatRef<'_, f32>,
+        states: &[(&str, &[f32])],
+        scratch: &mut Scratch,
+    ) -> Result<(crate::matrix::Mat<f32>, Option<Vec<f32>>)> {
         let (mut state, mut out) = (self.state()?, Frames::new(self.output_size()));
+        for (name, values) in states {
+            if let Some(vector) = state.vector_mut(name) {
+                crate::error::expect_length("state", vector.len(), values.len())?;
+                vector.copy_from_slice(values);
+            }
+        }
+        let h0 = state.vectors()[0].map(<[f32]>::to_vec);
         self.push(x, &mut state, &mut out, scratch)?;
         self.finish(&mut state, &mut out, scratch)?;
-        out.into_matrix()
+        Ok((out.into_matrix()?, h0))
     }
 }
 

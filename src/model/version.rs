@@ -21,6 +21,8 @@ impl Version {
     pub const LAYERS: Self = Self::Two;
     /// Since when weights have 2 bits.
     pub const TWO_BITS: Self = Self::Two;
+    /// Since when 8-bit weights are multiplied with activations in 16 bits.
+    pub const WIDE_ACTIVATIONS: Self = Self::Two;
 
     const ALL: [Self; 2] = [Self::One, Self::Two];
 

@@ -8,7 +8,8 @@
 use alloc::vec::Vec;
 
 use crate::error::Result;
-use crate::float::{LARGEST_BYTE, LARGEST_FINITE, magnitude_bits, round_to_i32};
+use crate::float::{LARGEST_BYTE, LARGEST_FINITE, round_to_i32};
+use crate::kernels::bytes::{magnitude_bits, quotients, round_each};
 use crate::matrix::{MatRef, grow};
 
 /// Where the quantization range of a column lies.
@@ -151,54 +152,27 @@ pub(crate) fn symmetric(x: &[f32], values: &mut [i8]) -> f32 {
     if largest > LARGEST_FINITE {
         return symmetric_of_finite(x, values);
     }
-    let (largest, inverse) = symmetric_range(largest);
+    let (_, [scale, inverse]) = symmetric_range(largest);
     // Magnitudes exceed 127 by at most a rounding error, which rounding removes.
     round_each(x, inverse, values);
-    largest / LARGEST_BYTE
+    scale
 }
 
 /// As [`symmetric`], for columns with values that are not finite.
 #[cold]
 fn symmetric_of_finite(x: &[f32], values: &mut [i8]) -> f32 {
-    let (largest, inverse) = symmetric_range(magnitude_bits_of_finite(x));
+    let (largest, [scale, inverse]) = symmetric_range(magnitude_bits_of_finite(x));
     for (value, &x) in values.iter_mut().zip(x) {
         *value = round_to_i32(finite_or(x, largest) * inverse) as i8;
     }
-    largest / LARGEST_BYTE
+    scale
 }
 
-/// The magnitude that becomes 127, and the inverse of the scale, from the bits of the greatest magnitude.
+/// The magnitude that becomes 127, the scale and its inverse, from the bits of the greatest magnitude.
 #[inline]
-fn symmetric_range(largest: u32) -> (f32, f32) {
+fn symmetric_range(largest: u32) -> (f32, [f32; 2]) {
     let largest = f32::from_bits(largest).max(LARGEST_BYTE * f32::MIN_POSITIVE);
-    (largest, LARGEST_BYTE / largest)
-}
-
-/// Rounds each `x * inverse` to a byte, in blocks of sixteen. The last one is shifted to end where the values end, so it
-/// computes some of them again.
-#[inline]
-fn round_each(x: &[f32], inverse: f32, values: &mut [i8]) {
-    const BLOCK: usize = 16;
-    let one = |x: f32| round_to_i32(x * inverse) as i8;
-    let block = |x: &[f32; BLOCK], values: &mut [i8; BLOCK]| {
-        for i in 0..BLOCK {
-            values[i] = one(x[i]);
-        }
-    };
-    let (blocks, tail) = values.as_chunks_mut::<BLOCK>();
-    for (values, x) in blocks.iter_mut().zip(x.as_chunks().0) {
-        block(x, values);
-    }
-    if tail.is_empty() {
-        return;
-    }
-    if let (Some(values), Some(x)) = (values.last_chunk_mut(), x.last_chunk()) {
-        block(x, values);
-        return;
-    }
-    for (value, &x) in values.iter_mut().zip(x) {
-        *value = one(x);
-    }
+    (largest, quotients(largest, LARGEST_BYTE))
 }
 
 /// Fills `values` and returns the scale and the zero point.
@@ -253,14 +227,14 @@ fn ordered_range(x: &[f32]) -> (i32, i32) {
 
 /// The bits of the greatest magnitude among the finite elements, or of [`f32::MAX`] if it is 0 and there are
 /// infinities. Only columns with non-finite values use it, so it need not be fast.
-fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
+pub(super) fn magnitude_bits_of_finite(x: &[f32]) -> u32 {
     let magnitudes = x.iter().map(|x| x.to_bits() & i32::MAX as u32);
     let largest = magnitudes.filter(|&bits| bits <= LARGEST_FINITE).max().unwrap_or(0);
     if largest == 0 && x.iter().any(|x| x.is_infinite()) { LARGEST_FINITE } else { largest }
 }
 
 /// `x` if it is finite, 0 for a NaN, and `largest` with the sign of `x` for an infinity.
-fn finite_or(x: f32, largest: f32) -> f32 {
+pub(super) fn finite_or(x: f32, largest: f32) -> f32 {
     if x.is_nan() { 0.0 } else { x.max(-largest).min(largest) }
 }
 
@@ -324,6 +298,20 @@ mod tests {
             ] {
                 assert_eq!(back(&x, zero_point), back(&same, zero_point), "{x:?} {zero_point:?}");
             }
+        }
+    }
+
+    /// The greatest floats are finite: they are what a column is scaled by, and take none of the paths for infinities.
+    #[test]
+    fn the_greatest_floats_count_as_finite() {
+        let mut values = [0i8; 3];
+        for largest in [f32::MAX, -f32::MAX] {
+            let scale = symmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            let sign = largest.signum() as i8;
+            assert_eq!((values, scale), ([127 * sign, 64 * sign, 0], f32::MAX / 127.0));
+            let (scale, z) = asymmetric(&[largest, largest / 2.0, 0.0], &mut values);
+            assert_eq!((scale, z), (f32::MAX / 255.0, if sign > 0 { -128 } else { 127 }));
+            assert_eq!((values[0], values[2]), (if sign > 0 { 127 } else { -128 }, z as i8));
         }
     }
 

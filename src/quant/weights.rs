@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::error::{Error, Result};
-use crate::float::{LARGEST_BYTE, magnitude_bits, round_to_i32};
+use crate::float::{LARGEST_BYTE, round_to_i32};
+use crate::kernels::bytes::magnitude_bits;
 use crate::matrix::{Mat, MatRef};
 
 /// An `n x k` weight matrix in 8 bits: `w[j][i] ~ scales[j] * values[j][i]`, with one scale per output feature.

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::weights::expect_scales;
 use crate::error::{Error, Result};
-use crate::float::{LARGEST_FINITE, magnitude_bits, round_to_i32};
+use crate::float::{LARGEST_FINITE, round_to_i32};
 use crate::format::{GROUP, MAX_I4, MAX_MULTIPLIER};
+use crate::kernels::bytes::magnitude_bits;
 use crate::matrix::{Mat, MatRef};
 
 /// An `n x k` weight matrix in 4 bits: `w[j][i] ~ scales[j] * multiplier * values[j][i]`, with values in -7..=7.

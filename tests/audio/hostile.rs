@@ -1,7 +1,5 @@
 //! Descriptions that make no sense, by mistake or on purpose.
 
-use std::time::Instant;
-
 use skinny::audio::{Features, FrontEnd, Labels, Stft};
 use skinny::{Error, FileError};
 
@@ -101,7 +99,6 @@ fn no_description_asks_for_time_or_memory_out_of_proportion() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as usize % n
     };
-    let start = Instant::now();
     for _ in 0..1000 {
         let mut entries = entries();
         for _ in 0..1 + below(3) {
@@ -113,9 +110,13 @@ fn no_description_asks_for_time_or_memory_out_of_proportion() {
         match read(width, &entries) {
             Ok(features) => {
                 let features = features.unwrap();
+                let (fft, stack) = (features.stft.fft, features.stack);
                 let mut front_end = FrontEnd::new(features).unwrap();
-                let steps = front_end.whole(&[0.25; 3]);
-                assert!(steps.is_ok_and(|steps| steps.as_slice().iter().all(|value| value.is_finite())));
+                let steps = front_end.whole(&[0.25; 3]).unwrap();
+                assert!(steps.as_slice().iter().all(|value| value.is_finite()));
+                // The samples that three samples can become in transforms, and the numbers that these become.
+                assert!(steps.rows() * stack * fft <= 1 << 28, "{entries:?}");
+                assert!(steps.rows() * steps.cols() <= 1 << 24, "{entries:?}");
                 accepted += 1;
             }
             Err(Error::File(FileError::Header { key, .. })) => assert!(key.starts_with("features.")),
@@ -123,7 +124,6 @@ fn no_description_asks_for_time_or_memory_out_of_proportion() {
         }
     }
     assert!(accepted > 30, "{accepted}");
-    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -4,8 +4,7 @@
 
 use std::fmt::Debug;
 
-use skinny::factored::{Recurrent, Scratch};
-use skinny::kernels::WeightFormat;
+use skinny::factored::{Quantization, Recurrent, Scratch};
 use skinny::{Error, Mat, MatMut, MatRef, Tier};
 
 /// Numbers in -1..1, the same in every run.
@@ -99,8 +98,9 @@ pub fn product_bound(w: &[f32], x: &[f32], off: &[f64]) -> f64 {
 
 /// Runs a layer in `f32`, and in each of `formats` on each tier. Time batches, cuts of the sequence, single steps and
 /// tiers must not change a bit.
-pub fn expect_same_bits<L>(what: &str, layer: &L, formats: &[WeightFormat])
+pub fn expect_same_bits<L, F>(what: &str, layer: &L, formats: &[F])
 where
+    F: Copy + Debug + Into<Quantization>,
     L: Recurrent,
     L::State: PartialEq + Debug,
 {

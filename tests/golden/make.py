@@ -2,13 +2,13 @@
 
     python tests/golden/make.py
 
-All but two are model files of version 1 with one layer `fc` (3 outputs, 35 inputs) in one of the storages. Two attachments
+All but three are model files of version 1 with one layer `fc` (3 outputs, 35 inputs) in one of the storages. Two attachments
 hold the input `x` and the output `y`, which is computed here in integers. All weights, inputs and scales are small
 integers or powers of two, and the largest input is 127. Thus 8 bits hold the inputs exactly, and no float of the
 product is rounded.
 
 `graph` is a file of version 2: a convolution that looks a frame ahead, paths around it, two inputs and two outputs.
-`int2` is a file of version 2, with 70 inputs: a group and part of another.
+`int2` is a file of version 2, with 70 inputs: a group and part of another. `int8x16` is one whose inputs need 16 bits.
 The crate wrote `operations`, which has the other layers and functions of that version, with the outputs that it computed.
 
 Version 0.1.0 of the crate wrote the files of other layers. No file is ever remade because the crate has changed: a file
@@ -92,7 +92,13 @@ def main():
     raw = struct.pack(f"{N * K}b", *(value for row in w for value in row))
     write_layer("int8", "int8", {"fc.weight.values": ("I8", [N, K], raw), **scales}, outputs(w))
 
+    # The largest input is 32639, so 16 bits hold the inputs exactly.
+    x = [(i * 29 + 5) % 601 - 300 for i in range(K - 1)] + [32639]
     w = values(7)
+    raw = struct.pack(f"{N * K}b", *(value for row in w for value in row))
+    tensors = {"fc.weight.values": ("I8", [N, K], raw), **scales}
+    write_layer("int8x16", "int8x16", tensors, outputs(w, x=x), x, "2")
+
     write_layer("int4", "int4", {"fc.weight.nibbles": nibbles(w), **scales}, outputs(w))
 
     multipliers = [[127, 3], [0, 64], [1, 100]]

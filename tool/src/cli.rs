@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{bench, completions, compress, convert, gemm, inspect, run};
+use crate::commands::{bench, completions, compress, convert, gather, gemm, inspect, results, run};
 #[cfg(feature = "train")]
 use crate::commands::{study, train};
 use crate::console::Console;
@@ -42,6 +42,8 @@ pub enum Command {
     Run(Box<run::RunArgs>),
     Bench(Box<bench::BenchArgs>),
     Gemm(gemm::GemmArgs),
+    Gather(gather::GatherArgs),
+    Results(results::ResultsArgs),
     #[cfg(feature = "train")]
     Train(Box<train::TrainArgs>),
     #[cfg(feature = "train")]
@@ -61,6 +63,8 @@ impl Cli {
             Command::Run(args) => run::run(args, console),
             Command::Bench(args) => bench::run(args, console),
             Command::Gemm(args) => gemm::run(args, console),
+            Command::Gather(args) => gather::run(args, console),
+            Command::Results(args) => results::run(args, console),
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(args, console),
             #[cfg(feature = "train")]

@@ -2,21 +2,33 @@
 
 use plotters::prelude::*;
 use skinny::compress::Choice;
-use skinny::model::MatrixReport;
+use skinny::model::{BudgetPoint, MatrixReport};
 
 type Failure = Box<dyn std::error::Error>;
 
 const SIZE: (u32, u32) = (900, 1000);
+/// With a third plot.
+const TALL: (u32, u32) = (900, 1400);
 const FONT: (&str, u32) = ("sans-serif", 14);
 const TITLE: (&str, u32) = ("sans-serif", 18);
 
 /// Draws an SVG with two plots. One has the singular values of each matrix, and its cut. The other has `curve`, the
-/// pairs (parameters, error) of other budgets, with `chosen` marked.
-pub fn svg(matrices: &[MatrixReport], curve: &[(f64, f64)], chosen: (f64, f64)) -> Result<String, Failure> {
+/// pairs (parameters, error) of other budgets, with `chosen` marked. If budgets were measured, a third has the frames that agree.
+pub fn svg(
+    matrices: &[MatrixReport],
+    curve: &[(f64, f64)],
+    chosen: (f64, f64),
+    measured: &[BudgetPoint],
+) -> Result<String, Failure> {
     let mut text = String::new();
     {
-        let root = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let size = if measured.is_empty() { SIZE } else { TALL };
+        let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         root.fill(&WHITE)?;
+        let (root, lowest) = root.split_vertically(SIZE.1);
+        if !measured.is_empty() {
+            agreements(&lowest, measured)?;
+        }
         let (upper, lower) = root.split_vertically(600);
         spectra(&upper, matrices)?;
         errors(&lower, curve, chosen)?;
@@ -62,6 +74,31 @@ fn spectra(area: &Area<'_>, matrices: &[MatrixReport]) -> Result<(), Failure> {
         }
     }
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).label_font(FONT).draw()?;
+    Ok(())
+}
+
+fn agreements(area: &Area<'_>, measured: &[BudgetPoint]) -> Result<(), Failure> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(
+            "Frames with the same greatest output, measured on data held out, against the share of the weights",
+            TITLE,
+        )
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..1.05, 0.0..1.05)?;
+    let percent = |share: &f64| format!("{:.0}%", 100.0 * share);
+    chart
+        .configure_mesh()
+        .x_desc("budget")
+        .y_desc("frames that agree")
+        .label_style(FONT)
+        .light_line_style(WHITE)
+        .y_label_formatter(&percent)
+        .draw()?;
+    let points = || measured.iter().map(|point| (point.share, point.fidelity.agreement()));
+    chart.draw_series(LineSeries::new(points(), BLUE.stroke_width(2)))?;
+    chart.draw_series(points().map(|point| Circle::new(point, 3, BLUE.filled())))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use skinny::Tier;
+use skinny::factored::Quantization;
 use skinny::kernels::WeightFormat;
 use skinny::model::Model;
 
@@ -14,6 +15,9 @@ pub enum Precision {
     F32,
     /// 8 bits, one scale per output
     Int8,
+    /// 8 bits as int8, multiplied with activations of 16 bits instead of 8
+    #[value(name = "int8x16")]
+    Int8x16,
     /// 4 bits, one scale per output
     Int4,
     /// 4 bits, one scale per group of 32
@@ -23,11 +27,19 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The library's format; none for `f32`.
+    /// The library's name for it; none for `f32`.
+    pub fn quantization(self) -> Option<Quantization> {
+        match self {
+            Precision::Int8x16 => Some(Quantization::I8X16),
+            _ => self.format().map(Quantization::from),
+        }
+    }
+
+    /// The format of the weights; none for `f32`.
     pub fn format(self) -> Option<WeightFormat> {
         match self {
             Precision::F32 => None,
-            Precision::Int8 => Some(WeightFormat::I8),
+            Precision::Int8 | Precision::Int8x16 => Some(WeightFormat::I8),
             Precision::Int4 => Some(WeightFormat::I4),
             Precision::Int4Groups => Some(WeightFormat::I4Group32),
             Precision::Int2 => Some(WeightFormat::I2Group64),
@@ -37,21 +49,19 @@ impl Precision {
     /// The model with its weights in this precision. Quantized weights are dequantized first.
     pub fn of(self, model: &Model, tier: Tier) -> Result<Model> {
         let f32 = model.dequantize()?;
-        Ok(match self.format() {
+        Ok(match self.quantization() {
             None => f32,
             Some(format) => f32.quantize_to(format, tier)?,
         })
     }
 }
 
-/// The name of a format in tables and JSON.
-pub fn name(format: Option<WeightFormat>) -> &'static str {
-    match format {
+/// The name of a precision in tables and JSON; none is `f32`.
+pub fn name(quantization: Option<impl Into<Quantization>>) -> &'static str {
+    match quantization.map(Into::into) {
         None => "f32",
-        Some(WeightFormat::I8) => "int8",
-        Some(WeightFormat::I4) => "int4",
-        Some(WeightFormat::I4Group32) => "int4-groups",
-        Some(WeightFormat::I2Group64) => "int2",
-        Some(_) => "other",
+        Some(Quantization::Weights(WeightFormat::I4Group32)) => "int4-groups",
+        Some(Quantization::Weights(WeightFormat::I2Group64)) => "int2",
+        Some(quantization) => quantization.name(),
     }
 }

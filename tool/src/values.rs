@@ -20,10 +20,16 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a whole number above 0".into())
 }
 
-/// The core with this name.
+/// The core with this name, or the one that a file describes.
 pub fn core(name: &str) -> Result<Core, String> {
-    let known = || Core::ALL.map(|core| core.name).join(", ");
-    Core::ALL.into_iter().find(|core| core.name == name).ok_or_else(|| format!("expected one of {}", known()))
+    if let Some(core) = Core::named(name) {
+        return Ok(core);
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| {
+        let known: Vec<String> = Core::all().into_iter().map(|core| core.name).collect();
+        format!("expected {} or a file that describes a core ({error})", known.join(", "))
+    })?;
+    text.parse().map_err(|error: skinny::Error| error.to_string())
 }
 
 #[cfg(test)]

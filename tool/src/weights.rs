@@ -1,7 +1,7 @@
 //! The weights of a layer: their names, matrices and costs.
 
 use skinny::compress::Core;
-use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Rnn, Weight};
+use skinny::factored::{DenseWeight, Gru, Linear, Lstm, Quantization, Rnn, Weight};
 use skinny::kernels::Activation;
 use skinny::model::Layer;
 
@@ -103,7 +103,12 @@ impl LayerWeight<'_> {
     /// `time_batch` steps.
     pub fn predicted_us(&self, core: &Core, time_batch: usize) -> f64 {
         let batch = if self.recurrent { 1 } else { time_batch };
-        let product = |matrix: &&DenseWeight| core.step_us(matrix.n(), matrix.k(), matrix.stored_as(), batch);
+        let product = |matrix: &&DenseWeight| {
+            let stored = matrix.stored_as();
+            // An activation in 16 bits is two columns of a batch.
+            let columns = if stored == Some(Quantization::I8X16) { 2 * batch } else { batch };
+            core.call_us(matrix.n(), matrix.k(), stored.map(Quantization::weights), columns) / batch.max(1) as f64
+        };
         self.matrices().iter().map(product).sum()
     }
 }

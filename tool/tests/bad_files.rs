@@ -163,6 +163,16 @@ fn numbers_that_make_no_sense() {
     ] {
         expect_refused(&[&larger[..], &limit].concat(), 2, told);
     }
+    // A core is one of the crate's or a file that describes one; clap adds a hint to what is wrong.
+    let core = folder.file("core.txt", "name = mine\ncycles_per_us = fast\n");
+    for (core, told) in [
+        (core.as_str(), "line 2: cycles_per_us: `fast` is no number"),
+        ("pentium", "cortex-a76 or a file that describes a core"),
+    ] {
+        let output = output(&[&compress[..], &["--core", core]].concat());
+        let found = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && found.contains(told), "{core}: {found}");
+    }
     refused(&[&compress[..], &["--bytes", "1"]].concat(), "--bytes 1: the smallest possible is");
     refused(&[&compress[..], &["--parameters", "1"]].concat(), "--parameters 1: the smallest possible");
     refused(&[&compress[..], &["--layer-precision", "no=f32"]].concat(), "gru.l0, gru.l1, fc");

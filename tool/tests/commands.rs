@@ -4,6 +4,7 @@ mod common;
 
 use common::{Folder, KEPT, digits, expect_refused, frames, json, output, pytorch, skinny, stdout, text};
 use serde_json::Value;
+use skinny::compress::Core;
 
 /// The words of the line that begins with `begin`.
 fn line<'t>(text: &'t str, begin: &str) -> Vec<&'t str> {
@@ -96,7 +97,11 @@ fn compress_weighs_by_calibration_and_reports_to_programs() {
     let small = folder.path("small.safetensors");
     let arguments = compress(&small, &["--json"]);
     let report = json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(report["calibration_frames"], 60);
+    // Of the only sequence the last quarter is held out.
+    assert_eq!((&report["calibration_frames"], &report["held_out_frames"]), (&45.into(), &15.into()));
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.len() > 1 && layers.iter().all(|layer| layer["only_this_db"].is_f64()), "{layers:?}");
+    assert!(!report["budgets"].as_array().unwrap().is_empty() && report["verdict"].is_string());
     assert!(report["output_signal_to_noise_db"].as_f64().unwrap() > 0.0);
     for matrix in report["matrices"].as_array().unwrap() {
         assert_eq!(
@@ -272,6 +277,15 @@ fn bench_predicts_the_papers_model() {
     assert!(number(&core["us_per_step_range"][0]) <= us && us <= number(&core["us_per_step_range"][1]));
     let told = stdout(&paper);
     assert!(told.contains("at 0.1 of the rank") && told.contains("ms per s of sound"), "{told}");
+
+    // A core from a file stands beside those of the crate.
+    let folder = Folder::new();
+    let core = Core { name: "overclocked".into(), bytes_per_us: 3100.0, ..Core::named("cortex-a53").unwrap() };
+    let file = folder.file("core.txt", core.to_string());
+    let told = json(&[&paper[..], &["--json", "--core", &file]].concat());
+    let faster = number(&told["predicted"]["overclocked"]["us_per_step"]);
+    assert!(0.5 * us < faster && faster < 0.9 * us, "{faster} us, {us}");
+    assert_eq!(number(&told["predicted"]["cortex-a53"]["us_per_step"]), us);
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub(super) fn fold(node: &Node, opset: i64, inputs: &[Option<&Array>]) -> Result
             let number = |i: usize| input(i)?.scalar().ok_or_else(|| "expected scalars".to_owned());
             let [start, limit, delta] = [number(0)?, number(1)?, number(2)?].map(f64::from);
             let len = ((limit - start) / delta).ceil().max(0.0);
-            if len > MOST as f64 {
+            if len.is_nan() || len > MOST as f64 {
                 return Err(format!("a range from {start} to {limit} by {delta} is too long"));
             }
             let values = (0..len as usize).map(|i| start + i as f64 * delta);

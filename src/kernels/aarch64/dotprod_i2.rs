@@ -9,11 +9,12 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use super::super::layout::{STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
+use super::super::layout::{Line, STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::dotprod::{self, LAYOUT};
-use super::instructions::{insert_top, sdot, sdot_lane};
-use super::unpacked::{Slice, Unpacking};
+use super::dotprod::LAYOUT;
+use super::instructions::{prefetch, sdot, sdot_lane};
+use super::slice_i2::Slice;
+use super::tile::hints;
 use crate::format::WeightFormat;
 use crate::tier::Tier;
 
@@ -30,11 +31,20 @@ const ROWS: usize = LAYOUT.panel_rows;
 const STEP_BYTES: usize = ROWS / 4 * STEP;
 const VECTORS: usize = ROWS / 4;
 
-/// The most groups of which one pass over the panels takes the sums of activations.
-const MOST_GROUPS: usize = 32;
+/// The most starts of sums that one pass over the panels takes.
+const MOST_STARTS: usize = 320;
 
-/// Where the sums of a group start, but for the last, which starts at 0.
-type Starts = [int32x4_t; VECTORS - 1];
+/// How many bytes ahead a group hints at its four lines.
+const HINT: usize = 768;
+
+/// Where the sums of a group and column start: `-42 X`, `-10 X`, `-2 X` and 0 in one vector. A single column has a vector
+/// of each instead, but for the last, which takes fewer instructions and more bytes.
+type Starts = int32x4_t;
+
+/// The vectors of a group and column.
+const fn vectors(columns: usize) -> usize {
+    if columns == 1 { VECTORS - 1 } else { 1 }
+}
 
 /// Multiplies panels of 16 rows in runs of 4.
 ///
@@ -44,53 +54,67 @@ type Starts = [int32x4_t; VECTORS - 1];
 pub(crate) unsafe fn gemm_s2gs8s32_16x4<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe {
-        if COLUMNS == 1 {
-            return single(call);
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
         }
-        let kernel = dotprod::gemm_s8s8s32_16x4::<COLUMNS>;
-        let unpacking = Unpacking { rows: ROWS, unpacked_rows: ROWS, unpack, kernel };
-        unpacking.multiply(call, LAYOUT.panel_bytes(WeightFormat::I2Group64, call.steps), COLUMNS);
     }
 }
 
-/// Multiplies the panels with one column.
+/// As [`gemm_s2gs8s32_16x4`], for one value of `call.from_memory`.
 ///
 /// # Safety
-/// The contract of `call` must hold with one column.
+/// As [`gemm_s2gs8s32_16x4`].
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn single(call: &Call) {
+unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     let panel_bytes = LAYOUT.panel_bytes(WeightFormat::I2Group64, call.steps);
-    let mut starts = [const { MaybeUninit::<Starts>::uninit() }; MOST_GROUPS];
+    let mut starts = [const { MaybeUninit::<Starts>::uninit() }; MOST_STARTS];
     // One pass, unless there are very many groups. Later passes add to the sums of earlier ones.
     let mut first = 0;
     loop {
-        let steps = (call.steps - first).min(MOST_GROUPS * GROUP_STEPS);
-        // SAFETY: the pass reads steps that the contract lets it read: `steps` of each panel and of the column, and the
+        let steps = (call.steps - first).min(MOST_STARTS / vectors(COLUMNS) / COLUMNS * GROUP_STEPS);
+        // SAFETY: the pass reads steps that the contract lets it read: `steps` of each panel and of the columns, and the
         // multipliers of their groups. It writes the rows of each panel.
         unsafe {
-            let x = call.activations.add(first * STEP);
-            for (group, start) in starts.iter_mut().enumerate().take(steps.div_ceil(GROUP_STEPS)) {
-                let taken = group * GROUP_STEPS;
-                start.write(start_sums(x.add(taken * STEP), GROUP_STEPS.min(steps - taken)));
+            let x = call.activations.add(first * STEP * COLUMNS);
+            for group in 0..steps.div_ceil(GROUP_STEPS) {
+                for column in 0..COLUMNS {
+                    let taken = group * GROUP_STEPS;
+                    let x = x.add((taken * COLUMNS + column) * STEP);
+                    let start = start_sums::<COLUMNS>(x, GROUP_STEPS.min(steps - taken));
+                    let places = &mut starts[(group * COLUMNS + column) * vectors(COLUMNS)..][..vectors(COLUMNS)];
+                    if COLUMNS == 1 {
+                        places[0].write(vdupq_laneq_s32::<0>(start));
+                        places[1].write(vdupq_laneq_s32::<1>(start));
+                        places[2].write(vdupq_laneq_s32::<2>(start));
+                    } else {
+                        places[0].write(start);
+                    }
+                }
             }
             for panel in 0..call.panels {
                 let slice = Slice { panel: call.weights.add(panel * panel_bytes), all_steps: call.steps, first, steps };
-                let (w, multipliers) = slice.operands_i2(&LAYOUT);
-                let mut sums = [vdupq_n_s32(0); VECTORS];
-                let groups = steps / GROUP_STEPS;
-                if groups > 0 {
-                    sums = tile_16x1(w, x, multipliers, starts.as_ptr().cast(), groups);
+                let mut sums = [[vdupq_n_s32(0); VECTORS]; COLUMNS];
+                if steps >= GROUP_STEPS {
+                    whole_groups(&mut sums, slice, x, starts.as_ptr().cast(), HINTS);
                 }
-                if groups * GROUP_STEPS < steps {
-                    let taken = groups * GROUP_STEPS;
-                    let m = vld1q_s8(multipliers.add(groups * ROWS));
-                    let (w, x) = (w.add(taken * STEP_BYTES).cast(), x.add(taken * STEP));
-                    short_group(&mut sums, w, x, m, starts[groups].assume_init(), steps - taken);
+                if !steps.is_multiple_of(GROUP_STEPS) {
+                    let starts = starts.as_ptr().cast::<Starts>().add(steps / GROUP_STEPS * COLUMNS * vectors(COLUMNS));
+                    short_group(&mut sums, slice, x, starts);
                 }
-                for (v, sums) in sums.into_iter().enumerate() {
-                    let out = call.sums.add(panel * ROWS + 4 * v);
-                    vst1q_s32(out, if first > 0 { vaddq_s32(sums, vld1q_s32(out)) } else { sums });
+                for (column, sums) in sums.into_iter().enumerate() {
+                    for (v, sums) in sums.into_iter().enumerate() {
+                        let out = call.sums.add(column * call.sums_stride + panel * ROWS + 4 * v);
+                        vst1q_s32(out, if first > 0 { vaddq_s32(sums, vld1q_s32(out)) } else { sums });
+                    }
+                }
+                if HINTS {
+                    // Groups have hinted as far ahead as there are weights. The multipliers' lines are left.
+                    let (_, multipliers) = slice.operands(&LAYOUT);
+                    for at in (0..ROWS * steps.div_ceil(GROUP_STEPS)).step_by(Line::BYTES) {
+                        prefetch(multipliers.wrapping_add(HINT + at));
+                    }
                 }
             }
         }
@@ -101,20 +125,66 @@ unsafe fn single(call: &Call) {
     }
 }
 
+/// Computes the sums of the whole groups of a slice.
+///
+/// # Safety
+/// The slice, its columns and the starts of its groups must be readable, and there must be a whole group.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn whole_groups<const COLUMNS: usize>(
+    sums: &mut [[int32x4_t; VECTORS]; COLUMNS],
+    slice: Slice,
+    x: *const i8,
+    starts: *const Starts,
+    hints: bool,
+) {
+    let groups = slice.steps / GROUP_STEPS;
+    // SAFETY: by this function's contract.
+    unsafe {
+        let (w, m) = slice.operands(&LAYOUT);
+        if COLUMNS == 1 {
+            sums[0] = tile_16x1(w, x, m, starts, groups, hints);
+            return;
+        }
+        // Of the tiles that pass over a panel, the first one hints: further ones find it in L1.
+        macro_rules! tiles {
+            ($($tile:ident at $column:literal),*) => {{
+                $(
+                    let (column_x, column_starts) = (x.add($column * STEP), starts.add($column));
+                    let found = $tile(w, column_x, COLUMNS * STEP, m, column_starts, groups, hints && $column == 0);
+                    sums[$column..][..found.len()].copy_from_slice(&found);
+                )*
+            }};
+        }
+        match COLUMNS {
+            2 => tiles!(tile_16x2 at 0),
+            3 => tiles!(tile_16x3 at 0),
+            4 => tiles!(tile_16x2 at 0, tile_16x2 at 2),
+            5 => tiles!(tile_16x3 at 0, tile_16x2 at 3),
+            6 => tiles!(tile_16x3 at 0, tile_16x3 at 3),
+            7 => tiles!(tile_16x3 at 0, tile_16x2 at 3, tile_16x2 at 5),
+            8 => tiles!(tile_16x3 at 0, tile_16x3 at 3, tile_16x2 at 6),
+            9 => tiles!(tile_16x3 at 0, tile_16x3 at 3, tile_16x3 at 6),
+            _ => tiles!(tile_16x3 at 0, tile_16x3 at 3, tile_16x2 at 6, tile_16x2 at 8),
+        }
+    }
+}
+
 /// Where the sums of a group start.
 ///
 /// # Safety
-/// `steps <= 4` steps of activations must be readable at `x`.
+/// `steps <= 4` steps of `COLUMNS` columns of activations must be readable at `x`, of which the first column counts.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn start_sums(x: *const i8, steps: usize) -> Starts {
+unsafe fn start_sums<const COLUMNS: usize>(x: *const i8, steps: usize) -> Starts {
     let mut sums = vdupq_n_s32(0);
     for step in 0..steps {
         // SAFETY: by this function's contract.
-        sums = sdot(sums, unsafe { vld1q_s8(x.add(step * STEP)) }, vdupq_n_s8(1));
+        sums = sdot(sums, unsafe { vld1q_s8(x.add(step * COLUMNS * STEP)) }, vdupq_n_s8(1));
     }
     let x = vaddvq_s32(sums);
-    [vdupq_n_s32(-42 * x), vdupq_n_s32(-10 * x), vdupq_n_s32(-2 * x)]
+    // SAFETY: both are 16 bytes.
+    unsafe { vld1q_s32([-42 * x, -10 * x, -2 * x, 0].as_ptr()) }
 }
 
 /// The bytes in 22..25 without their lowest rows: shifted by 2, 4 and 6.
@@ -181,12 +251,15 @@ unsafe fn tile_16x1(
     m: *const i8,
     starts: *const Starts,
     groups: usize,
+    hints: bool,
 ) -> [int32x4_t; VECTORS] {
     let (s0, s1, s2, s3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);
     // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
+        macro_rules! tile {
+            ($h0:literal, $h1:literal, $h2:literal, $h3:literal) => {
         asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
+            // The first time, multipliers of 0 leave nothing of what the sums hold.
             "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
             "movi v14.2d, #0", "movi v15.2d, #0",
             "b 2f",
@@ -203,16 +276,16 @@ unsafe fn tile_16x1(
                 ["ldur q22, [{w}, #64]", "ldur q23, [{w}, #80]", "ldur q24, [{w}, #96]", "ldur q25, [{w}, #112]"],
                 ["smlal v4.4s, v9.4h, v14.4h", "smlal2 v5.4s, v9.8h, v14.8h"],
                 ["smlal v6.4s, v11.4h, v15.4h", "smlal2 v7.4s, v11.8h, v15.8h"],
-                ["ldur q15, [{m}]", "ldur q20, [{x}, #16]"], ["prfm pldl1keep, [{w}, #768]"]),
+                ["ldur q15, [{m}]", "ldur q20, [{x}, #16]"], [$h0]),
             shifts!(),
             step_16x1!(20,
                 ["ldur q22, [{w}, #128]", "ldur q23, [{w}, #144]", "ldur q24, [{w}, #160]", "ldur q25, [{w}, #176]"],
-                ["ldur q19, [{x}, #32]"], ["prfm pldl1keep, [{w}, #832]"], [], []),
+                ["ldur q19, [{x}, #32]"], [$h1], [], []),
             shifts!(),
             "sshll v14.8h, v15.8b, #0", "sshll2 v15.8h, v15.16b, #0",
             step_16x1!(19,
                 ["ldur q22, [{w}, #192]", "ldur q23, [{w}, #208]", "ldur q24, [{w}, #224]", "ldur q25, [{w}, #240]"],
-                ["ldur q20, [{x}, #48]"], ["prfm pldl1keep, [{w}, #896]"], ["prfm pldl1keep, [{w}, #960]"], []),
+                ["ldur q20, [{x}, #48]"], [$h2], [$h3], []),
             shifts!(),
             step_16x1!(20, ["", "", "", ""], ["add {w}, {w}, #256"], ["add {x}, {x}, #64"], ["add {m}, {m}, #16"],
                 ["add {s}, {s}, #48"]),
@@ -232,123 +305,191 @@ unsafe fn tile_16x1(
             out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
             out("v30") _, out("v31") _,
             options(readonly, nostack)
-        );
+        )
+            };
+        }
+        match hints {
+            true => tile!(
+                "prfm pldl1keep, [{w}, #768]",
+                "prfm pldl1keep, [{w}, #832]",
+                "prfm pldl1keep, [{w}, #896]",
+                "prfm pldl1keep, [{w}, #960]"
+            ),
+            false => tile!("", "", "", ""),
+        }
     }
     [s0, s1, s2, s3]
 }
 
-/// Adds the sums of a group that has only `steps` steps.
+/// A run of 4 in depth times several columns: bytes in `$b`, and those shifted in 28 to 30, times lane `$lane` of the
+/// activations. `$load` loads the bytes of the next run, `$work` comes between products, as shifts and loads do.
+///
+/// Of each column there are four sums, of the bytes and of those shifted by 2, 4 and 6, and the activations.
+macro_rules! run {
+    ($lane:literal $b:literal, [$([$s0:literal $s1:literal $s2:literal $s3:literal $x:literal $at:literal])*], $load:expr $(, $work:expr)*) => {
+        concat!(
+            $load, "\n",
+            "sshr v28.16b, v", $b, ".16b, #2\n", "sshr v29.16b, v", $b, ".16b, #4\n", "sshr v30.16b, v", $b, ".16b, #6\n",
+            $($work, "\n",)*
+            $("sdot v", $s0, ".4s, v", $b, ".16b, v", $x, ".4b[", $lane, "]\n",)*
+            $("sdot v", $s1, ".4s, v28.16b, v", $x, ".4b[", $lane, "]\n",)*
+            $("sdot v", $s2, ".4s, v29.16b, v", $x, ".4b[", $lane, "]\n",)*
+            $("sdot v", $s3, ".4s, v30.16b, v", $x, ".4b[", $lane, "]\n",)*
+        )
+    };
+}
+
+/// A step: four runs. Their bytes are in 27 and 31 by turns; `$l0` to `$l3` load those of the next run. The step loads its
+/// own activations.
+macro_rules! step_16 {
+    ([$([$s0:literal $s1:literal $s2:literal $s3:literal $x:literal $at:literal])*] $columns:tt, $l0:literal, $l1:literal, $l2:literal, $l3:literal) => {
+        concat!(
+            run!(0 27, $columns, concat!($("ldur q", $x, ", [{x}, #", $at, "]\n",)* $l0)),
+            run!(1 31, $columns, $l1),
+            run!(2 27, $columns, $l2, "add {x}, {x}, {x_step}"),
+            run!(3 31, $columns, $l3),
+        )
+    };
+}
+
+/// Defines a function that computes 16 rows and some columns over `groups >= 1` whole groups. It returns four vectors for
+/// each column.
+///
+/// Each column has four sums of a group, four of the panel and its activations. Multipliers are in 27 and 31 at the end of
+/// a group, when the sums become those of rows.
+macro_rules! tile_16 {
+    ($name:ident, $columns:literal, $list:tt [$([$s0:literal $s1:literal $s2:literal $s3:literal $x:literal $at:literal])*]
+     totals: [$([$t0:ident = $r0:tt, $t1:ident = $r1:tt, $t2:ident = $r2:tt, $t3:ident = $r3:tt])*]) => {
+        /// Runs the tile. `starts` has those of the tile's columns; those of the next group are `x_step` bytes behind.
+        ///
+        /// # Safety
+        /// The groups of the panel, of the columns, of multipliers and of starts must be readable.
+        #[inline]
+        #[target_feature(enable = "neon,dotprod")]
+        unsafe fn $name(
+            w: *const u8, x: *const i8, x_step: usize, m: *const i8, starts: *const Starts, groups: usize, hints: bool,
+        ) -> [[int32x4_t; VECTORS]; $columns] {
+            $(let ($t0, $t1, $t2, $t3): (int32x4_t, int32x4_t, int32x4_t, int32x4_t);)*
+            // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
+            unsafe {
+                macro_rules! tile {
+                    ($hints:expr) => {
+                        asm!(
+                            $(
+                                concat!("movi ", $r0, ".2d, #0"), concat!("movi ", $r1, ".2d, #0"), concat!("movi ", $r2, ".2d, #0"),
+                                concat!("movi ", $r3, ".2d, #0"),
+                            )*
+                            ".p2align 6",
+                            "2:",
+                            $(concat!("ldur q", $s3, ", [{s}, #", $at, "]"),)*
+                            "ldur q27, [{w}]",
+                            $hints,
+                            $(
+                                concat!("dup v", $s0, ".4s, v", $s3, ".s[0]"), concat!("dup v", $s1, ".4s, v", $s3, ".s[1]"),
+                                concat!("dup v", $s2, ".4s, v", $s3, ".s[2]"),
+                            )*
+                            $(concat!("movi v", $s3, ".2d, #0"),)*
+                            step_16!($list $list, "ldur q31, [{w}, #16]", "ldur q27, [{w}, #32]", "ldur q31, [{w}, #48]", "ldur q27, [{w}, #64]"),
+                            step_16!($list $list, "ldur q31, [{w}, #80]", "ldur q27, [{w}, #96]", "ldur q31, [{w}, #112]", "ldur q27, [{w}, #128]"),
+                            step_16!($list $list, "ldur q31, [{w}, #144]", "ldur q27, [{w}, #160]", "ldur q31, [{w}, #176]", "ldur q27, [{w}, #192]"),
+                            step_16!($list $list, "ldur q31, [{w}, #208]", "ldur q27, [{w}, #224]", "ldur q31, [{w}, #240]", "ldur q27, [{m}]"),
+                            "add {w}, {w}, #256", "add {s}, {s}, {x_step}", "add {m}, {m}, #16",
+                            "subs {groups}, {groups}, #1",
+                            "sshll2 v31.8h, v27.16b, #0", "sshll v27.8h, v27.8b, #0",
+                            $(
+                                concat!("shl v28.4s, v", $s1, ".4s, #2"), concat!("shl v29.4s, v", $s2, ".4s, #2"),
+                                concat!("shl v30.4s, v", $s3, ".4s, #2"),
+                                concat!("sub v", $s0, ".4s, v", $s0, ".4s, v28.4s"), concat!("sub v", $s1, ".4s, v", $s1, ".4s, v29.4s"),
+                                concat!("sub v", $s2, ".4s, v", $s2, ".4s, v30.4s"),
+                            )*
+                            // The sums fit 16 bits: rows 0..7 and rows 8..15.
+                            $(
+                                concat!("uzp1 v", $s0, ".8h, v", $s0, ".8h, v", $s1, ".8h"),
+                                concat!("uzp1 v", $s2, ".8h, v", $s2, ".8h, v", $s3, ".8h"),
+                            )*
+                            $(
+                                concat!("smlal ", $r0, ".4s, v", $s0, ".4h, v27.4h"), concat!("smlal2 ", $r1, ".4s, v", $s0, ".8h, v27.8h"),
+                                concat!("smlal ", $r2, ".4s, v", $s2, ".4h, v31.4h"), concat!("smlal2 ", $r3, ".4s, v", $s2, ".8h, v31.8h"),
+                            )*
+                            "b.ne 2b",
+                            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, s = inout(reg) starts => _,
+                            groups = inout(reg) groups => _, x_step = in(reg) x_step,
+                            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                            $(out($r0) $t0, out($r1) $t1, out($r2) $t2, out($r3) $t3,)*
+                            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                            options(readonly, nostack)
+                        )
+                    };
+                }
+                if hints { tile!(hints!(768 832 896 960)) } else { tile!("") }
+            }
+            [$([$t0, $t1, $t2, $t3]),*]
+        }
+    };
+    ($name:ident, $columns:literal, $list:tt, totals: $totals:tt) => { tile_16! { $name, $columns, $list $list totals: $totals } };
+}
+
+tile_16! { tile_16x2, 2, [[0 1 2 3 24 "0"] [4 5 6 7 25 "16"]], totals: [
+    [a0 = "v12", a1 = "v13", a2 = "v14", a3 = "v15"] [b0 = "v16", b1 = "v17", b2 = "v18", b3 = "v19"]
+]}
+tile_16! { tile_16x3, 3, [[0 1 2 3 24 "0"] [4 5 6 7 25 "16"] [8 9 10 11 26 "32"]], totals: [
+    [a0 = "v12", a1 = "v13", a2 = "v14", a3 = "v15"] [b0 = "v16", b1 = "v17", b2 = "v18", b3 = "v19"]
+    [c0 = "v20", c1 = "v21", c2 = "v22", c3 = "v23"]
+]}
+
+/// Adds the sums of the last group of a slice, which has fewer steps than others.
 ///
 /// # Safety
-/// The steps must be readable at `w` and at `x`.
+/// The slice, its columns and the group's starts must be readable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn short_group(
-    totals: &mut [int32x4_t; VECTORS],
-    w: *const i8,
+unsafe fn short_group<const COLUMNS: usize>(
+    totals: &mut [[int32x4_t; VECTORS]; COLUMNS],
+    slice: Slice,
     x: *const i8,
-    m: int8x16_t,
-    [s0, s1, s2]: Starts,
-    steps: usize,
+    starts: *const Starts,
 ) {
-    let mut sums = [s0, s1, s2, vdupq_n_s32(0)];
-    for step in 0..steps {
-        // SAFETY: by this function's contract.
-        let (w, x) = unsafe { (w.add(step * STEP_BYTES), vld1q_s8(x.add(step * STEP))) };
-        macro_rules! lane {
-            ($lane:literal) => {
-                // SAFETY: by this function's contract.
-                let bytes = unsafe { vld1q_s8(w.add($lane * 16)) };
-                let shifted = [bytes, vshrq_n_s8::<2>(bytes), vshrq_n_s8::<4>(bytes), vshrq_n_s8::<6>(bytes)];
-                for (sum, bytes) in sums.iter_mut().zip(shifted) {
-                    *sum = sdot_lane::<$lane>(*sum, bytes, x);
-                }
-            };
-        }
-        lane!(0);
-        lane!(1);
-        lane!(2);
-        lane!(3);
-    }
-    let [s0, s1, s2, s3] = sums;
-    let less = |sum, above| vsubq_s32(sum, vshlq_n_s32::<2>(above));
-    let narrow = |low, high| vmovn_high_s32(vmovn_s32(low), high);
-    let (ab, cd) = (narrow(less(s0, s1), less(s1, s2)), narrow(less(s2, s3), s3));
-    let (m_ab, m_cd) = (vmovl_s8(vget_low_s8(m)), vmovl_high_s8(m));
-    totals[0] = vmlal_s16(totals[0], vget_low_s16(ab), vget_low_s16(m_ab));
-    totals[1] = vmlal_high_s16(totals[1], ab, m_ab);
-    totals[2] = vmlal_s16(totals[2], vget_low_s16(cd), vget_low_s16(m_cd));
-    totals[3] = vmlal_high_s16(totals[3], cd, m_cd);
-}
-
-/// Looks up weights times multipliers: a table has the four levels of each of four rows.
-pub(super) struct Levels {
-    /// For each part of the bytes, indices into its table. The lowest two bits are those of the weight, the others those
-    /// of the row.
-    indices: [uint8x16_t; 4],
-    tables: [int8x16_t; 4],
-}
-
-impl Levels {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    pub(super) fn new() -> Self {
-        let rows = vreinterpretq_u8_u32(vmulq_n_u32(
-            vcombine_u32(vcreate_u32(1 << 32), vcreate_u32(3 << 32 | 2)),
-            0x0404_0404,
-        ));
-        Self { indices: [rows; 4], tables: [vdupq_n_s8(0); 4] }
-    }
-
-    /// Takes the multipliers of a group's 16 rows.
-    ///
-    /// # Safety
-    /// 16 bytes must be readable at `m`.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    pub(super) unsafe fn set(&mut self, m: *const i8) {
-        // SAFETY: by this function's contract.
-        let m = unsafe { vld1q_s8(m) };
-        let (low, high) = (vzip1q_s8(m, m), vzip2q_s8(m, m));
-        let m = [vzip1q_s8(low, low), vzip2q_s8(low, low), vzip1q_s8(high, high), vzip2q_s8(high, high)];
-        let levels = |bytes: u32| vreinterpretq_s8_u32(vdupq_n_u32(bytes));
-        // -2, -1, 0, 1; in the topmost part, whose sign bit is inverted, 0, 1, -2, -1.
-        let levels = [levels(0x0100_fffe), levels(0xfffe_0100)];
-        self.tables = core::array::from_fn(|part| vmulq_s8(levels[part / 3], m[part]));
-    }
-
-    /// The weights of 16 bytes: rows 0..3 of the panel, 4..7, 8..11, 12..15, at the same depths.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    pub(super) fn of(&mut self, bytes: uint8x16_t) -> [int8x16_t; 4] {
-        // The two bits of each part come to the top, and from there to the low end of its index.
-        let shifted = [vshlq_n_u8::<6>(bytes), vshlq_n_u8::<4>(bytes), vshlq_n_u8::<2>(bytes), bytes];
-        core::array::from_fn(|part| {
-            self.indices[part] = insert_top(self.indices[part], shifted[part]);
-            vqtbl1q_s8(self.tables[part], self.indices[part])
-        })
-    }
-}
-
-/// Unpacks a slice of a panel to a panel of the 8-bit kernels.
-///
-/// # Safety
-/// As [`Unpacking::unpack`].
-#[target_feature(enable = "neon")]
-unsafe fn unpack(slice: Slice, out: *mut i8) {
-    let steps = slice.steps;
-    // SAFETY: the contract makes the steps of the slice and their multipliers readable, and the output has room for the
-    // same steps of four times as many rows.
+    let taken = slice.steps / GROUP_STEPS * GROUP_STEPS;
+    // SAFETY: by this function's contract.
     unsafe {
-        let (w, multipliers) = slice.operands_i2(&LAYOUT);
-        let mut levels = Levels::new();
-        for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
-            levels.set(multipliers.add(group * ROWS));
-            for run in 4 * start..4 * steps.min(start + GROUP_STEPS) {
-                for (part, weights) in levels.of(vld1q_u8(w.add(run * 16))).into_iter().enumerate() {
-                    vst1q_s8(out.add((4 * run + part) * 16), weights);
+        let (w, multipliers) = slice.operands(&LAYOUT);
+        let (w, x) = (w.add(taken * STEP_BYTES).cast::<i8>(), x.add(taken * STEP * COLUMNS));
+        let m = vld1q_s8(multipliers.add(taken / GROUP_STEPS * ROWS));
+        for (column, totals) in totals.iter_mut().enumerate() {
+            let x = x.add(column * STEP);
+            let [s0, s1, s2] = if COLUMNS == 1 {
+                [*starts, *starts.add(1), *starts.add(2)]
+            } else {
+                let start = *starts.add(column);
+                [vdupq_laneq_s32::<0>(start), vdupq_laneq_s32::<1>(start), vdupq_laneq_s32::<2>(start)]
+            };
+            let mut sums = [s0, s1, s2, vdupq_n_s32(0)];
+            for step in 0..slice.steps - taken {
+                let (w, x) = (w.add(step * STEP_BYTES), vld1q_s8(x.add(step * COLUMNS * STEP)));
+                macro_rules! lane {
+                    ($lane:literal) => {
+                        let bytes = vld1q_s8(w.add($lane * 16));
+                        let shifted = [bytes, vshrq_n_s8::<2>(bytes), vshrq_n_s8::<4>(bytes), vshrq_n_s8::<6>(bytes)];
+                        for (sum, bytes) in sums.iter_mut().zip(shifted) {
+                            *sum = sdot_lane::<$lane>(*sum, bytes, x);
+                        }
+                    };
                 }
+                lane!(0);
+                lane!(1);
+                lane!(2);
+                lane!(3);
             }
+            let [s0, s1, s2, s3] = sums;
+            let less = |sum, above| vsubq_s32(sum, vshlq_n_s32::<2>(above));
+            let narrow = |low, high| vmovn_high_s32(vmovn_s32(low), high);
+            let (ab, cd) = (narrow(less(s0, s1), less(s1, s2)), narrow(less(s2, s3), s3));
+            let (m_ab, m_cd) = (vmovl_s8(vget_low_s8(m)), vmovl_high_s8(m));
+            totals[0] = vmlal_s16(totals[0], vget_low_s16(ab), vget_low_s16(m_ab));
+            totals[1] = vmlal_high_s16(totals[1], ab, m_ab);
+            totals[2] = vmlal_s16(totals[2], vget_low_s16(cd), vget_low_s16(m_cd));
+            totals[3] = vmlal_high_s16(totals[3], cd, m_cd);
         }
     }
 }

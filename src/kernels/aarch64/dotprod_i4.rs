@@ -72,12 +72,12 @@ tile! { "neon,dotprod", tile_16x1, 2, step_16x1, w_step: 128, align: 8,
 
 /// A run of 4 in depth times several columns: two vectors of bytes (`$w`), or one where the tile is half a panel.
 ///
-/// `shl` puts 16 times the low weights of a vector into `$t`. Each column has sums of these, `$l`, and of the bytes, `$b`.
+/// `$shift` puts 16 times the low weights of a vector into `$t`. Each column has sums of these, `$l`, and of the bytes, `$b`.
 /// Bytes and, by `$x_mode`, activations are loaded again right after their last use.
 macro_rules! lane {
-    ($mode:ident, $x_mode:ident, $lane:literal, $([$w:literal $t:literal $load:expr; $($l:literal $b:literal $x:literal $($x_load:literal)?),*]),*) => {
+    ($shift:literal, $mode:ident, $x_mode:ident, $lane:literal, $([$w:literal $t:literal $load:expr; $($l:literal $b:literal $x:literal $($x_load:literal)?),*]),*) => {
         concat!(
-            $(dots!(@work $mode concat!("shl v", $t, ".16b, v", $w, ".16b, #4\n")),)*
+            $(dots!(@work $mode concat!($shift, " v", $t, ".16b, v", $w, ".16b, #4\n")),)*
             $(
                 $(dots! { $mode, $lane, $b += $w * $x; => "" },)*
                 dots! { $mode, $lane, => $load },
@@ -95,25 +95,30 @@ macro_rules! full_step {
     (@ $early:ident $x_early:ident, $late:ident $x_late:ident, [$w0:literal $w1:literal $w2:literal $w3:literal] [$t0:literal $t1:literal]
      [$($first:tt)*] [$($second:tt)*]) => {
         concat!(
-            lane!($early, $x_early, 0, [$w0 $t0 full_step!(@load $w0 "-64"); $($first)*], [$w1 $t1 full_step!(@load $w1 "-48"); $($second)*]),
-            lane!($early, $x_early, 1, [$w2 $t0 full_step!(@load $w2 "-32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "-16"); $($second)*]),
-            lane!($late, $x_early, 2, [$w0 $t0 full_step!(@load $w0 "0"); $($first)*], [$w1 $t1 full_step!(@load $w1 "16"); $($second)*]),
-            lane!($late, $x_late, 3, [$w2 $t0 full_step!(@load $w2 "32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "48"); $($second)*]),
+            lane!("shl", $early, $x_early, 0, [$w0 $t0 full_step!(@load $w0 "-64"); $($first)*], [$w1 $t1 full_step!(@load $w1 "-48"); $($second)*]),
+            lane!("shl", $early, $x_early, 1, [$w2 $t0 full_step!(@load $w2 "-32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "-16"); $($second)*]),
+            lane!("shl", $late, $x_early, 2, [$w0 $t0 full_step!(@load $w0 "0"); $($first)*], [$w1 $t1 full_step!(@load $w1 "16"); $($second)*]),
+            lane!("shl", $late, $x_late, 3, [$w2 $t0 full_step!(@load $w2 "32"); $($first)*], [$w3 $t1 full_step!(@load $w3 "48"); $($second)*]),
         )
     };
     (@load $w:literal $at:literal) => { concat!("ldur q", $w, ", [{w}, #", $at, "]") };
 }
 
 /// A step of 8 rows, half a panel. Each lane loads the next one's bytes.
+///
+/// `sli` is `shl` that keeps the low bits of its destination, which are zero from the start. In-order cores start it as they
+/// do a `sdot`, where they wait to start a `shl`.
 macro_rules! half_step {
-    (load, $($registers:tt)*) => { half_step!(@ none none, load load, $($registers)*) };
+    (load, $w:literal $t:literal $columns:tt) => {
+        concat!("movi v", $t, ".2d, #0\n", half_step!(@ none none, load load, $w $t $columns))
+    };
     ($mode:ident, $($registers:tt)*) => { half_step!(@ next last, $mode $mode, $($registers)*) };
     (@ $early:ident $x_early:ident, $late:ident $x_late:ident, $w:literal $t:literal [$($columns:tt)*]) => {
         concat!(
-            lane!($early, $x_early, 0, [$w $t full_step!(@load $w "-96"); $($columns)*]),
-            lane!($early, $x_early, 1, [$w $t full_step!(@load $w "-64"); $($columns)*]),
-            lane!($early, $x_early, 2, [$w $t full_step!(@load $w "-32"); $($columns)*]),
-            lane!($late, $x_late, 3, [$w $t full_step!(@load $w "0"); $($columns)*]),
+            lane!("sli", $early, $x_early, 0, [$w $t full_step!(@load $w "-96"); $($columns)*]),
+            lane!("sli", $early, $x_early, 1, [$w $t full_step!(@load $w "-64"); $($columns)*]),
+            lane!("sli", $early, $x_early, 2, [$w $t full_step!(@load $w "-32"); $($columns)*]),
+            lane!("sli", $late, $x_late, 3, [$w $t full_step!(@load $w "0"); $($columns)*]),
         )
     };
 }

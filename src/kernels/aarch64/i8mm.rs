@@ -43,12 +43,6 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
         Self { pairs: [zero; PAIRS], single: [zero; SINGLE] }
     }
 
-    /// The sums of each pair of columns and of the single column.
-    #[inline]
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [int32x4_t; ROW_PAIRS]> {
-        self.pairs.iter_mut().chain(&mut self.single)
-    }
-
     /// Adds the products of the row pair `w` and a run of the columns.
     #[inline]
     #[target_feature(enable = "neon,dotprod,i8mm")]
@@ -87,9 +81,9 @@ impl<const PAIRS: usize, const SINGLE: usize> Sums<PAIRS, SINGLE> {
 
 /// One run of activations from each column.
 pub(super) struct Run<const PAIRS: usize, const SINGLE: usize> {
-    pairs: [int8x16_t; PAIRS],
+    pub(super) pairs: [int8x16_t; PAIRS],
     /// The run twice, for both rows of a pair.
-    single: [int8x16_t; SINGLE],
+    pub(super) single: [int8x16_t; SINGLE],
 }
 
 impl<const PAIRS: usize, const SINGLE: usize> Run<PAIRS, SINGLE> {

@@ -52,6 +52,22 @@ pub(super) fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t
     acc
 }
 
+/// `mls acc.4s, a.4s, b.4s`: takes four products from four sums. The compiler would reorder its intrinsic with the additions
+/// around it, to multiply, negate and add, for which it then lacks registers.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn mls(mut acc: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    // SAFETY: the instruction belongs to `neon`, which the caller must have enabled.
+    unsafe {
+        asm!(
+            "mls {acc:v}.4s, {a:v}.4s, {b:v}.4s",
+            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
 /// `prfm pldl1keep, [address]`: a hint that the line at `address` will be read. It reads nothing itself, and has no
 /// effect where there is no memory.
 ///
@@ -66,9 +82,9 @@ pub(super) fn prefetch<T>(address: *const T) {
     }
 }
 
-/// `sri a.16b, b.16b, #6`: the highest two bits of each byte of `b`, in place of the lowest two of `a`.
+/// `srshr a.16b, #4`: the high weights of 16 bytes. Rounding undoes the borrow of negative low weights.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    vsriq_n_u8::<6>(a, b)
+pub(super) fn high_weights(a: int8x16_t) -> int8x16_t {
+    vrshrq_n_s8::<4>(a)
 }

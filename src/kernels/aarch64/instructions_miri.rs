@@ -43,6 +43,13 @@ pub(super) fn smmla(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
 pub(super) fn prefetch<T>(_address: *const T) {}
 
 #[target_feature(enable = "neon")]
-pub(super) fn insert_top(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-    vorrq_u8(vandq_u8(a, vdupq_n_u8(!3)), vshrq_n_u8::<6>(b))
+pub(super) fn mls(acc: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    vmlsq_s32(acc, a, b)
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn high_weights(a: int8x16_t) -> int8x16_t {
+    let high = bytes(a).map(|byte| ((byte + 8) >> 4) as i8);
+    // SAFETY: both are sixteen bytes, and all bit patterns are valid in both.
+    unsafe { core::mem::transmute(high) }
 }

@@ -7,6 +7,8 @@
 #![allow(clippy::needless_range_loop)]
 
 #[cfg(not(miri))]
+pub(crate) mod bytes;
+#[cfg(not(miri))]
 pub(super) mod detect;
 mod dotprod;
 mod dotprod_i2;
@@ -17,21 +19,24 @@ pub(super) mod epilogue;
 mod i8mm;
 mod i8mm_i2;
 mod i8mm_i4;
+mod i8mm_i4_groups;
 #[cfg_attr(miri, path = "instructions_miri.rs")]
 mod instructions;
 mod neon;
 mod neon_i2;
 mod neon_i4;
+mod neon_i4_groups;
 mod ops;
+mod slice_i2;
 mod tile;
-mod unpacked;
 
 use super::micro::Family;
 
 /// The tables of all kernel files.
-pub(super) static TABLES: [&[Family]; 10] = [
+pub(super) static TABLES: [&[Family]; 12] = [
     &neon::FAMILIES,
     &neon_i4::FAMILIES,
+    &neon_i4_groups::FAMILIES,
     &neon_i2::FAMILIES,
     &dotprod::FAMILIES,
     &dotprod_i4::FAMILIES,
@@ -39,5 +44,6 @@ pub(super) static TABLES: [&[Family]; 10] = [
     &dotprod_i2::FAMILIES,
     &i8mm::FAMILIES,
     &i8mm_i4::FAMILIES,
+    &i8mm_i4_groups::FAMILIES,
     &i8mm_i2::FAMILIES,
 ];

@@ -30,10 +30,6 @@ pub(crate) static FAMILIES: [Family; 1] = [Family {
 
 const ROWS: usize = 4;
 
-/// The largest number of steps of a panel that takes [`tile_8x1`] for a single column. Its weights are in a
-/// cache: it hints nothing.
-const FEW_STEPS: usize = 4;
-
 /// How many bytes behind the step after it a step hints: the immediate operand of the tiles' prefetches.
 const HINT: usize = 640;
 
@@ -151,7 +147,7 @@ type Partial<const COLUMNS: usize> = [[int32x4_t; ROWS]; COLUMNS];
 
 // Two sets of sums, for even steps and for odd ones, where other tiles have two columns.
 tile! { "neon", tile_4x1_pairs, 2, step_4x1, w_step: 128, align: 8,
-    all: [640 704], last: [640 704 768 832],
+    all: [640 704], first: [640 704], last: [640 704],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v8", "v9", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -160,7 +156,7 @@ tile! { "neon", tile_4x1_pairs, 2, step_4x1, w_step: 128, align: 8,
 }
 
 tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [[a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"]],
     scratch: [
         "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23",
@@ -169,7 +165,7 @@ tile! { "neon", tile_4x2, 2, step_4x2, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"]
@@ -181,7 +177,7 @@ tile! { "neon", tile_4x3, 3, step_4x3, w_step: 64, align: 8,
 }
 
 tile! { "neon", tile_4x4, 4, step_4x4, w_step: 64, align: 8,
-    all: [640], last: [640 704],
+    all: [640], first: [640], last: [640],
     sums: assigned [
         [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
         [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
@@ -211,9 +207,8 @@ unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hi
         unsafe {
             let w = w.add((steps - 1) * ROWS * STEP);
             if let Hints::All = hints {
-                // The next line after those that the pairs have asked for.
-                let asked = if steps > 3 { 4 } else { 2 };
-                prefetch(w.wrapping_add(HINT + asked * Line::BYTES));
+                // The next line after the two that the last pair has asked for.
+                prefetch(w.wrapping_add(HINT + 2 * Line::BYTES));
             }
             let w = w.cast::<i8>();
             let x = vld1q_s8(x.add((steps - 1) * STEP));
@@ -233,7 +228,7 @@ unsafe fn tile_4x1<const ODD: bool>(w: *const u8, x: *const i8, steps: usize, hi
 /// As the tiles above, for both panels.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>; 2] {
+unsafe fn tile_8x1<const STEPS: usize>(w: [*const u8; 2], x: *const i8) -> [Partial<1>; 2] {
     // SAFETY: the contract makes the step readable.
     let products = |step: usize| unsafe {
         let x = vld1q_s8(x.add(step * STEP));
@@ -244,7 +239,7 @@ unsafe fn tile_8x1(w: [*const u8; 2], x: *const i8, steps: usize) -> [Partial<1>
         both
     };
     let mut sums = products(0).map(|product| vpaddlq_s16(product));
-    for step in 1..steps {
+    for step in 1..STEPS {
         let products = products(step);
         sums = core::array::from_fn(|r| vpadalq_s16(sums[r], products[r]));
     }
@@ -276,21 +271,24 @@ unsafe fn tile_4x1_extreme(w: *const u8, x: *const i8, x_step: usize, steps: usi
     [sums]
 }
 
-/// Computes one column of the panels of `call`, two at a time, without the last of an odd number. `steps` is the call's.
+/// Computes one column of panels of `STEPS` steps, two panels at a time. The weights are in a cache: there are no hints.
+/// For a few panels, saving registers takes as long as the products, so the function is one that needs to save none.
 ///
 /// # Safety
-/// As [`MicroKernel`](super::super::micro::MicroKernel), with at least one step.
-#[inline]
+/// As [`MicroKernel`](super::super::micro::MicroKernel), with `STEPS` steps.
+#[inline(never)]
 #[target_feature(enable = "neon")]
-unsafe fn pairs_of_panels(call: &Call, steps: usize) {
-    let panel_bytes = ROWS * STEP * steps;
-    for pair in 0..call.panels / 2 {
+unsafe fn short_panels<const STEPS: usize>(call: &Call) {
+    let panel_bytes = ROWS * STEP * STEPS;
+    for first in (0..call.panels).step_by(2) {
+        // The last of an odd number is computed twice.
+        let second = (first + 1).min(call.panels - 1);
+        let weights = |panel: usize| call.weights.wrapping_add(panel * panel_bytes);
         // SAFETY: both panels are among the call's.
         unsafe {
-            let w = call.weights.add(2 * pair * panel_bytes);
-            let [a, b] = tile_8x1([w, w.add(panel_bytes)], call.activations, steps);
-            store(call, 2 * pair, 0, a);
-            store(call, 2 * pair + 1, 0, b);
+            let [a, b] = tile_8x1::<STEPS>([weights(first), weights(second)], call.activations);
+            store(call, first, 0, a);
+            store(call, second, 0, b);
         }
     }
 }
@@ -319,6 +317,15 @@ unsafe fn store<const COLUMNS: usize>(call: &Call, panel: usize, column: usize, 
 pub(crate) unsafe fn gemm_s8s8s32_4x16<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe {
+        if COLUMNS == 1 && !call.from_memory {
+            match call.steps {
+                1 => return short_panels::<1>(call),
+                2 => return short_panels::<2>(call),
+                3 => return short_panels::<3>(call),
+                4 => return short_panels::<4>(call),
+                _ => {}
+            }
+        }
         match (call.from_memory, call.steps % 2 == 1) {
             (true, true) if COLUMNS == 1 => panels::<COLUMNS, true, true>(call),
             (false, true) if COLUMNS == 1 => panels::<COLUMNS, false, true>(call),
@@ -341,19 +348,7 @@ unsafe fn panels<const COLUMNS: usize, const FROM_MEMORY: bool, const ODD: bool>
     let (hints, none) = (Hints::of(FROM_MEMORY), Hints::None);
     let x_step = COLUMNS * STEP;
     let panel_bytes = ROWS * STEP * steps;
-    let mut first = 0;
-    if COLUMNS == 1 && !FROM_MEMORY && (1..=FEW_STEPS).contains(&steps) {
-        // SAFETY: by this function's contract. Where the compiler knows the number of steps, they are a straight line.
-        unsafe {
-            match steps {
-                1 => pairs_of_panels(call, 1),
-                2 => pairs_of_panels(call, 2),
-                _ => pairs_of_panels(call, steps),
-            }
-        }
-        first = panels - panels % 2;
-    }
-    for panel in first..panels {
+    for panel in 0..panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
             let w = call.weights.add(panel * panel_bytes);

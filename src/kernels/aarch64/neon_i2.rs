@@ -19,11 +19,12 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use super::super::layout::{Layout, STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
+use super::super::layout::{Layout, Line, MAX_COLUMNS, STEP, STEPS_PER_GROUP_I2 as GROUP_STEPS};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::neon;
-use super::unpacked::{Slice, Unpacking};
-use crate::format::{MIN_I2, WeightFormat};
+use super::instructions::prefetch;
+use super::slice_i2::Slice;
+use super::tile::hints;
+use crate::format::WeightFormat;
 use crate::tier::Tier;
 
 /// The layout of these kernels. Two steps of a panel fill a cache line.
@@ -45,6 +46,47 @@ const STEP_BYTES: usize = BYTE_ROWS * STEP;
 /// The most groups of which one pass over the panels takes the sums of activations.
 const MOST_GROUPS: usize = 64;
 
+/// How many bytes ahead a group hints at its two lines.
+const HINT: usize = 640;
+
+/// What is added to the sums of groups, columns of a group one after the other. For a single column, which takes all rows
+/// of a panel at once, there are two vectors in each; for several columns, a first group is empty.
+struct Corrections<const COLUMNS: usize>([MaybeUninit<int16x4_t>; (MOST_GROUPS + 1) * MAX_COLUMNS]);
+
+impl<const COLUMNS: usize> Corrections<COLUMNS> {
+    /// The vectors of a group.
+    const GROUP: usize = if COLUMNS == 1 { 2 } else { COLUMNS };
+
+    /// Takes those of whole groups.
+    ///
+    /// # Safety
+    /// That many groups of activations must be readable at `x`, at most [`MOST_GROUPS`].
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn take(&mut self, x: *const i8, groups: usize) {
+        if COLUMNS > 1 {
+            self.0[..COLUMNS].fill(MaybeUninit::new(vdup_n_s16(0)));
+        }
+        for (group, place) in self.0.chunks_mut(Self::GROUP).skip(usize::from(COLUMNS > 1)).take(groups).enumerate() {
+            for column in 0..COLUMNS {
+                // SAFETY: by this function's contract.
+                let twice =
+                    unsafe { correct::<COLUMNS>(x.add((group * GROUP_STEPS * COLUMNS + column) * STEP), GROUP_STEPS) };
+                if COLUMNS == 1 {
+                    place[0].write(vget_low_s16(twice));
+                    place[1].write(vget_high_s16(twice));
+                } else {
+                    place[column].write(vext_s16::<3>(vget_low_s16(twice), vget_high_s16(twice)));
+                }
+            }
+        }
+    }
+
+    fn as_ptr(&self) -> *const i16 {
+        self.0.as_ptr().cast()
+    }
+}
+
 /// Multiplies panels of 8 rows in runs of 16.
 ///
 /// # Safety
@@ -53,56 +95,53 @@ const MOST_GROUPS: usize = 64;
 pub(crate) unsafe fn gemm_s2gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
     // SAFETY: by this function's contract.
     unsafe {
-        if COLUMNS == 1 {
-            return single(call);
+        match call.from_memory {
+            true => panels::<COLUMNS, true>(call),
+            false => panels::<COLUMNS, false>(call),
         }
-        let kernel = neon::gemm_s8s8s32_4x16::<COLUMNS>;
-        let unpacking = Unpacking { rows: ROWS, unpacked_rows: neon::LAYOUT.panel_rows, unpack, kernel };
-        unpacking.multiply(call, LAYOUT.panel_bytes(WeightFormat::I2Group64, call.steps), COLUMNS);
     }
 }
 
-/// Multiplies the panels with one column.
+/// As [`gemm_s2gs8s32_8x16`], for one value of `call.from_memory`.
 ///
 /// # Safety
-/// The contract of `call` must hold with one column.
+/// As [`gemm_s2gs8s32_8x16`].
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn single(call: &Call) {
+unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
     let panel_bytes = LAYOUT.panel_bytes(WeightFormat::I2Group64, call.steps);
-    let mut corrections = [const { MaybeUninit::<int16x8_t>::uninit() }; MOST_GROUPS];
+    let mut corrections = Corrections::<COLUMNS>([const { MaybeUninit::uninit() }; (MOST_GROUPS + 1) * MAX_COLUMNS]);
     // One pass, unless there are very many groups. Later passes add to the sums of earlier ones.
     let mut first = 0;
     loop {
         let steps = (call.steps - first).min(MOST_GROUPS * GROUP_STEPS);
-        // SAFETY: the pass reads steps that the contract lets it read: `steps` of each panel and of the column, and the
+        // SAFETY: the pass reads steps that the contract lets it read: `steps` of each panel and of the columns, and the
         // multipliers of their groups. It writes the rows of each panel.
         unsafe {
-            let x = call.activations.add(first * STEP);
-            for (group, correction) in corrections.iter_mut().enumerate().take(steps.div_ceil(GROUP_STEPS)) {
-                let taken = group * GROUP_STEPS;
-                correction.write(correct(x.add(taken * STEP), GROUP_STEPS.min(steps - taken)));
-            }
+            let x = call.activations.add(first * STEP * COLUMNS);
+            corrections.take(x, steps / GROUP_STEPS);
             for panel in 0..call.panels {
                 let slice = Slice { panel: call.weights.add(panel * panel_bytes), all_steps: call.steps, first, steps };
-                let (w, multipliers) = slice.operands_i2(&LAYOUT);
-                let mut sums = [vdupq_n_s32(0); 2];
-                let groups = steps / GROUP_STEPS;
-                if groups > 0 {
-                    sums = tile_8x1(w, x, multipliers, corrections.as_ptr().cast(), groups);
+                let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
+                if steps >= GROUP_STEPS {
+                    whole_groups(&mut sums, slice, x, &corrections, HINTS);
                 }
-                if groups * GROUP_STEPS < steps {
-                    let taken = groups * GROUP_STEPS;
-                    let m = vmovl_s8(vld1_s8(multipliers.add(groups * ROWS)));
-                    let (w, x) = (w.add(taken * STEP_BYTES).cast(), x.add(taken * STEP));
-                    short_group(&mut sums, w, x, m, corrections[groups].assume_init(), steps - taken);
+                if !steps.is_multiple_of(GROUP_STEPS) {
+                    short_group(&mut sums, slice, x);
                 }
-                let out = call.sums.add(panel * ROWS);
-                if first > 0 {
-                    sums = [vaddq_s32(sums[0], vld1q_s32(out)), vaddq_s32(sums[1], vld1q_s32(out.add(4)))];
+                for (column, sums) in sums.into_iter().enumerate() {
+                    for (half, sums) in sums.into_iter().enumerate() {
+                        let out = call.sums.add(column * call.sums_stride + panel * ROWS + 4 * half);
+                        vst1q_s32(out, if first > 0 { vaddq_s32(sums, vld1q_s32(out)) } else { sums });
+                    }
                 }
-                vst1q_s32(out, sums[0]);
-                vst1q_s32(out.add(4), sums[1]);
+                if HINTS {
+                    // Groups have hinted as far ahead as there are weights. The multipliers' lines are left.
+                    let (_, multipliers) = slice.operands(&LAYOUT);
+                    for at in (0..ROWS * steps.div_ceil(GROUP_STEPS)).step_by(Line::BYTES) {
+                        prefetch(multipliers.wrapping_add(HINT + at));
+                    }
+                }
             }
         }
         first += steps;
@@ -112,17 +151,72 @@ unsafe fn single(call: &Call) {
     }
 }
 
-/// What is added to the sums of a group: `-2 X` for the rows whose digits are weights plus 2.
+/// Computes the sums of the whole groups of a slice.
 ///
 /// # Safety
-/// `steps <= 4` steps of activations must be readable at `x`.
+/// The slice and its columns must be readable, and there must be a whole group.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn correct(x: *const i8, steps: usize) -> int16x8_t {
+unsafe fn whole_groups<const COLUMNS: usize>(
+    sums: &mut [[int32x4_t; 2]; COLUMNS],
+    slice: Slice,
+    x: *const i8,
+    corrections: &Corrections<COLUMNS>,
+    hints: bool,
+) {
+    let groups = slice.steps / GROUP_STEPS;
+    // SAFETY: by this function's contract.
+    unsafe {
+        let (w, m) = slice.operands(&LAYOUT);
+        if COLUMNS == 1 {
+            sums[0] = tile_8x1(w, x, m, corrections.as_ptr().cast(), groups, hints);
+            return;
+        }
+        // Of the tiles that pass over a panel, the first one hints: further ones find it in L1.
+        macro_rules! tiles {
+            ($($tile:ident at $column:literal),*) => {{
+                $(
+                    let operands = |half: usize| Operands {
+                        w: w.add(half * STEP),
+                        x: x.add($column * STEP),
+                        x_step: COLUMNS * STEP,
+                        m,
+                        half,
+                        corrections: corrections.as_ptr().add(4 * $column),
+                        groups,
+                    };
+                    let (even, odd) = ($tile(operands(0), hints && $column == 0), $tile(operands(1), false));
+                    for (c, (even, odd)) in even.into_iter().zip(odd).enumerate() {
+                        sums[$column + c] = [vzip1q_s32(even, odd), vzip2q_s32(even, odd)];
+                    }
+                )*
+            }};
+        }
+        match COLUMNS {
+            2 => tiles!(tile_4x2 at 0),
+            3 => tiles!(tile_4x3 at 0),
+            4 => tiles!(tile_4x4 at 0),
+            5 => tiles!(tile_4x3 at 0, tile_4x2 at 3),
+            6 => tiles!(tile_4x3 at 0, tile_4x3 at 3),
+            7 => tiles!(tile_4x4 at 0, tile_4x3 at 4),
+            8 => tiles!(tile_4x4 at 0, tile_4x4 at 4),
+            9 => tiles!(tile_4x3 at 0, tile_4x3 at 3, tile_4x3 at 6),
+            _ => tiles!(tile_4x4 at 0, tile_4x3 at 4, tile_4x3 at 7),
+        }
+    }
+}
+
+/// What is added to the sums of a group: `-2 X` for the rows whose digits are weights plus 2, six times and then two zeros.
+///
+/// # Safety
+/// `steps <= 4` steps of `COLUMNS` columns of activations must be readable at `x`, of which the first column counts.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn correct<const COLUMNS: usize>(x: *const i8, steps: usize) -> int16x8_t {
     let mut sums = vdupq_n_s16(0);
     for step in 0..steps {
         // SAFETY: by this function's contract.
-        sums = vpadalq_s8(sums, unsafe { vld1q_s8(x.add(step * STEP)) });
+        sums = vpadalq_s8(sums, unsafe { vld1q_s8(x.add(step * COLUMNS * STEP)) });
     }
     let twice = vdupq_n_s16(-2 * vaddvq_s16(sums));
     vextq_s16::<2>(twice, vdupq_n_s16(0))
@@ -172,19 +266,21 @@ unsafe fn tile_8x1(
     m: *const i8,
     corrections: *const int16x8_t,
     groups: usize,
+    hints: bool,
 ) -> [int32x4_t; 2] {
     let (low, high): (int32x4_t, int32x4_t);
     // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
     unsafe {
+        macro_rules! tile {
+            ($hints:expr) => {
         asm!(
-            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v19.2d, #0", "movi v12.2d, #0",
-            "movi v0.2d, #0", "movi v1.2d, #0", "movi v2.2d, #0", "movi v3.2d, #0",
-            "movi v4.2d, #0", "movi v5.2d, #0", "movi v6.2d, #0", "movi v7.2d, #0",
+            // The first time, multipliers of 0 leave nothing of what the sums hold.
+            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v12.2d, #0",
             "b 2f",
             ".p2align 9",
             "2:",
             "ldr q22, [{w}]", "ldr q23, [{w}, #16]", "ldr q20, [{x}]",
-            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
+            $hints,
             "addp v8.8h, v0.8h, v1.8h", "addp v9.8h, v2.8h, v3.8h",
             "addp v10.8h, v4.8h, v5.8h", "addp v11.8h, v6.8h, v7.8h",
             step_8x1!("smull", 20, [22, 23],
@@ -217,86 +313,190 @@ unsafe fn tile_8x1(
             out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
             out("v30") _, out("v31") _,
             options(readonly, nostack)
-        );
+        )
+            };
+        }
+        if hints { tile!(hints!(640 704)) } else { tile!("") }
     }
     [low, high]
 }
 
-/// Adds the sums of a group that has only `steps` steps.
+/// The products of a byte row and several columns in one step: the bytes are in 24, those shifted by 2 in 25.
 ///
-/// # Safety
-/// The steps must be readable at `w` and at `x`.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn short_group(
-    [low, high]: &mut [int32x4_t; 2],
-    w: *const i8,
-    x: *const i8,
-    m: int16x8_t,
-    correction: int16x8_t,
-    steps: usize,
-) {
-    // Of the bytes of both byte rows, of those shifted by 2, by 4, and by 6.
-    let mut sums = [vdupq_n_s16(0); 4 * BYTE_ROWS];
-    for step in 0..steps {
-        // SAFETY: by this function's contract.
-        let (w, x) = unsafe { (w.add(step * STEP_BYTES), vld1q_s8(x.add(step * STEP))) };
-        for row in 0..BYTE_ROWS {
-            // SAFETY: by this function's contract.
-            let bytes = unsafe { vld1q_s8(w.add(row * STEP)) };
-            let shifted = [bytes, vshrq_n_s8::<2>(bytes), vshrq_n_s8::<4>(bytes), vshrq_n_s8::<6>(bytes)];
-            for (i, w) in shifted.into_iter().enumerate() {
-                let sum = &mut sums[BYTE_ROWS * i + row];
-                *sum = vmlal_high_s8(vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x)), w, x);
-            }
-        }
-    }
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
-    let (s01, s23, s45, s67) = (vpaddq_s16(s0, s1), vpaddq_s16(s2, s3), vpaddq_s16(s4, s5), vpaddq_s16(s6, s7));
-    let sums = vpaddq_s16(vpaddq_s16(s01, s23), vpaddq_s16(s45, s67));
-    // Each row's sum is the sum of its byte's part and all above it, less four times the sum of what is above it.
-    let above = vextq_s16::<2>(sums, vdupq_n_s16(0));
-    let rows = vsubq_s16(vaddq_s16(sums, correction), vshlq_n_s16::<2>(above));
-    *low = vmlal_s16(*low, vget_low_s16(rows), vget_low_s16(m));
-    *high = vmlal_high_s16(*high, rows, m);
+/// Of each column there are four sums (of the bytes, and of those shifted by 2, 4 and 6) and the activations, which are
+/// loaded for the next step. `$smull` sets the sums or adds to them. Shifts and loads come while other sums are under way.
+/// `$w0` to `$w2` are further work, `$next` and `$load` bring the pointers and the bytes of the next step.
+macro_rules! step_4 {
+    ($smull:literal, [$([$p0:literal $p1:literal $p2:literal $p3:literal $x:literal $at:literal])*], [$($next:literal),*] $load:literal,
+     $w0:expr, $w1:expr, $w2:expr) => {
+        concat!(
+            $($smull, " v", $p0, ".8h, v24.8b, v", $x, ".8b\n",)*
+            $($smull, " v", $p1, ".8h, v25.8b, v", $x, ".8b\n",)*
+            "sshr v26.16b, v24.16b, #4\n", "sshr v27.16b, v24.16b, #6\n",
+            $w0, "\n",
+            $("smlal2 v", $p0, ".8h, v24.16b, v", $x, ".16b\n",)*
+            $("smlal2 v", $p1, ".8h, v25.16b, v", $x, ".16b\n",)*
+            $($next, "\n",)* $load, "\n",
+            $w1, "\n",
+            $($smull, " v", $p2, ".8h, v26.8b, v", $x, ".8b\n",)*
+            $($smull, " v", $p3, ".8h, v27.8b, v", $x, ".8b\n",)*
+            "sshr v25.16b, v24.16b, #2\n",
+            $w2, "\n",
+            $(
+                "smlal2 v", $p2, ".8h, v26.16b, v", $x, ".16b\n", "smlal2 v", $p3, ".8h, v27.16b, v", $x, ".16b\n",
+                "ldr q", $x, ", [{x}, #", $at, "]\n",
+            )*
+        )
+    };
 }
 
-/// Unpacks a slice of a panel to two panels of the 8-bit kernels.
+/// The operands of a tile of one byte row and several columns.
+#[derive(Clone, Copy)]
+struct Operands {
+    w: *const u8,
+    x: *const i8,
+    /// Bytes from one step of the columns to the next.
+    x_step: usize,
+    m: *const i8,
+    /// Which of the two byte rows it is.
+    half: usize,
+    /// Those of the tile's columns, one group ahead. Groups are `x_step / 2` bytes apart.
+    corrections: *const i16,
+    groups: usize,
+}
+
+/// Defines a function that computes one byte row, 4 rows, and some columns over `groups >= 1` whole groups. It returns a
+/// vector for each column.
+///
+/// Lanes are added up at the end of a group, down to two columns a vector, in 28 and 30. What follows takes a vector in six
+/// pieces of work, while the next group is multiplied: by the table above each row's sum is its part's, less four times
+/// that of the next part, which lies beside it. Multipliers are in 29.
+macro_rules! tile_4 {
+    ($name:ident, $columns:literal, $list:tt [$([$p0:literal $p1:literal $p2:literal $p3:literal $x:literal $at:literal])*]
+     sums: [$($sum:ident = $register:tt),*], pairs: [$($pair:literal),*], scale: $scale:literal,
+     second: [$s0:literal, $s1:literal, $s2:literal, $s3:literal, $s4:literal, $s5:literal]) => {
+        /// Runs the tile.
+        ///
+        /// # Safety
+        /// The groups of the panel, of the columns, of multipliers and of corrections must be readable.
+        #[inline]
+        #[target_feature(enable = "neon")]
+        unsafe fn $name(Operands { w, x, x_step, m, half, corrections, groups }: Operands, hints: bool) -> [int32x4_t; $columns] {
+            $(let $sum: int32x4_t;)*
+            // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
+            unsafe {
+                macro_rules! tile {
+                    ($hints:expr) => {
+                        asm!(
+                            "ldr q24, [{w}]",
+                            $(concat!("ldr q", $x, ", [{x}, #", $at, "]"),)*
+                            $(concat!("movi ", $register, ".2d, #0"),)*
+                            // The first time, multipliers of 0 leave nothing of what 28 and 30 hold.
+                            "movi v29.2d, #0",
+                            "sshr v25.16b, v24.16b, #2",
+                            ".p2align 6",
+                            "2:",
+                            $hints,
+                            step_4!("smull", $list, ["add {x}, {x}, {x_step}"] "ldr q24, [{w}, #32]",
+                                "ushr v31.2d, v28.2d, #16", "shl v31.8h, v31.8h, #2", "sub v28.8h, v28.8h, v31.8h"),
+                            step_4!("smlal", $list, ["add {x}, {x}, {x_step}"] "ldr q24, [{w}, #64]",
+                                "ldr q31, [{c}]", "add v28.8h, v28.8h, v31.8h", $scale),
+                            step_4!("smlal", $list, ["add {x}, {x}, {x_step}"] "ldr q24, [{w}, #96]", $s0, $s1, $s2),
+                            // Behind the last group, its own last step is loaded again.
+                            step_4!("smlal", $list,
+                                ["add {next}, {x}, {x_step}", "add {w}, {w}, #128", "sub {row}, {w}, #32", "subs {groups}, {groups}, #1",
+                                 "csel {x}, {x}, {next}, eq", "csel {row}, {row}, {w}, eq"] "ldr q24, [{row}]", $s3, $s4, $s5),
+                            $(concat!("addp v", $p0, ".8h, v", $p0, ".8h, v", $p1, ".8h"),)*
+                            "ldr {next}, [{m}]",
+                            $(concat!("addp v", $p2, ".8h, v", $p2, ".8h, v", $p3, ".8h"),)*
+                            "add {m}, {m}, #8", "add {c}, {c}, {x_step}, lsr #1", "lsr {next}, {next}, {shift}",
+                            $(concat!("addp v", $p0, ".8h, v", $p0, ".8h, v", $p2, ".8h"),)*
+                            "fmov d29, {next}",
+                            $($pair,)*
+                            "sshll v29.8h, v29.8b, #0",
+                            "uzp1 v29.8h, v29.8h, v29.8h",
+                            "b.ne 2b",
+                            "ushr v31.2d, v28.2d, #16", "shl v31.8h, v31.8h, #2", "sub v28.8h, v28.8h, v31.8h",
+                            "ldr q31, [{c}]", "add v28.8h, v28.8h, v31.8h", $scale,
+                            $s0, $s1, $s2, $s3, $s4, $s5,
+                            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, c = inout(reg) corrections => _,
+                            groups = inout(reg) groups => _, x_step = in(reg) x_step, shift = in(reg) 8 * half,
+                            next = out(reg) _, row = out(reg) _,
+                            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _,
+                            out("v15") _, $(out($register) $sum,)* out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                            options(readonly, nostack)
+                        )
+                    };
+                }
+                if hints { tile!(hints!(640 704)) } else { tile!("") }
+            }
+            [$($sum),*]
+        }
+    };
+    ($name:ident, $columns:literal, $list:tt, $($rest:tt)*) => { tile_4! { $name, $columns, $list $list $($rest)* } };
+}
+
+tile_4! { tile_4x2, 2, [[0 4 8 12 20 "0"] [1 5 9 13 21 "16"]],
+    sums: [a = "v16", b = "v17"], pairs: ["addp v28.8h, v0.8h, v1.8h"],
+    scale: "smlal v16.4s, v28.4h, v29.4h\nsmlal2 v17.4s, v28.8h, v29.8h",
+    second: ["", "", "", "", "", ""]
+}
+tile_4! { tile_4x3, 3, [[0 4 8 12 20 "0"] [1 5 9 13 21 "16"] [2 6 10 14 22 "32"]],
+    sums: [a = "v16", b = "v17", c = "v18"], pairs: ["addp v28.8h, v0.8h, v1.8h", "addp v30.8h, v2.8h, v2.8h"],
+    scale: "smlal v16.4s, v28.4h, v29.4h\nsmlal2 v17.4s, v28.8h, v29.8h",
+    second: [
+        "ushr v31.2d, v30.2d, #16", "shl v31.8h, v31.8h, #2", "sub v30.8h, v30.8h, v31.8h", "ldr d31, [{c}, #16]",
+        "add v30.8h, v30.8h, v31.8h", "smlal v18.4s, v30.4h, v29.4h"
+    ]
+}
+tile_4! { tile_4x4, 4, [[0 4 8 12 20 "0"] [1 5 9 13 21 "16"] [2 6 10 14 22 "32"] [3 7 11 15 23 "48"]],
+    sums: [a = "v16", b = "v17", c = "v18", d = "v19"], pairs: ["addp v28.8h, v0.8h, v1.8h", "addp v30.8h, v2.8h, v3.8h"],
+    scale: "smlal v16.4s, v28.4h, v29.4h\nsmlal2 v17.4s, v28.8h, v29.8h",
+    second: [
+        "ushr v31.2d, v30.2d, #16", "shl v31.8h, v31.8h, #2", "sub v30.8h, v30.8h, v31.8h", "ldr q31, [{c}, #16]",
+        "add v30.8h, v30.8h, v31.8h", "smlal v18.4s, v30.4h, v29.4h\nsmlal2 v19.4s, v30.8h, v29.8h"
+    ]
+}
+
+/// Adds the sums of the last group of a slice, which has fewer steps than others.
 ///
 /// # Safety
-/// As [`Unpacking::unpack`].
+/// The slice and its columns must be readable.
+#[inline]
 #[target_feature(enable = "neon")]
-unsafe fn unpack(slice: Slice, out: *mut i8) {
-    let steps = slice.steps;
-    // SAFETY: the contract makes the steps of the slice and their multipliers readable, and the output has room for the
-    // same steps of four times as many rows.
+unsafe fn short_group<const COLUMNS: usize>(sums: &mut [[int32x4_t; 2]; COLUMNS], slice: Slice, x: *const i8) {
+    let taken = slice.steps / GROUP_STEPS * GROUP_STEPS;
+    // SAFETY: by this function's contract.
     unsafe {
-        let (w, multipliers) = slice.operands_i2(&LAYOUT);
-        let nibbles = vld1q_u8([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].as_ptr());
-        let least = vdupq_n_s8(MIN_I2);
-        // The weights that a half of a byte stands for. In the upper half, the top bit is inverted.
-        let first_digit = vaddq_s8(vreinterpretq_s8_u8(vandq_u8(nibbles, vdupq_n_u8(3))), least);
-        let second_digit = vaddq_s8(vreinterpretq_s8_u8(vshrq_n_u8::<2>(nibbles)), least);
-        let top_digit = vreinterpretq_s8_u8(vshlq_n_u8::<4>(nibbles));
-        let top_digit = vshrq_n_s8::<6>(top_digit);
-        let digits = [first_digit, second_digit, first_digit, top_digit];
-        for (group, start) in (0..steps).step_by(GROUP_STEPS).enumerate() {
-            for row in 0..BYTE_ROWS {
-                let table: [int8x16_t; 4] = core::array::from_fn(|part| {
-                    let m = multipliers.add(group * ROWS + part * BYTE_ROWS + row);
-                    vmulq_s8(digits[part], vld1q_dup_s8(m))
-                });
-                for step in start..steps.min(start + GROUP_STEPS) {
-                    let bytes = vld1q_u8(w.add(step * STEP_BYTES + row * STEP));
-                    let (low, high) = (vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8::<4>(bytes));
-                    for part in 0..4 {
-                        let row = part * BYTE_ROWS + row;
-                        let (panel, row) = (row / neon::LAYOUT.panel_rows, row % neon::LAYOUT.panel_rows);
-                        let at = ((panel * steps + step) * neon::LAYOUT.panel_rows + row) * STEP;
-                        vst1q_s8(out.add(at), vqtbl1q_s8(table[part], if part < 2 { low } else { high }));
+        let (w, multipliers) = slice.operands(&LAYOUT);
+        let (w, x) = (w.add(taken * STEP_BYTES).cast::<i8>(), x.add(taken * STEP * COLUMNS));
+        let m = vmovl_s8(vld1_s8(multipliers.add(taken / GROUP_STEPS * ROWS)));
+        for (column, [low, high]) in sums.iter_mut().enumerate() {
+            let x = x.add(column * STEP);
+            // Of the bytes of both byte rows, of those shifted by 2, by 4, and by 6.
+            let mut sums = [vdupq_n_s16(0); 4 * BYTE_ROWS];
+            for step in 0..slice.steps - taken {
+                let (w, x) = (w.add(step * STEP_BYTES), vld1q_s8(x.add(step * COLUMNS * STEP)));
+                for row in 0..BYTE_ROWS {
+                    let bytes = vld1q_s8(w.add(row * STEP));
+                    let shifted = [bytes, vshrq_n_s8::<2>(bytes), vshrq_n_s8::<4>(bytes), vshrq_n_s8::<6>(bytes)];
+                    for (i, w) in shifted.into_iter().enumerate() {
+                        let sum = &mut sums[BYTE_ROWS * i + row];
+                        *sum = vmlal_high_s8(vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x)), w, x);
                     }
                 }
             }
+            let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
+            let (s01, s23, s45, s67) = (vpaddq_s16(s0, s1), vpaddq_s16(s2, s3), vpaddq_s16(s4, s5), vpaddq_s16(s6, s7));
+            let sums = vpaddq_s16(vpaddq_s16(s01, s23), vpaddq_s16(s45, s67));
+            // Each row's sum is the sum of its byte's part and all above it, less four times the sum of what is above it.
+            let above = vextq_s16::<2>(sums, vdupq_n_s16(0));
+            let corrected = vaddq_s16(sums, correct::<COLUMNS>(x, slice.steps - taken));
+            let rows = vsubq_s16(corrected, vshlq_n_s16::<2>(above));
+            *low = vmlal_s16(*low, vget_low_s16(rows), vget_low_s16(m));
+            *high = vmlal_high_s16(*high, rows, m);
         }
     }
 }

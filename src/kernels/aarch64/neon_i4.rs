@@ -6,11 +6,10 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::super::layout::{Layout, Line, STEP};
+use super::super::layout::{Layout, STEP};
 use super::super::micro::{Call, Family, for_each_batch};
-use super::instructions::prefetch;
 use super::neon::products;
-use super::ops::{add_scaled, split};
+use super::ops::split;
 use super::tile::{Hints, hints, tile, tile_loop};
 use crate::format::WeightFormat;
 use crate::tier::Tier;
@@ -19,29 +18,16 @@ use crate::tier::Tier;
 pub(crate) const LAYOUT: Layout = Layout { panel_rows: ROWS, weight_run: STEP, activation_run: STEP };
 
 /// The kernels of this file, for the registry.
-pub(crate) static FAMILIES: [Family; 2] = [
-    Family {
-        tier: Tier::Neon,
-        format: WeightFormat::I4,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4s8s32_8x16),
-        extreme: None,
-    },
-    Family {
-        tier: Tier::Neon,
-        format: WeightFormat::I4Group32,
-        layout: LAYOUT,
-        kernels: for_each_batch!(gemm_s4gs8s32_8x16),
-        extreme: None,
-    },
-];
+pub(crate) static FAMILIES: [Family; 1] = [Family {
+    tier: Tier::Neon,
+    format: WeightFormat::I4,
+    layout: LAYOUT,
+    kernels: for_each_batch!(gemm_s4s8s32_8x16),
+    extreme: None,
+}];
 
 const ROWS: usize = 8;
 const BYTE_ROWS: usize = ROWS / 2;
-
-/// How many bytes ahead a step of the tiles of several columns hints. A step fills a cache line, of which each half of a
-/// panel loads half; the first half of the first tile hints.
-const HINT: usize = 640;
 
 /// A step of 8 rows x 1 column.
 ///
@@ -86,27 +72,45 @@ fn across([s0, s1, s2, s3]: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(s0, s1), vpaddq_s32(s2, s3))
 }
 
-/// Runs `$tiles` over all columns of a panel, two to four at a time. Only the first pass hints: it takes longer than memory
-/// does, and further ones find the panel in L1.
-macro_rules! in_tiles {
-    (@ $tiles:ident, $call:ident, $panel:ident, $first:literal $(, $more:literal at $column:literal)*) => {{
-        $tiles::<$first, HINTS>($call, $panel, COLUMNS, 0);
-        $($tiles::<$more, false>($call, $panel, COLUMNS, $column);)*
-    }};
-    ($tiles:ident, $call:ident, $panel:ident) => {
-        match COLUMNS {
-            1 => in_tiles!(@ $tiles, $call, $panel, 1),
-            2 => in_tiles!(@ $tiles, $call, $panel, 2),
-            3 => in_tiles!(@ $tiles, $call, $panel, 3),
-            4 => in_tiles!(@ $tiles, $call, $panel, 4),
-            5 => in_tiles!(@ $tiles, $call, $panel, 3, 2 at 3),
-            6 => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3),
-            7 => in_tiles!(@ $tiles, $call, $panel, 4, 3 at 4),
-            8 => in_tiles!(@ $tiles, $call, $panel, 4, 4 at 4),
-            9 => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3, 3 at 6),
-            _ => in_tiles!(@ $tiles, $call, $panel, 3, 3 at 3, 4 at 6),
-        }
+/// A step of 8 rows x 2 columns, in two groups. The bytes are multiplied first, then `shl` makes them 16 times the low
+/// weights in place.
+///
+/// Registers: sums of 16 times the low weights in 0..3 and 8..11, sums of bytes in 4..7 and 12..15, bytes in 24..27,
+/// activations in 28 and 29.
+macro_rules! step_8x2 {
+    ($mode:ident) => {
+        concat!(
+            products! { $mode:
+                4 += 24 * 28 => 16; 5 += 25 * 28 => 17; 6 += 26 * 28 => 18; 7 += 27 * 28 => 19;
+                12 += 24 * 29 => 20; 13 += 25 * 29 => 21; 14 += 26 * 29 => 22; 15 += 27 * 29 => 23;
+            },
+            products!(@work $mode "shl v24.16b, v24.16b, #4\n"),
+            products!(@work $mode "shl v25.16b, v25.16b, #4\n"),
+            products!(@work $mode "shl v26.16b, v26.16b, #4\n"),
+            products!(@work $mode "shl v27.16b, v27.16b, #4\n"),
+            products! { $mode:
+                0 += 24 * 28 => 16, "ldr q24, [{w}]";
+                1 += 25 * 28 => 17, "ldr q25, [{w}, #16]";
+                2 += 26 * 28 => 18, "ldr q26, [{w}, #32]";
+                3 += 27 * 28 => 19, "ldr q28, [{x}]";
+                8 += 24 * 29 => 20, "ldr q27, [{w}, #48]";
+                9 += 25 * 29 => 21, "ldr q29, [{x}, #16]";
+                10 += 26 * 29 => 22;
+                11 += 27 * 29 => 23;
+            }
+        )
     };
+}
+
+tile! { "neon", tile_8x2, 4, step_8x2, w_step: 64, align: 9,
+    all: [640], last: [640 704],
+    sums: assigned [
+        [a0 = "v0", a1 = "v1", a2 = "v2", a3 = "v3"], [b0 = "v4", b1 = "v5", b2 = "v6", b3 = "v7"],
+        [c0 = "v8", c1 = "v9", c2 = "v10", c3 = "v11"], [d0 = "v12", d1 = "v13", d2 = "v14", d3 = "v15"]
+    ],
+    scratch: [
+        "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29"
+    ]
 }
 
 /// Multiplies panels of 8 rows in runs of 16.
@@ -131,256 +135,34 @@ pub(crate) unsafe fn gemm_s4s8s32_8x16<const COLUMNS: usize>(call: &Call) {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
+    let &Call { steps, .. } = call;
     for panel in 0..call.panels {
         // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
         unsafe {
-            match COLUMNS {
-                1 if call.steps > 0 => {
-                    let w = call.weights.add(panel * BYTE_ROWS * STEP * call.steps);
-                    let [sixteen_low, bytes] = tile_8x1(w, call.activations, STEP, call.steps, Hints::of(HINTS));
-                    let [low, high] = split(across(sixteen_low), across(bytes));
-                    let out = call.sums.add(panel * ROWS);
-                    vst1q_s32(out, low);
-                    vst1q_s32(out.add(BYTE_ROWS), high);
-                }
-                _ => in_tiles!(tiles, call, panel),
-            }
-        }
-    }
-}
-
-/// Computes both halves of a panel, two byte rows at a time. With all four at once, the sums would not fit the
-/// registers.
-///
-/// # Safety
-/// The contract of `call` must hold, and the panel and columns must lie inside it.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn tiles<const COLUMNS: usize, const HINTS: bool>(call: &Call, panel: usize, columns: usize, column: usize) {
-    for first in (0..BYTE_ROWS).step_by(2) {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let mut sums = [[vdupq_n_s32(0); 4]; COLUMNS];
-            let mut w = call.weights.add((panel * call.steps * BYTE_ROWS + first) * STEP).cast::<i8>();
-            let mut x = call.activations.add(column * STEP);
-            for _ in 0..call.steps {
-                if HINTS && first == 0 {
-                    prefetch(w.wrapping_add(HINT));
-                }
-                let columns_x: [int8x16_t; COLUMNS] = core::array::from_fn(|c| vld1q_s8(x.add(c * STEP)));
-                for row in 0..2 {
-                    let bytes = vld1q_s8(w.add(row * STEP));
-                    for (i, w) in [vshlq_n_s8::<4>(bytes), bytes].into_iter().enumerate() {
-                        for c in 0..COLUMNS {
-                            let pairs = vmull_s8(vget_low_s8(w), vget_low_s8(columns_x[c]));
-                            let sum = &mut sums[c][2 * i + row];
-                            *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, w, columns_x[c]));
-                        }
+            let w = call.weights.add(panel * BYTE_ROWS * STEP * steps);
+            let store = |column, sixteen_low, bytes| {
+                let [low, high] = split(across(sixteen_low), across(bytes));
+                let out = call.sums.add(column * call.sums_stride + panel * ROWS);
+                vst1q_s32(out, low);
+                vst1q_s32(out.add(BYTE_ROWS), high);
+            };
+            // Only the first tile hints: it takes as long as memory does, and further ones find the panel in L1.
+            let hints = |column| Hints::of(HINTS && column == 0);
+            for column in 0..COLUMNS {
+                let x = call.activations.add(column * STEP);
+                match column {
+                    _ if steps == 0 => store(column, [vdupq_n_s32(0); 4], [vdupq_n_s32(0); 4]),
+                    _ if column % 2 == 1 => {}
+                    _ if column + 1 == COLUMNS => {
+                        let [sixteen_low, bytes] = tile_8x1(w, x, COLUMNS * STEP, steps, hints(column));
+                        store(column, sixteen_low, bytes);
+                    }
+                    _ => {
+                        let [l0, b0, l1, b1] = tile_8x2(w, x, COLUMNS * STEP, steps, hints(column));
+                        store(column, l0, b0);
+                        store(column + 1, l1, b1);
                     }
                 }
-                w = w.wrapping_add(BYTE_ROWS * STEP);
-                x = x.wrapping_add(columns * STEP);
-            }
-            for (c, sums) in sums.into_iter().enumerate() {
-                // The sums of 16 times the low weights of two byte rows, then the sums of their bytes.
-                let sums = across(sums);
-                let [low, high] = split(sums, vextq_s32::<2>(sums, sums));
-                let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
-                vst1_s32(out, vget_low_s32(low));
-                vst1_s32(out.add(BYTE_ROWS), vget_low_s32(high));
-            }
-        }
-    }
-}
-
-/// As [`gemm_s4s8s32_8x16`], with one multiplier per group of two steps.
-///
-/// # Safety
-/// As [`gemm_s4s8s32_8x16`]. `steps` is even.
-#[target_feature(enable = "neon")]
-pub(crate) unsafe fn gemm_s4gs8s32_8x16<const COLUMNS: usize>(call: &Call) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        match call.from_memory {
-            true => grouped_panels::<COLUMNS, true>(call),
-            false => grouped_panels::<COLUMNS, false>(call),
-        }
-    }
-}
-
-/// As [`gemm_s4gs8s32_8x16`], for one value of `call.from_memory`.
-///
-/// # Safety
-/// As [`gemm_s4gs8s32_8x16`].
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn grouped_panels<const COLUMNS: usize, const HINTS: bool>(call: &Call) {
-    for panel in 0..call.panels {
-        // SAFETY: the panel is one of the call's, and its tiles have the kernel's columns.
-        unsafe {
-            match COLUMNS {
-                1 if call.steps > 0 => {
-                    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-                    let w = call.weights.add(panel * (weight_bytes + LAYOUT.multiplier_bytes(call.steps)));
-                    let multipliers = w.add(weight_bytes).cast();
-                    let [low, high] = grouped_tile_8x1(w, call.activations, multipliers, call.steps / 2);
-                    let out = call.sums.add(panel * ROWS);
-                    vst1q_s32(out, low);
-                    vst1q_s32(out.add(BYTE_ROWS), high);
-                }
-                _ => in_tiles!(grouped_tiles, call, panel),
-            }
-        }
-    }
-}
-
-/// A step of a group of 8 rows x 1 column.
-///
-/// Registers: bytes in `$b0` to `$b3`, which become low weights, high weights in 8..11, activations in `$x`, products
-/// of low rows in 16..19 and of high rows in 20..23. `$smull` sets the products or adds to them. `$early` and `$late`
-/// are other work to do meanwhile.
-macro_rules! grouped_step_8x1 {
-    ($smull:literal, $x:literal, [$b0:literal, $b1:literal, $b2:literal, $b3:literal], early: [$($early:literal),*],
-     late: [$($late:literal),*]) => {
-        concat!(
-            // Rounding undoes the borrow of negative low weights.
-            "srshr v8.16b, v", $b0, ".16b, #4\n", "srshr v9.16b, v", $b1, ".16b, #4\n",
-            "srshr v10.16b, v", $b2, ".16b, #4\n", "srshr v11.16b, v", $b3, ".16b, #4\n",
-            "shl v", $b0, ".16b, v", $b0, ".16b, #4\n", "shl v", $b1, ".16b, v", $b1, ".16b, #4\n",
-            "shl v", $b2, ".16b, v", $b2, ".16b, #4\n", "shl v", $b3, ".16b, v", $b3, ".16b, #4\n",
-            $($early, "\n",)*
-            $smull, " v20.8h, v8.8b, v", $x, ".8b\n", $smull, " v21.8h, v9.8b, v", $x, ".8b\n",
-            $smull, " v22.8h, v10.8b, v", $x, ".8b\n", $smull, " v23.8h, v11.8b, v", $x, ".8b\n",
-            "sshr v", $b0, ".16b, v", $b0, ".16b, #4\n", "sshr v", $b1, ".16b, v", $b1, ".16b, #4\n",
-            "sshr v", $b2, ".16b, v", $b2, ".16b, #4\n", "sshr v", $b3, ".16b, v", $b3, ".16b, #4\n",
-            $($late, "\n",)*
-            $smull, " v16.8h, v", $b0, ".8b, v", $x, ".8b\n", $smull, " v17.8h, v", $b1, ".8b, v", $x, ".8b\n",
-            $smull, " v18.8h, v", $b2, ".8b, v", $x, ".8b\n", $smull, " v19.8h, v", $b3, ".8b, v", $x, ".8b\n",
-            "smlal2 v20.8h, v8.16b, v", $x, ".16b\n", "smlal2 v21.8h, v9.16b, v", $x, ".16b\n",
-            "smlal2 v22.8h, v10.16b, v", $x, ".16b\n", "smlal2 v23.8h, v11.16b, v", $x, ".16b\n",
-            "smlal2 v16.8h, v", $b0, ".16b, v", $x, ".16b\n", "smlal2 v17.8h, v", $b1, ".16b, v", $x, ".16b\n",
-            "smlal2 v18.8h, v", $b2, ".16b, v", $x, ".16b\n", "smlal2 v19.8h, v", $b3, ".16b, v", $x, ".16b\n",
-        )
-    };
-}
-
-/// The sums of `groups >= 1` groups of 8 rows x 1 column: the low rows, then the high rows. `m` points to the
-/// multipliers.
-///
-/// The arithmetic is the same as in [`grouped_tiles`]. Multipliers are in register 25. A group's products are added up
-/// while the next group is unpacked, so nothing waits for them.
-///
-/// # Safety
-/// The steps of the panel and of the column, and the groups of multipliers, must be readable.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn grouped_tile_8x1(w: *const u8, x: *const i8, m: *const i8, groups: usize) -> [int32x4_t; 2] {
-    let (low, high): (int32x4_t, int32x4_t);
-    // SAFETY: reads only groups that the contract lets it read, and writes the registers named.
-    unsafe {
-        asm!(
-            "movi v0.2d, #0", "movi v1.2d, #0",
-            "movi v16.2d, #0", "movi v17.2d, #0", "movi v18.2d, #0", "movi v19.2d, #0",
-            "movi v20.2d, #0", "movi v21.2d, #0", "movi v22.2d, #0", "movi v23.2d, #0", "movi v25.2d, #0",
-            "b 2f",
-            ".p2align 9",
-            "2:",
-            "ldr q4, [{w}]", "ldr q5, [{w}, #16]", "ldr q6, [{w}, #32]", "ldr q7, [{w}, #48]",
-            "ldr q2, [{x}]", "ldr q3, [{x}, #16]",
-            "prfm pldl1keep, [{w}, #640]", "prfm pldl1keep, [{w}, #704]",
-            "addp v26.8h, v16.8h, v17.8h", "addp v27.8h, v18.8h, v19.8h",
-            "addp v28.8h, v20.8h, v21.8h", "addp v29.8h, v22.8h, v23.8h",
-            grouped_step_8x1!("smull", 2, [4, 5, 6, 7],
-                early: ["addp v26.8h, v26.8h, v27.8h", "addp v27.8h, v28.8h, v29.8h"],
-                late: [
-                    "ldr q12, [{w}, #64]", "ldr q13, [{w}, #80]", "ldr q14, [{w}, #96]", "ldr q15, [{w}, #112]",
-                    "add {w}, {w}, #128", "add {x}, {x}, #32", "addp v26.8h, v26.8h, v27.8h", "ldr d24, [{m}]",
-                    "add {m}, {m}, #8"
-                ]),
-            grouped_step_8x1!("smlal", 3, [12, 13, 14, 15],
-                early: ["smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h"],
-                late: ["sshll v25.8h, v24.8b, #0"]),
-            "subs {groups}, {groups}, #1",
-            "b.ne 2b",
-            "addp v26.8h, v16.8h, v17.8h", "addp v27.8h, v18.8h, v19.8h",
-            "addp v28.8h, v20.8h, v21.8h", "addp v29.8h, v22.8h, v23.8h",
-            "addp v26.8h, v26.8h, v27.8h", "addp v27.8h, v28.8h, v29.8h", "addp v26.8h, v26.8h, v27.8h",
-            "smlal v0.4s, v26.4h, v25.4h", "smlal2 v1.4s, v26.8h, v25.8h",
-            w = inout(reg) w => _, x = inout(reg) x => _, m = inout(reg) m => _, groups = inout(reg) groups => _,
-            out("v0") low, out("v1") high, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
-            out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _,
-            out("v14") _, out("v15") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _,
-            out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-            out("v28") _, out("v29") _,
-            options(readonly, nostack)
-        );
-    }
-    [low, high]
-}
-
-/// Computes both halves of a panel, two byte rows at a time.
-///
-/// The products of a group stay in `i16`. A lane holds 4 products, and 16 once the lanes of four rows have been added
-/// up: at most `16 * 7 * 128 < 2^15`. All 32 fit, too. [`add_scaled`] then applies the multipliers of four rows.
-///
-/// # Safety
-/// The contract of `call` must hold, and the panel and columns must lie inside it.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn grouped_tiles<const COLUMNS: usize, const HINTS: bool>(
-    call: &Call,
-    panel: usize,
-    columns: usize,
-    column: usize,
-) {
-    let groups = call.steps / 2;
-    let weight_bytes = BYTE_ROWS * STEP * call.steps;
-    let panel_bytes = weight_bytes + LAYOUT.multiplier_bytes(call.steps);
-    for first in (0..BYTE_ROWS).step_by(2) {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let panel_weights = call.weights.add(panel * panel_bytes).cast::<i8>();
-            let mut w = panel_weights.add(first * STEP);
-            let mut multipliers = panel_weights.add(weight_bytes + first);
-            let mut x = call.activations.add(column * STEP);
-            // The two low rows are in the first vector and the high rows in the second, with two sums per row.
-            let mut sums = [[vdupq_n_s32(0); 2]; COLUMNS];
-            for _ in 0..groups {
-                if HINTS && first == 0 {
-                    prefetch(w.wrapping_add(HINT));
-                    prefetch(w.wrapping_add(HINT + Line::BYTES));
-                }
-                let mut products = [[vdupq_n_s16(0); 4]; COLUMNS];
-                for step in 0..2 {
-                    for row in 0..2 {
-                        let bytes = vld1q_s8(w.add((step * BYTE_ROWS + row) * STEP));
-                        // Rounding undoes the borrow of negative low weights.
-                        let (low, high) = (vshrq_n_s8::<4>(vshlq_n_s8::<4>(bytes)), vrshrq_n_s8::<4>(bytes));
-                        for c in 0..COLUMNS {
-                            let x = vld1q_s8(x.add((step * columns + c) * STEP));
-                            for (i, w) in [low, high].into_iter().enumerate() {
-                                let sum = &mut products[c][2 * i + row];
-                                *sum = vmlal_s8(*sum, vget_low_s8(w), vget_low_s8(x));
-                                *sum = vmlal_high_s8(*sum, w, x);
-                            }
-                        }
-                    }
-                }
-                let pair = |at: usize| u64::from(multipliers.add(at).cast::<u16>().read_unaligned());
-                let m = vcreate_s8(pair(0) | pair(BYTE_ROWS) << 16);
-                let m = vmovl_s8(vzip1_s8(m, m));
-                for ([low, high], [p0, p1, p2, p3]) in sums.iter_mut().zip(products) {
-                    add_scaled([low, high], vpaddq_s16(vpaddq_s16(p0, p1), vpaddq_s16(p2, p3)), m);
-                }
-                w = w.wrapping_add(2 * BYTE_ROWS * STEP);
-                x = x.wrapping_add(2 * columns * STEP);
-                multipliers = multipliers.wrapping_add(ROWS);
-            }
-            for (c, [low, high]) in sums.into_iter().enumerate() {
-                let sums = vpaddq_s32(low, high);
-                let out = call.sums.add((column + c) * call.sums_stride + panel * ROWS + first);
-                vst1_s32(out, vget_low_s32(sums));
-                vst1_s32(out.add(BYTE_ROWS), vget_high_s32(sums));
             }
         }
     }

@@ -112,13 +112,13 @@ macro_rules! tile_loop {
 /// Defines a function that runs a tile over `steps >= 1` steps of one panel at `w` and `$columns` columns at `x`. The
 /// steps of `x` are `x_step` bytes apart. The function returns four vectors of sums per column.
 ///
-/// `all` are the distances of a step's prefetches for [`Hints::All`]. The first step of a panel has none, as it loads
-/// twice as much as others. The last step loads nothing. Its distances, `last`, include those of the next panel's first
-/// step. `half` are the registers of [`Hints::Half`], which hold its distance and so much more; a tile without them has no
+/// `all` are the distances of a step's prefetches for [`Hints::All`], and `first` and `last` those of a panel's first and
+/// last step. Without `first`, the first step has none, as it loads twice as much as others, and `last` includes those of
+/// the next panel's first step. `half` are the registers of [`Hints::Half`], which hold its distance and so much more; a tile without them has no
 /// such hints.
 macro_rules! tile {
     ($features:literal, $name:ident, $columns:literal, $step:ident, w_step: $w_step:literal, align: $align:literal,
-     all: [$($all:literal)*], last: [$($last:literal)*],
+     all: [$($all:literal)*], $(first: [$($first:literal)*],)? last: [$($last:literal)*],
      $(half: [$($half:literal)*] [$($operand:ident = $offset:expr),*],)? sums: $kind:ident $sums:tt, scratch: $scratch:tt) => {
         /// Runs the tile.
         ///
@@ -138,7 +138,7 @@ macro_rules! tile {
             unsafe {
                 match hints {
                     Hints::All => tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,
-                        hints: ["", hints!($($all)*), hints!($($last)*)] [], sums: $kind $sums, scratch: $scratch),
+                        hints: [concat!("", $(hints!($($first)*))?), hints!($($all)*), hints!($($last)*)] [], sums: $kind $sums, scratch: $scratch),
                     $(Hints::Half(ahead) => tile_loop!($step, w, x, x_step, steps, w_step: $w_step, align: $align,
                         hints: [hints!($($half)*), hints!($($half)*), hints!($($half)*)]
                         [$($operand = ahead + $offset),*], sums: $kind $sums, scratch: $scratch),)?

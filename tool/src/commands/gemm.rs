@@ -5,14 +5,12 @@ use std::ops::RangeInclusive;
 
 use clap::Args;
 use serde_json::{Value, json};
-use skinny::kernels::{
-    Activations, MAX_I4, MAX_MULTIPLIER_I2, PackedMat, RequantizeFloat, Scales, Sums, WeightFormat, Workspace, gemm,
-    reference,
-};
-use skinny::{Mat, MatMut, MatRef, Tier};
+use skinny::kernels::{Activations, PackedMat, RequantizeFloat, Scales, Sums, Workspace, gemm};
+use skinny::{MatMut, MatRef, Tier};
 
 use crate::console::Console;
 use crate::error::{Failure, Result};
+use crate::operands::Weights;
 use crate::precision::Precision;
 use crate::random::Random;
 use crate::report::{Side, Table, digits};
@@ -79,6 +77,21 @@ fn tier(text: &str) -> Result<Tier, String> {
 /// The most weights, and the most numbers per batch. Beyond this a typing mistake would fill the memory.
 const MOST: usize = 1 << 30;
 
+/// Fails for sizes that no product has or that memory does not hold.
+fn check(args: &GemmArgs) -> Result<()> {
+    let (n, k, batch) = (args.n, args.k, *args.batch.end());
+    if n == 0 || k == 0 {
+        return Err(Failure::input("--n and --k: expected at least 1"));
+    }
+    if n.max(k).saturating_mul(batch) > MOST {
+        return Err(Failure::input(format!("--n {n} --k {k} --batch {batch}: more numbers than 2^30")));
+    }
+    match n.checked_mul(k) {
+        Some(len) if len <= MOST => Ok(()),
+        _ => Err(Failure::input(format!("--n {n} --k {k}: more weights than 2^30"))),
+    }
+}
+
 /// A row of the table.
 struct Measured {
     tier: Tier,
@@ -88,7 +101,16 @@ struct Measured {
 }
 
 pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
-    let weights = Weights::random(args)?;
+    check(args)?;
+    if args.precision == Precision::Int8x16 {
+        let hint = "--precision int8x16: its products are those of int8 with twice the batch";
+        return Err(Failure::input(hint));
+    }
+    let format = args
+        .precision
+        .format()
+        .ok_or_else(|| Failure::input("--precision f32: these products use integers; see `skinny bench`"))?;
+    let weights = Weights::random(args.n, args.k, format)?;
     let tiers = match args.tier {
         Some(tier) => vec![tier],
         None => Tier::available().to_vec(),
@@ -106,73 +128,6 @@ pub fn run(args: &GemmArgs, console: Console) -> Result<()> {
     }
     drop(progress);
     if args.json { console.json(&rows.iter().map(|row| row.json(args)).collect()) } else { print(args, &rows, console) }
-}
-
-/// Weights before a tier packs them.
-struct Weights {
-    precision: Precision,
-    values: Mat<i8>,
-    /// Of groups, if the precision has any.
-    multipliers: Mat<i8>,
-}
-
-impl Weights {
-    fn random(args: &GemmArgs) -> Result<Self> {
-        if args.n == 0 || args.k == 0 {
-            return Err(Failure::input("--n and --k: expected at least 1"));
-        }
-        let (n, k) = (args.n, args.k);
-        if n.max(k).saturating_mul(*args.batch.end()) > MOST {
-            return Err(Failure::input(format!(
-                "--n {n} --k {k} --batch {}: more numbers than 2^30",
-                args.batch.end()
-            )));
-        }
-        let len = n.checked_mul(k).filter(|&len| len <= MOST);
-        let len = len.ok_or_else(|| Failure::input(format!("--n {n} --k {k}: more weights than 2^30")))?;
-        let mut values = Random::new(1).bytes(len);
-        match args.precision {
-            Precision::F32 | Precision::Int8 => (),
-            Precision::Int4 | Precision::Int4Groups => values.iter_mut().for_each(|w| *w %= MAX_I4 + 1),
-            Precision::Int2 => values.iter_mut().for_each(|w| *w >>= 6),
-        }
-        let group = args.precision.format().and_then(WeightFormat::group);
-        let groups = group.map_or(0, |group| k.div_ceil(group));
-        let multiplier =
-            |m: i8| if args.precision == Precision::Int2 { m % (MAX_MULTIPLIER_I2 + 1) } else { m.max(-127).abs() };
-        let multipliers = Random::new(3).bytes(n * groups).into_iter().map(multiplier).collect();
-        let (values, multipliers) = (Mat::from_vec(values, n, k)?, Mat::from_vec(multipliers, n, groups)?);
-        Ok(Self { precision: args.precision, values, multipliers })
-    }
-
-    fn pack(&self, tier: Tier) -> Result<PackedMat> {
-        let values = self.values.view();
-        Ok(match self.precision {
-            Precision::Int8 => PackedMat::for_tier(values, tier)?,
-            Precision::Int4 => PackedMat::i4_for_tier(values, tier)?,
-            Precision::Int4Groups => PackedMat::i4_grouped_for_tier(values, self.unsigned_multipliers()?.view(), tier)?,
-            Precision::Int2 => PackedMat::i2_grouped_for_tier(values, self.multipliers.view(), tier)?,
-            Precision::F32 => {
-                return Err(Failure::input("--precision f32: these products use integers; see `skinny bench`"));
-            }
-        })
-    }
-
-    fn unsigned_multipliers(&self) -> Result<Mat<u8>> {
-        let multipliers = self.multipliers.as_slice().iter().map(|m| m.unsigned_abs()).collect();
-        Ok(Mat::from_vec(multipliers, self.multipliers.rows(), self.multipliers.cols())?)
-    }
-
-    /// The exact sums.
-    fn sums(&self, x: MatRef<'_, i8>) -> Result<Vec<i32>> {
-        Ok(match self.precision {
-            Precision::Int4Groups => {
-                reference::gemm_grouped(self.values.view(), self.unsigned_multipliers()?.view(), x)
-            }
-            Precision::Int2 => reference::gemm_i2(self.values.view(), self.multipliers.view(), x),
-            _ => reference::gemm(self.values.view(), x),
-        })
-    }
 }
 
 fn time(args: &GemmArgs, weights: &Weights, packed: &PackedMat, batch: usize) -> Result<f64> {
@@ -208,7 +163,7 @@ impl Measured {
             "n": args.n,
             "k": args.k,
             "tier": self.tier.name(),
-            "precision": crate::precision::name(args.precision.format()),
+            "precision": crate::precision::name(args.precision.quantization()),
             "threads": args.threads,
             "batch": self.batch,
             "us_per_call": self.seconds * 1e6,
@@ -239,7 +194,7 @@ fn print(args: &GemmArgs, rows: &[Measured], console: Console) -> Result<()> {
             digits(gops / 2.0),
         ]);
     }
-    let precision = crate::precision::name(args.precision.format());
+    let precision = crate::precision::name(args.precision.quantization());
     console.answer(format_args!("{} x {} in {precision}, threads: {}\n{table}", args.n, args.k, args.threads))
 }
 

@@ -4,8 +4,10 @@ pub mod bench;
 pub mod completions;
 pub mod compress;
 pub mod convert;
+pub mod gather;
 pub mod gemm;
 pub mod inspect;
+pub mod results;
 pub mod run;
 #[cfg(feature = "train")]
 pub mod study;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use skinny::compress::Comparison;
 use skinny::model::{Model, Session};
 use skinny::{Mat, MatRef, Tier};
 
-use crate::comparison::Comparison;
+use crate::comparison;
 use crate::console::Console;
 use crate::error::{About, Failure, Result, printable};
 use crate::files::model::ModelArgs;
@@ -128,7 +129,7 @@ pub fn run(args: &RunArgs, console: Console) -> Result<()> {
     for assumption in &loaded.assumptions {
         console.remark(format_args!("assumed: {}", printable(assumption)));
     }
-    let comparison = reference.map(|(file, reference)| Comparison::of(&outputs, &reference).about(file)).transpose()?;
+    let comparison = reference.map(|(file, reference)| comparison::of(&outputs, &reference).about(file)).transpose()?;
     answer(args, text.as_deref(), comparison.as_ref(), console)
 }
 
@@ -202,7 +203,7 @@ fn stream(args: &RunArgs, session: &mut Session, frames: &Mat<f32>, console: Con
 
 fn answer(args: &RunArgs, text: Option<&str>, comparison: Option<&Comparison>, console: Console) -> Result<()> {
     if args.json {
-        console.json(&json!({ "text": text, "comparison": comparison.map(Comparison::json) }))?;
+        console.json(&json!({ "text": text, "comparison": comparison.map(comparison::json) }))?;
     } else {
         if let Some(text) = text {
             console.answer(format_args!("{text}\n"))?;
@@ -211,9 +212,9 @@ fn answer(args: &RunArgs, text: Option<&str>, comparison: Option<&Comparison>, c
             console.answer(format_args!(
                 "{} dB, largest difference {:.3e}, the same greatest output in {} of {} frames\n",
                 decibels(Some(comparison.decibels())),
-                comparison.largest,
+                comparison.largest(),
                 percent(comparison.agreement(), 1.0),
-                count(comparison.frames)
+                count(comparison.frames())
             ))?;
         }
     }

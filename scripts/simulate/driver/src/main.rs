@@ -3,7 +3,7 @@
 //!     simulated-product MODE N K BATCHES REPS COPIES
 //!
 //! MODE: i8 (i8 in, i8 out, a float scale a row), i8u (u8 with offsets, u8 out), i4 (4 bits, a scale a row), i4g (4 bits
-//! in groups of 32), rd (reads the bytes, prefetched 640 ahead: the memory's floor). BATCHES: comma-separated. For each
+//! in groups of 32), i2 (2 bits in groups of 64), rd (reads the bytes, prefetched 640 ahead: the memory's floor). BATCHES: comma-separated. For each
 //! batch two calls to warm up, then REPS regions of interest of CALLS calls (from the environment, else 1), going round
 //! COPIES packed copies of the weights (1 is "hot"). One line a batch: the clock's microseconds a call of each region.
 //! In the environment: ROI_GEM5, a region is between m5 reset-stats and dump-stats, and an m5 exit before the first
@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use skinny::kernels::{
-    Activations, GROUP, MAX_I4, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums, UnsignedMat, UnsignedWorkspace,
+    Activations, GROUP, GROUP_I2, MAX_I4, PackedMat, Requantize, RequantizeFloat, Scales, Shift, Sums, UnsignedMat, UnsignedWorkspace,
     Workspace, gemm, reference,
 };
 use skinny::{MatMut, MatRef, Tier};
@@ -107,6 +107,10 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
         // -7..=7
         bytes.iter_mut().for_each(|w| *w = (*w >> 4).max(-MAX_I4));
     }
+    if mode == "i2" {
+        // -2..=1
+        bytes.iter_mut().for_each(|w| *w >>= 6);
+    }
     let weights = MatRef::new(&bytes, n, k).expect("shape");
     let groups = k.div_ceil(GROUP);
     let first = match mode {
@@ -117,6 +121,12 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
             let multipliers: Vec<u8> = random_bytes(3, n * groups).into_iter().map(i8::unsigned_abs).collect();
             let multipliers = MatRef::new(&multipliers, n, groups).expect("shape");
             Weights::Signed(vec![PackedMat::i4_grouped_for_tier(weights, multipliers, tier).expect("pack")])
+        }
+        "i2" => {
+            let groups = k.div_ceil(GROUP_I2);
+            let multipliers: Vec<i8> = random_bytes(3, n * groups).into_iter().map(|m| m / 2).collect();
+            let multipliers = MatRef::new(&multipliers, n, groups).expect("shape");
+            Weights::Signed(vec![PackedMat::i2_grouped_for_tier(weights, multipliers, tier).expect("pack")])
         }
         "i8u" => {
             let unsigned: Vec<u8> = bytes.iter().map(|&b| b as u8).collect();
@@ -149,6 +159,11 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
             let bytes = MatRef::new(&bytes, n, k).expect("shape");
             let expected = match mode {
                 "i4g" => reference::gemm_grouped(bytes, MatRef::new(&multipliers, n, groups).expect("shape"), x),
+                "i2" => {
+                    let groups = k.div_ceil(GROUP_I2);
+                    let multipliers: Vec<i8> = random_bytes(3, n * groups).into_iter().map(|m| m / 2).collect();
+                    reference::gemm_i2(bytes, MatRef::new(&multipliers, n, groups).expect("shape"), x)
+                }
                 _ => reference::gemm(bytes, x),
             };
             assert!(sums == expected, "batch {m} differs from the oracle");

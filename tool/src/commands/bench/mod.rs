@@ -2,7 +2,7 @@
 
 mod measure;
 mod predict;
-mod shape;
+pub mod shape;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
 
-    /// The core to predict the time of each layer on
+    /// The core to predict the time of each layer on: cortex-a53, cortex-a72, cortex-a76, or a file that describes one
     #[arg(long, value_name = "CORE", default_value = "cortex-a53", value_parser = core)]
     pub core: Core,
 
@@ -115,7 +115,8 @@ pub fn run(args: &BenchArgs, console: Console) -> Result<()> {
     let tier = Tier::select()?;
     let (name, model) = model(args, tier)?;
     let model = Arc::new(model);
-    let settings = Settings { threads: threads::of(args.threads)?, time_batch: args.time_batch, core: args.core };
+    let settings =
+        Settings { threads: threads::of(args.threads)?, time_batch: args.time_batch, core: args.core.clone() };
     // Fails before the work.
     skinny::factored::Scratch::new()
         .with_time_batch(args.time_batch)
@@ -161,7 +162,7 @@ fn predict(args: &BenchArgs, name: &str, model: &Model, frame_rate: Option<f64>,
             "parameters": model.parameters(),
             "bytes": model.bytes(),
             "frames_per_second_of_sound": frame_rate,
-            "predicted": predict::json(model, args.time_batch, frame_rate),
+            "predicted": predict::json(model, &predict::cores(&args.core), args.time_batch, frame_rate),
         }));
     }
     console.answer(format!(
@@ -170,7 +171,7 @@ fn predict(args: &BenchArgs, name: &str, model: &Model, frame_rate: Option<f64>,
         count(model.bytes()),
         args.time_batch,
         predict::layer_table(model, &args.core, args.time_batch),
-        predict::core_table(model, args.time_batch, frame_rate)
+        predict::core_table(model, &predict::cores(&args.core), args.time_batch, frame_rate)
     ))
 }
 
@@ -238,7 +239,10 @@ impl Report<'_> {
             line(format!("a frame of sound each {period} ms: real-time factor {}", digits(factor)));
             line(format!("a second of sound: {} ms on this machine", digits(1e3 * factor)));
         }
-        line(format!("\n{}", predict::core_table(model, args.time_batch, self.frame_rate)));
+        line(format!(
+            "\n{}",
+            predict::core_table(model, &predict::cores(&args.core), args.time_batch, self.frame_rate)
+        ));
         if !model.is_streaming() {
             line("a layer in two directions waits for the end: the first output comes after the last frame".into());
         }
@@ -316,9 +320,10 @@ impl Report<'_> {
                 "us_per_frame": stream.us_per_frame,
             })
         };
+        let cores = predict::cores(&self.args.core);
         let us = |core: &Core| predict::model_us(&self.model, core, self.args.time_batch).into();
         let predicted: serde_json::Map<String, Value> =
-            Core::ALL.iter().map(|core| (core.name.into(), us(core))).collect();
+            cores.iter().map(|core| (core.name.clone(), us(core))).collect();
         json!({
             "model": self.name,
             "tier": self.tier.name(),
@@ -333,7 +338,7 @@ impl Report<'_> {
             "frames_per_second_of_sound": self.frame_rate,
             "real_time_factor": self.real_time_factor(),
             "predicted_us_per_step": predicted,
-            "predicted": predict::json(&self.model, self.args.time_batch, self.frame_rate),
+            "predicted": predict::json(&self.model, &cores, self.args.time_batch, self.frame_rate),
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
             "streams": self.streams.iter().map(stream).collect::<Vec<_>>(),
         })

@@ -84,20 +84,30 @@ pub fn layer_table(model: &Model, core: &Core, time_batch: usize) -> Table {
     table
 }
 
-/// All cores, a row each. With `frames` of sound per second, also the milliseconds that a second of sound takes.
-pub fn core_table(model: &Model, time_batch: usize, frames: Option<f64>) -> Table {
+/// The crate's cores, and the one that was asked for.
+pub fn cores(asked: &Core) -> Vec<Core> {
+    let mut cores = Core::all();
+    match cores.iter_mut().find(|core| core.name == asked.name) {
+        Some(core) => core.clone_from(asked),
+        None => cores.push(asked.clone()),
+    }
+    cores
+}
+
+/// Some cores, a row each. With `frames` of sound per second, also the milliseconds that a second of sound takes.
+pub fn core_table(model: &Model, cores: &[Core], time_batch: usize, frames: Option<f64>) -> Table {
     let right = Side::Right;
     let mut columns = vec![("predicted for", Side::Left), ("GB/s", right), ("us per step", right)];
     if frames.is_some() {
         columns.extend([("ms per s of sound", right), ("share of a core", right)]);
     }
     let mut table = Table::new(columns);
-    for core in Core::ALL {
-        let [least, most] = range_us(model, &core, time_batch);
-        let ([slow, fast], us) = (core.bytes_per_us_range, model_us(model, &core, time_batch));
+    for core in cores {
+        let [least, most] = range_us(model, core, time_batch);
+        let ([slow, fast], us) = (core.bytes_per_us_range, model_us(model, core, time_batch));
         let range = |[low, value, high]: [f64; 3]| format!("{} ({} to {})", digits(value), digits(low), digits(high));
         let mut row = vec![
-            core.name.into(),
+            core.name.clone(),
             range([slow, core.bytes_per_us, fast].map(|bytes_per_us| bytes_per_us / 1e3)),
             range([least, us, most]),
         ];
@@ -110,10 +120,10 @@ pub fn core_table(model: &Model, time_batch: usize, frames: Option<f64>) -> Tabl
     table
 }
 
-/// The predictions for all cores.
-pub fn json(model: &Model, time_batch: usize, frames: Option<f64>) -> Value {
-    let core = |core: Core| {
-        let predicted = layers(model, &core, time_batch);
+/// The predictions for some cores.
+pub fn json(model: &Model, cores: &[Core], time_batch: usize, frames: Option<f64>) -> Value {
+    let core = |core: &Core| {
+        let predicted = layers(model, core, time_batch);
         let us = sum_us(&predicted);
         let per_second = frames.map(|frames| us * frames / model.stride() as f64 / 1e3);
         let layers: Vec<Value> = predicted
@@ -131,13 +141,13 @@ pub fn json(model: &Model, time_batch: usize, frames: Option<f64>) -> Value {
             "bytes_per_us": core.bytes_per_us,
             "bytes_per_us_range": core.bytes_per_us_range,
             "us_per_step": us,
-            "us_per_step_range": range_us(model, &core, time_batch),
+            "us_per_step_range": range_us(model, core, time_batch),
             "ms_per_second_of_sound": per_second,
             "layers": layers,
         });
-        (core.name.to_owned(), value)
+        (core.name.clone(), value)
     };
-    Core::ALL.map(core).into_iter().collect::<serde_json::Map<_, _>>().into()
+    cores.iter().map(core).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[cfg(test)]
@@ -148,7 +158,8 @@ mod tests {
     /// A layer before a stride of 2 runs twice per step; what is not recurrent runs once per time batch.
     #[test]
     fn a_model_takes_the_sum_of_its_products() {
-        let core = Core { call_cycles: 0.0, column_cycles: 0.0, input_cycles: 0.0, ..Core::CORTEX_A53 };
+        let core =
+            Core { call_cycles: 0.0, column_cycles: 0.0, input_cycles: 0.0, ..Core::named("cortex-a53").unwrap() };
         let shapes = ["linear:64x512", "conv:512x256:kernel=3:stride=2", "gru:256"].map(|text| text.parse().unwrap());
         let model = shape::model(&shapes, None).unwrap();
         for time_batch in [1, 4] {

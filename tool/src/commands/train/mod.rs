@@ -22,7 +22,7 @@ use std::time::Instant;
 use skinny::MatRef;
 use skinny::Tier;
 use skinny::audio::{ErrorCount, GreedyDecoder, Labels};
-use skinny::factored::RankPolicy;
+use skinny::factored::{Quantization, RankPolicy};
 use skinny::kernels::WeightFormat;
 use skinny::model::{Model, Session};
 use skinny::train::{Data, Device, Random, Recognizer, Schedule, Shape, Spectrum, Trainer};
@@ -202,7 +202,7 @@ fn measure(
         epochs: trainer.epoch(),
         transition: trainer.transition().unwrap_or(0),
         settle: args.settle.unwrap_or(0.0),
-        precision: precision::name(args.precision.format()).into(),
+        precision: precision::name(args.precision.quantization()).into(),
         distill: args.distill,
         batches: args.batches,
         seed: args.seed,
@@ -223,8 +223,8 @@ fn measure(
 }
 
 /// The format in which models are stored: the one that stage 2 trained for, int8 after training in `f32`.
-fn stored(args: &TrainArgs) -> WeightFormat {
-    args.precision.format().unwrap_or(WeightFormat::I8)
+fn stored(args: &TrainArgs) -> Quantization {
+    args.precision.quantization().unwrap_or(WeightFormat::I8.into())
 }
 
 fn inference(model: &Recognizer) -> Result<Model> {
