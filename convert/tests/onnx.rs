@@ -9,8 +9,8 @@ use skinny::model::{Layer, Model, Session, TensorFile};
 use skinny::{MatRef, Tier};
 use skinny_convert::{Converted, Format, Selection, convert};
 
-const FILES: [&str; 7] =
-    ["gru", "bidirectional", "convolutions", "words", "stepwise", "dynamic_quantized", "static_quantized"];
+const FILES: [&str; 8] =
+    ["gru", "bidirectional", "convolutions", "words", "fixed", "stepwise", "dynamic_quantized", "static_quantized"];
 
 /// The model in a file, and what was assumed.
 fn model(name: &str) -> (Model, Vec<String>) {

@@ -179,7 +179,7 @@ impl<'a> Builder<'a> {
                 self.quantized(node)
             }
             ("", _) => self.function(node),
-            ("com.microsoft", "Gelu" | "FastGelu" | "QuickGelu") if node.kind == "Gelu" => self.function(node),
+            ("com.microsoft", "Gelu") => self.function(node),
             _ => {
                 Err(refused(node, "operators of other domains are not supported; export the model with standard ones"))
             }

@@ -63,7 +63,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Model, Vec<String>)> {
         // Frames are rather along an axis whose size the file leaves open.
         let is_open = file.inputs.iter().zip(&axes).all(|(input, axes)| {
             let dimensions = input.shape.iter().flatten();
-            dimensions.zip(axes).any(|(size, axis)| *axis == Axis::Time && matches!(size, Dimension::Named(_)))
+            dimensions.zip(axes).any(|(size, axis)| *axis == Axis::Time && likelihood(size, axes.len()) >= OPEN)
         });
         let place = (is_open, builder.done);
         if farthest.as_ref().is_none_or(|(other, _)| place > *other) {
@@ -80,25 +80,10 @@ fn choices(input: &Input) -> Result<Vec<Vec<Axis>>> {
             "the file does not say how many dimensions this input has; export the model with the shapes of its inputs";
         return Err(Error::tensor(&input.name, reason));
     };
-    let likelihood = |dimension: &Dimension| match dimension {
-        Dimension::Named(name) => {
-            let name = name.to_lowercase();
-            let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
-            if has(&["time", "seq", "frame", "len", "step"]) || matches!(&name[..], "t" | "l") {
-                4
-            } else if has(&["batch"]) || matches!(&name[..], "n" | "b") {
-                2
-            } else {
-                3
-            }
-        }
-        Dimension::Fixed(1) => 0,
-        Dimension::Fixed(_) => 1,
-    };
     let mut places: Vec<usize> = (0..shape.len()).collect();
     // Of equals the later one, before the last: exporters put the batch first and features last.
     let last = shape.len().saturating_sub(1);
-    places.sort_by_key(|&i| std::cmp::Reverse((likelihood(&shape[i]), i != last || shape.len() == 1, i)));
+    places.sort_by_key(|&i| std::cmp::Reverse((likelihood(&shape[i], shape.len()), i != last || shape.len() == 1, i)));
     let axes = |time: Option<usize>| -> Vec<Axis> {
         let axis = |(i, dimension): (usize, &Dimension)| match dimension {
             _ if time == Some(i) => Axis::Time,
@@ -108,4 +93,27 @@ fn choices(input: &Input) -> Result<Vec<Vec<Axis>>> {
         shape.iter().enumerate().map(axis).collect()
     };
     Ok(places.into_iter().map(|i| axes(Some(i))).chain([axes(None)]).collect())
+}
+
+/// The least likelihood of an axis whose size the file leaves open, unless it is the batch of sequences.
+const OPEN: u32 = 3;
+
+/// How likely an axis is time, in an array of `rank` dimensions.
+fn likelihood(dimension: &Dimension, rank: usize) -> u32 {
+    let name = match dimension {
+        Dimension::Named(name) => name.to_lowercase(),
+        Dimension::Fixed(1) => return 0,
+        Dimension::Fixed(_) => return 2,
+    };
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    if has(&["time", "seq", "frame", "len", "step"]) || matches!(&name[..], "t" | "l") {
+        5
+    } else if !has(&["batch"]) && !matches!(&name[..], "n" | "b") {
+        4
+    } else if rank < 3 {
+        // A batch of frames.
+        3
+    } else {
+        1
+    }
 }
