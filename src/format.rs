@@ -73,7 +73,7 @@ pub const MAX_DEPTH: usize = WeightFormat::I8.max_depth(false);
 /// `k * 128 * 255 <= 2^31 - 1`.
 pub const MAX_DEPTH_ZERO_POINT: usize = WeightFormat::I8.max_depth(true);
 
-/// The largest magnitude of an activation in 16 bits: `127 * 256 + 127`. Its [two parts](split_i16) are bytes, and so are
+/// The largest magnitude of an activation in 16 bits: `127 * 256 + 127`. Its two parts are bytes, and so are
 /// those of its negative.
 pub const MAX_I16_ACTIVATION: i16 = 127 * 256 + 127;
 

@@ -120,7 +120,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Stored`] for a calibration with another scheme. [`Error::Length`] for a calibration of a model with
-    /// other layers. [`FileError::Layer`](crate::FileError::Layer) with the matrix's name and [`Error::Shape`] for a
+    /// other layers. [`FileError::Layer`] with the matrix's name and [`Error::Shape`] for a
     /// calibration with inputs of another size. [`Error::Allocation`].
     ///
     /// # Example
