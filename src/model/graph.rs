@@ -346,7 +346,11 @@ pub(super) const OUTPUT: &str = "output";
 
 /// The name of the input of a list of layers, none of which has it.
 pub(super) fn input_of_list(is_taken: impl Fn(&str) -> bool) -> String {
-    let mut name = String::from("input");
+    free_name("input".into(), is_taken)
+}
+
+/// The name, or one like it that is not taken.
+pub(super) fn free_name(mut name: String, is_taken: impl Fn(&str) -> bool) -> String {
     while is_taken(&name) {
         name.push('_');
     }

@@ -42,6 +42,8 @@ mod precision;
 #[cfg(feature = "svd")]
 mod ranges;
 #[cfg(feature = "svd")]
+mod scaling;
+#[cfg(feature = "svd")]
 mod sequence;
 mod session;
 #[cfg(feature = "safetensors")]
